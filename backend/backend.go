@@ -1,0 +1,158 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
+)
+
+// Build says which build of the plugin this is.
+type Build struct {
+	Version string // semantic, with a leading v
+	Commit  string
+	Date    string // RFC 3339
+}
+
+// Options configures a backend. The zero value is usable.
+type Options struct {
+	Build     Build
+	Transport *http.Transport  // to the providers; nil is a hardened default
+	Now       func() time.Time // nil is time.Now
+}
+
+// drainTime is for how long an unmount or a reload waits for mints under way.
+const drainTime = 5 * time.Second
+
+const helpText = `
+The oauthcc secrets engine keeps the OAuth client credentials of any provider,
+runs the grant inside Vault, and hands out short-lived access tokens with
+leases.
+
+Write a client registration once:
+
+    vault write oauthcc/config/antsomi provider=antsomi \
+        client_id=... client_secret=... scopes=item,event
+
+and read tokens from then on:
+
+    vault read oauthcc/token/antsomi
+
+"vault list oauthcc/provider" shows the providers that are built in. Any other
+token endpoint is described by fields, on the config itself or as a provider
+of your own.
+`
+
+// backend is one mount of the engine.
+type backend struct {
+	*framework.Backend
+
+	build  Build
+	now    func() time.Time
+	client *grant.Client
+	tokens *tokencache.Cache[*grant.Token]
+	inputs map[*framework.Path][]provider.Field // what requests may hold
+}
+
+// Factory returns the function by which Vault makes a backend for each mount.
+func Factory(o Options) logical.Factory {
+	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+		if conf == nil {
+			return nil, errors.New("setting up the backend: no configuration")
+		}
+		b := newBackend(o)
+		if err := b.Setup(ctx, conf); err != nil {
+			return nil, fmt.Errorf("setting up the backend: %w", err)
+		}
+		return b, nil
+	}
+}
+
+func newBackend(o Options) *backend {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	b := &backend{
+		build:  o.Build,
+		now:    o.Now,
+		client: grant.NewClient(grant.Options{Transport: o.Transport, Now: o.Now, UserAgent: userAgent(o.Build)}),
+		tokens: tokencache.New[*grant.Token](tokencache.Options{Now: o.Now}),
+		inputs: map[*framework.Path][]provider.Field{},
+	}
+	b.Backend = &framework.Backend{
+		Help:           strings.TrimSpace(helpText),
+		BackendType:    logical.TypeLogical,
+		RunningVersion: o.Build.Version,
+		PathsSpecial: &logical.Paths{
+			SealWrapStorage: []string{configPrefix, providerPrefix},
+		},
+		Secrets: []*framework.Secret{b.tokenSecret()},
+		Paths: framework.PathAppend(
+			b.configPaths(),
+			b.providerPaths(),
+			b.tokenPaths(),
+			b.infoPaths(),
+		),
+		Clean: func(context.Context) {
+			b.tokens.Close(drainTime)
+			b.client.Close()
+		},
+	}
+	return b
+}
+
+func userAgent(build Build) string {
+	return strings.TrimSuffix("vault-plugin-oauthcc/"+strings.TrimPrefix(build.Version, "v"), "/")
+}
+
+// HandleRequest checks the request's data before the framework sees it, gives
+// every error its status, and outlives a panic: one process serves all mounts.
+func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			resp, err = respond(nil, b.panicked(req.MountPoint+req.Path, p))
+		}
+	}()
+	if err := b.prepare(req); err != nil {
+		return respond(nil, err)
+	}
+	return respond(b.Backend.HandleRequest(ctx, req))
+}
+
+// HandleExistenceCheck asks without the data, which the framework would quote
+// in its errors.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (found, exists bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = b.panicked(req.MountPoint+req.Path, p)
+		}
+	}()
+	bare := *req
+	bare.Data = nil
+	return b.Backend.HandleExistenceCheck(ctx, &bare)
+}
+
+// panicked logs a bug. The value of a panic may quote data, so only its type
+// is told, unless the runtime made it.
+func (b *backend) panicked(where string, p any) error {
+	what := fmt.Sprintf("%T", p)
+	if e, ok := p.(runtime.Error); ok {
+		what = e.Error()
+	}
+	b.Logger().Error("a bug was caught; please report it", "path", where, "panic", what, "stack", string(debug.Stack()))
+	return errors.New("a bug in the engine was caught; Vault's log has the details")
+}

@@ -1,0 +1,104 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+)
+
+// userError is a request that cannot be served as it is, with the remedy.
+type userError struct{ text string }
+
+func (e *userError) Error() string { return e.text }
+
+func refuse(format string, args ...any) error {
+	return &userError{text: fmt.Sprintf(format, args...)}
+}
+
+// errNotFound is a missing object on its own path.
+var errNotFound = errors.New("not found")
+
+// respond turns what a handler gave into what crosses the plugin boundary. It
+// is the one place that decides a status: the SDK carries one only in a bare
+// logical.CodedError, and only beside a response that holds nothing but
+// headers.
+func respond(resp *logical.Response, err error) (*logical.Response, error) {
+	if err == nil {
+		return resp, nil
+	}
+	switch err { //nolint:errorlint // these keep their meaning only when they are bare
+	case logical.ErrUnsupportedOperation, logical.ErrUnsupportedPath, logical.ErrReadOnly, logical.ErrInvalidRequest:
+		return nil, err
+	}
+	var (
+		user    *userError
+		invalid *provider.InvalidError
+		failed  *grant.Error
+	)
+	switch {
+	case errors.As(err, &failed):
+		var headers *logical.Response
+		if failed.Kind == grant.RateLimited && failed.RetryAfter > 0 {
+			seconds := strconv.Itoa(int(math.Ceil(failed.RetryAfter.Seconds())))
+			headers = &logical.Response{Headers: map[string][]string{"Retry-After": {seconds}}}
+		}
+		return headers, logical.CodedError(grantStatus(failed), err.Error()+remedy(failed))
+	case errors.As(err, &user), errors.As(err, &invalid):
+		return nil, logical.CodedError(http.StatusBadRequest, err.Error())
+	case errors.Is(err, errNotFound):
+		return nil, logical.CodedError(http.StatusNotFound, err.Error())
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return nil, logical.CodedError(http.StatusGatewayTimeout, "the request ended before there was an answer")
+	default:
+		return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
+	}
+}
+
+// grantStatus gives each kind of failure its status. A mistake of the operator
+// is a 400, never a 429 or 5xx: Vault's clients repeat those.
+func grantStatus(e *grant.Error) int {
+	switch e.Kind {
+	case grant.Refused, grant.Misconfigured:
+		return http.StatusBadRequest
+	case grant.RateLimited:
+		return http.StatusTooManyRequests
+	case grant.TooSlow:
+		return http.StatusGatewayTimeout
+	default: // grant.Unavailable, grant.Unintelligible
+		return http.StatusBadGateway
+	}
+}
+
+// remedy says what the operator can do, where the error does not.
+func remedy(e *grant.Error) string {
+	switch {
+	case e.Kind == grant.RateLimited && e.RetryAfter > 0:
+		return fmt.Sprintf("; the provider wants no request for %s", e.RetryAfter)
+	case e.Kind == grant.RateLimited:
+		return "; the provider limits the rate: come back later"
+	case e.Kind == grant.Unavailable && e.Status != 0:
+		return "; the provider is out of order: come back later"
+	case e.Kind != grant.Refused:
+		return ""
+	case e.ClientRefused():
+		return "; check client_id, client_secret and token_endpoint_auth_method of the config"
+	case e.Code == grant.CodeInvalidGrant || e.Code == "" && e.Status == http.StatusForbidden:
+		return "; check username and password of the config"
+	case strings.Contains(e.Code, "scope"):
+		return "; check the scopes that the config asks for"
+	default:
+		return "; check the config against the provider's documentation"
+	}
+}

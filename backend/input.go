@@ -1,0 +1,108 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+)
+
+// declare gives path the fields that its requests may hold, beside those of
+// its pattern, and remembers them for prepare.
+func (b *backend) declare(path *framework.Path, fields ...provider.Field) *framework.Path {
+	if path.Fields == nil {
+		path.Fields = map[string]*framework.FieldSchema{}
+	}
+	maps.Copy(path.Fields, schemaOf(fields))
+	b.inputs[path] = fields
+	return path
+}
+
+// schemaOf describes fields to the framework, and so to help and OpenAPI.
+func schemaOf(fields []provider.Field) map[string]*framework.FieldSchema {
+	types := map[provider.Type]framework.FieldType{
+		provider.Text: framework.TypeString, provider.Flag: framework.TypeBool,
+		provider.Seconds: framework.TypeDurationSecond, provider.Texts: framework.TypeCommaStringSlice,
+		provider.Pointers: framework.TypeStringSlice, provider.Values: framework.TypeMap, provider.TextPairs: framework.TypeMap,
+	}
+	out := make(map[string]*framework.FieldSchema, len(fields))
+	for _, f := range fields {
+		out[f.Name] = &framework.FieldSchema{
+			Type: types[f.Type], Description: f.Description,
+			DisplayAttrs:  &framework.DisplayAttributes{Name: label(f.Name), Sensitive: f.Secret},
+			AllowedValues: allowed(f),
+		}
+	}
+	return out
+}
+
+func allowed(f provider.Field) []any {
+	var out []any
+	for _, v := range f.Allowed {
+		out = append(out, v)
+	}
+	return out
+}
+
+// label is a field's name as a form shows it.
+func label(name string) string {
+	words := strings.Split(name, "_")
+	words[0] = strings.ToUpper(words[0][:1]) + words[0][1:]
+	for i, w := range words {
+		if slices.Contains([]string{"id", "url", "ttl", "http", "tls", "ca", "uri"}, strings.ToLower(w)) {
+			words[i] = strings.ToUpper(w)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// prepare checks a request's data and brings it into canonical form before the
+// framework sees it: the framework would quote a value of the wrong type in
+// its error, to the client and into Vault's log, ignore an unknown field, and
+// take a null for "erase this".
+func (b *backend) prepare(req *logical.Request) error {
+	switch req.Operation {
+	case logical.CreateOperation, logical.UpdateOperation, logical.PatchOperation,
+		logical.ReadOperation, logical.ListOperation, logical.DeleteOperation:
+	default:
+		return nil
+	}
+	path := b.Route(req.Path)
+	if path == nil {
+		return nil
+	}
+	fields, known := b.inputs[path]
+	if !known || req.Operation == logical.ListOperation {
+		fields = nil
+	}
+	data, err := provider.Canonical(fields, withoutCaptures(path, req.Data))
+	if err != nil {
+		return err
+	}
+	for name, v := range data {
+		if v == nil && req.Operation != logical.PatchOperation {
+			return refuse("%s is null: leave it out to keep what is set, or patch it with null to unset it", name)
+		}
+	}
+	req.Data = data
+	return nil
+}
+
+// withoutCaptures drops what the path says already: a client that repeats the
+// name in the body is right, if redundant.
+func withoutCaptures(path *framework.Path, data map[string]any) map[string]any {
+	out := make(map[string]any, len(data))
+	for name, v := range data {
+		if !strings.Contains(path.Pattern, "(?P<"+name+">") {
+			out[name] = v
+		}
+	}
+	return out
+}

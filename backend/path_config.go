@@ -1,0 +1,302 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+)
+
+const configHelp = `
+A config is one client registration at a provider: the credentials, and what to
+ask for. Secrets can be written and replaced, and are never shown again.
+
+    vault write oauthcc/config/antsomi provider=antsomi \
+        client_id=... client_secret=... scopes=item,event
+
+A write to a config that is there replaces just the fields it names (maps
+whole); a patch follows RFC 7396, where null returns a field to what the
+provider says. Every dialect field of a provider may be set here instead.
+
+A write that moves the credentials to another host must carry them again.
+`
+
+// configFields declares what a config holds: the dialect as overrides, the
+// registration, and how its tokens are handed out.
+func configFields() []provider.Field {
+	fields := provider.Fields()
+	for i, f := range fields {
+		if f.Name == "variables" {
+			fields[i].Type = provider.TextPairs
+			fields[i].Description = "What the placeholders of the provider and of this config stand for: tenant=acme."
+		}
+		fields[i].Default = nil // on a config, unset is inherited
+	}
+	return append(fields,
+		provider.Field{Name: "provider", Type: provider.Text, Description: "The provider: a name from the list of provider/ (generic)."},
+		provider.Field{Name: "client_id", Type: provider.Text, Description: "The client's identifier (RFC 6749 section 2.2)."},
+		provider.Field{Name: "client_secret", Type: provider.Text, Secret: true, Description: "The client's secret. Never shown again."},
+		provider.Field{Name: "username", Type: provider.Text, Description: "The resource owner's name, for grant_type=password."},
+		provider.Field{Name: "password", Type: provider.Text, Secret: true, Description: "The resource owner's password, for grant_type=password. Never shown again."},
+		provider.Field{Name: "secret_parameters", Type: provider.Values, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},
+		provider.Field{Name: "secret_variables", Type: provider.TextPairs, Secret: true, Description: "Like variables, but secret: only placeholders use them. Never shown again."},
+		provider.Field{Name: "tls_ca_certificate", Type: provider.Text, Description: "PEM certificates of the authority to trust instead of the system's, for a provider with one of its own."},
+		provider.Field{Name: "allow_insecure_http", Type: provider.Flag, Description: "Whether plain http is allowed to more than loopback. The credentials are then readable on the network (false)."},
+		provider.Field{Name: "ttl", Type: provider.Seconds, Description: "The longest lease to give by default; 0 is as long as the token is usable (0)."},
+		provider.Field{Name: "max_ttl", Type: provider.Seconds, Description: "The longest lease to give at all; 0 is no limit of its own (0)."},
+		provider.Field{Name: "request_timeout", Type: provider.Seconds, Description: "How long a reader waits for the provider at most (10s; at most 60s)."},
+		provider.Field{Name: "verify_connection", Type: provider.Flag, Description: "Whether to run the grant once before storing, and to refuse the write when it fails (false)."},
+		provider.Field{Name: "description", Type: provider.Text, Description: "What this registration is for."},
+	)
+}
+
+func (b *backend) configPaths() []*framework.Path {
+	fields := configFields()
+	shown := schemaOf(slices.DeleteFunc(slices.Clone(fields), func(f provider.Field) bool { return f.Secret }))
+	shown["secrets_set"] = &framework.FieldSchema{Type: framework.TypeStringSlice, Required: true, Description: "Which secret fields are set."}
+	shown["effective"] = &framework.FieldSchema{Type: framework.TypeMap, Description: "What will really be sent where: the dialect with everything inherited and all placeholders filled in."}
+
+	return []*framework.Path{
+		b.listPath("config", listStorage(configPrefix)),
+		b.declare(&framework.Path{
+			Pattern:      "config/" + framework.GenericNameRegex("config"),
+			DisplayAttrs: display("config"),
+			Fields:       map[string]*framework.FieldSchema{"config": nameField("The config's name.")},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: &framework.PathOperation{
+					Callback:  b.readConfig,
+					Summary:   "Read a config, without its secrets.",
+					Responses: answers("The config", shown),
+				},
+				logical.CreateOperation: &framework.PathOperation{
+					Callback:  b.writeConfig,
+					Summary:   "Create a config.",
+					Responses: mayWarn("Created"),
+				},
+				logical.UpdateOperation: &framework.PathOperation{
+					Callback:  b.writeConfig,
+					Summary:   "Create a config, or replace the fields of one that are sent.",
+					Responses: mayWarn("Written"),
+				},
+				logical.PatchOperation: &framework.PathOperation{
+					Callback:  b.writeConfig,
+					Summary:   "Patch a config (RFC 7396): null returns a field to what the provider says.",
+					Responses: mayWarn("Patched"),
+				},
+				logical.DeleteOperation: &framework.PathOperation{
+					Callback:  b.deleteConfig,
+					Summary:   "Delete a config and its tokens.",
+					Responses: nothing("Deleted"),
+				},
+			},
+			ExistenceCheck:  exists(configPrefix, "config"),
+			HelpSynopsis:    "A client registration: credentials, and what to ask for by default.",
+			HelpDescription: strings.TrimSpace(configHelp),
+		}, fields...),
+	}
+}
+
+func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Get("config").(string)
+	entry, err := load[configEntry](ctx, req.Storage, configPrefix+name)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	resp := &logical.Response{Data: map[string]any{}}
+	secrets := []string{}
+	for _, f := range configFields() {
+		v, set := entry.Fields[f.Name]
+		switch {
+		case !set:
+		case f.Secret && !empty(v):
+			secrets = append(secrets, f.Name)
+		case !f.Secret:
+			resp.Data[f.Name] = v
+		}
+	}
+	resp.Data["secrets_set"] = secrets
+	if _, set := entry.Fields["provider"]; !set {
+		resp.Data["provider"] = provider.Generic
+	}
+
+	c, err := b.loadConfig(ctx, req.Storage, name)
+	if err == nil {
+		resp.Data["effective"], err = c.describe()
+	}
+	if err != nil {
+		resp.AddWarning("this config gives no token as it stands: " + err.Error())
+	}
+	return resp, nil
+}
+
+// describe is what a config comes to, for its operator to read.
+func (c *config) describe() (map[string]any, error) {
+	out, err := c.effective.Describe()
+	if err != nil {
+		return nil, err
+	}
+	out["provider"] = c.Provider
+	out["ttl"], out["max_ttl"] = c.TTL, c.MaxTTL
+	out["request_timeout"] = int64(c.timeout().Seconds())
+	return out, nil
+}
+
+func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Get("config").(string)
+	old, err := load[configEntry](ctx, req.Storage, configPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	if old == nil && req.Operation == logical.PatchOperation {
+		return nil, fmt.Errorf("no config %q to patch: %w", name, errNotFound)
+	}
+	entry := &configEntry{Version: schemaVersion, Fields: provider.Layer{}}
+	if old != nil {
+		entry.Epoch, entry.Fields = old.Epoch, old.Fields
+	} else if entry.Epoch, err = newEpoch(); err != nil {
+		return nil, err
+	}
+	if entry.Fields, err = merged(entry.Fields, req); err != nil {
+		return nil, err
+	}
+
+	c, err := b.resolve(ctx, req.Storage, name, entry)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if entry.Origin, err = c.effective.Origin(); err != nil {
+		return nil, err
+	}
+	if err := confirmed(old, entry, req); err != nil {
+		return nil, err
+	}
+	if c.VerifyConnection {
+		if _, err := b.mint(ctx, c); err != nil {
+			return nil, fmt.Errorf("not written, since verify_connection is set: %w", err)
+		}
+	}
+	if err := store(ctx, req.Storage, configPrefix+name, entry); err != nil {
+		return nil, err
+	}
+	if err := b.forgetChanged(ctx, req.Storage, name, old, c); err != nil {
+		return nil, err
+	}
+	if e := c.effective.Dialect; e.ScopesRequired && len(e.Scopes) == 0 {
+		resp := &logical.Response{}
+		resp.AddWarning(fmt.Sprintf("provider %q grants nothing without a scope, and this config asks for none: write scopes", c.Provider))
+		return resp, nil
+	}
+	return nil, nil
+}
+
+// merged applies what req sends to fields: an update replaces each field that
+// is sent, a patch follows RFC 7396.
+func merged(fields provider.Layer, req *logical.Request) (provider.Layer, error) {
+	if req.Operation != logical.PatchOperation {
+		out := maps.Clone(fields)
+		maps.Copy(out, req.Data)
+		return out, nil
+	}
+	document, err := json.Marshal(fields)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the stored fields: %w", err)
+	}
+	patch, err := json.Marshal(req.Data)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the patch: %w", err)
+	}
+	patched, err := jsonpatch.MergePatch(document, patch)
+	if err != nil {
+		return nil, refuse("the patch cannot be applied")
+	}
+	out := provider.Layer{}
+	if err := json.Unmarshal(patched, &out); err != nil {
+		return nil, refuse("the patch cannot be applied")
+	}
+	return out, nil
+}
+
+// confirmed refuses to send stored secrets elsewhere unless the writer shows
+// that it knows them: else whoever may update a config could have them sent to
+// a host of its own.
+func confirmed(old, entry *configEntry, req *logical.Request) error {
+	if old == nil || old.Origin == entry.Origin {
+		return nil
+	}
+	var missing []string
+	for _, f := range configFields() {
+		if f.Secret && !carried(f.Name, old, entry, req) {
+			missing = append(missing, f.Name)
+		}
+	}
+	if len(missing) > 0 {
+		return refuse("this write changes where the config's credentials are sent (the scheme, host or port of token_url, tls_ca_certificate or allow_insecure_http): write %s again with it",
+			strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// carried says whether req sends all that entry keeps in the secret field.
+func carried(field string, old, entry *configEntry, req *logical.Request) bool {
+	sent, wasSent := req.Data[field]
+	if empty(entry.Fields[field]) || empty(old.Fields[field]) {
+		return true
+	}
+	if kept, isMap := entry.Fields[field].(map[string]any); isMap && req.Operation == logical.PatchOperation {
+		in, _ := sent.(map[string]any)
+		for name := range kept {
+			if _, ok := in[name]; !ok {
+				return false
+			}
+		}
+	}
+	return wasSent
+}
+
+func empty(v any) bool {
+	m, isMap := v.(map[string]any)
+	return v == nil || v == "" || isMap && len(m) == 0
+}
+
+// forgetChanged drops the tokens of the request that old came to, if c comes
+// to another, and in any case the memory of failures.
+func (b *backend) forgetChanged(ctx context.Context, s logical.Storage, name string, old *configEntry, c *config) error {
+	b.tokens.Forgive(name)
+	if old == nil {
+		return nil
+	}
+	key, err := c.key()
+	if err != nil {
+		return err
+	}
+	if before, err := b.resolve(ctx, s, name, old); err == nil {
+		if was, err := before.key(); err == nil && was == key {
+			return nil
+		}
+	}
+	b.tokens.Forget(name)
+	return nil
+}
+
+func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Get("config").(string)
+	if err := req.Storage.Delete(ctx, configPrefix+name); err != nil {
+		return nil, fmt.Errorf("deleting config %q from storage: %w", name, err)
+	}
+	b.tokens.Forget(name)
+	return nil, nil
+}

@@ -1,0 +1,193 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+)
+
+const providerHelp = `
+A provider is a dialect: how one token endpoint wants to be asked, and how it
+answers. It holds no credentials. The built-in ones can be read, and not
+changed; one of your own is written as fields or as a JSON file:
+
+    vault write oauthcc/provider/acme @acme.json
+
+Its text may hold placeholders such as {tenant}, which variables declares and
+each config fills in. A change of a provider is a change of all its configs; one
+that moves the token endpoint to another host leaves them refusing to mint until
+their secrets are written again.
+`
+
+func (b *backend) providerPaths() []*framework.Path {
+	fields := provider.DefinitionFields()
+	shown := schemaOf(fields)
+	shown["built_in"] = &framework.FieldSchema{Type: framework.TypeBool, Required: true, Description: "Whether it came with the plugin, and cannot be changed."}
+
+	return []*framework.Path{
+		b.listPath("provider", b.providerNames),
+		b.declare(&framework.Path{
+			Pattern:      "provider/" + framework.GenericNameRegex("provider"),
+			DisplayAttrs: display("provider"),
+			Fields:       map[string]*framework.FieldSchema{"provider": nameField("The provider's name.")},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: &framework.PathOperation{
+					Callback:  b.readProvider,
+					Summary:   "Read a provider.",
+					Responses: answers("The provider", shown),
+				},
+				logical.CreateOperation: &framework.PathOperation{
+					Callback:  b.writeProvider,
+					Summary:   "Describe a provider of your own.",
+					Responses: mayWarn("Created"),
+				},
+				logical.UpdateOperation: &framework.PathOperation{
+					Callback:  b.writeProvider,
+					Summary:   "Describe a provider of your own, or replace the fields of one that are sent.",
+					Responses: mayWarn("Written"),
+				},
+				logical.DeleteOperation: &framework.PathOperation{
+					Callback:  b.deleteProvider,
+					Summary:   "Delete a provider of your own that no config uses.",
+					Responses: nothing("Deleted"),
+				},
+			},
+			ExistenceCheck:  exists(providerPrefix, "provider"),
+			HelpSynopsis:    "How one token endpoint wants to be asked, and how it answers.",
+			HelpDescription: strings.TrimSpace(providerHelp),
+		}, fields...),
+	}
+}
+
+func (b *backend) providerNames(ctx context.Context, s logical.Storage) ([]string, error) {
+	own, err := listStorage(providerPrefix)(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	names := append(provider.BuiltinNames(), own...)
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// definition gives the provider of that name, built in or the operator's own;
+// nil when there is none. The built-in one wins, also over one that an older
+// version of the plugin let the operator write.
+func (b *backend) definition(ctx context.Context, s logical.Storage, name string) (provider.Layer, error) {
+	if l, ok, err := provider.Builtin(name); ok || err != nil {
+		return l, err
+	}
+	entry, err := load[providerEntry](ctx, s, providerPrefix+name)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	return entry.Fields, nil
+}
+
+func (b *backend) unknownProvider(ctx context.Context, s logical.Storage, name string) error {
+	names, err := b.providerNames(ctx, s)
+	if err != nil {
+		return err
+	}
+	if near := provider.Nearest(name, names); near != "" {
+		return refuse("provider %q is unknown: did you mean %q?", name, near)
+	}
+	return refuse("provider %q is unknown: there are %s; describe another with a write to provider/%s", name, strings.Join(names, ", "), name)
+}
+
+func (b *backend) readProvider(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Get("provider").(string)
+	definition, err := b.definition(ctx, req.Storage, name)
+	if err != nil || definition == nil {
+		return nil, err
+	}
+	data := maps.Clone(definition)
+	data["built_in"] = slices.Contains(provider.BuiltinNames(), name)
+	return &logical.Response{Data: data}, nil
+}
+
+func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Get("provider").(string)
+	if slices.Contains(provider.BuiltinNames(), name) {
+		return nil, refuse("provider %q is built in and cannot be changed: set the fields on the config, or write a provider of another name", name)
+	}
+	entry, err := load[providerEntry](ctx, req.Storage, providerPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil {
+		entry = &providerEntry{Fields: provider.Layer{}}
+	}
+	entry.Version = schemaVersion
+	if entry.Fields, err = merged(entry.Fields, req); err != nil {
+		return nil, err
+	}
+	if err := provider.Check(entry.Fields); err != nil {
+		return nil, err
+	}
+	if err := store(ctx, req.Storage, providerPrefix+name, entry); err != nil {
+		return nil, err
+	}
+
+	resp := &logical.Response{}
+	users, err := b.configsOf(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, user := range users {
+		b.tokens.Forgive(user)
+		if _, err := b.loadConfig(ctx, req.Storage, user); err != nil {
+			resp.AddWarning("this change leaves a config without tokens: " + err.Error())
+		}
+	}
+	if len(resp.Warnings) == 0 {
+		return nil, nil
+	}
+	return resp, nil
+}
+
+func (b *backend) deleteProvider(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Get("provider").(string)
+	if slices.Contains(provider.BuiltinNames(), name) {
+		return nil, refuse("provider %q is built in and cannot be deleted", name)
+	}
+	users, err := b.configsOf(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(users) > 0 {
+		return nil, refuse("provider %q is used by the configs %s: delete them, or move them to another provider, first", name, strings.Join(users, ", "))
+	}
+	if err := req.Storage.Delete(ctx, providerPrefix+name); err != nil {
+		return nil, fmt.Errorf("deleting provider %q from storage: %w", name, err)
+	}
+	return nil, nil
+}
+
+// configsOf lists the configs that use a provider.
+func (b *backend) configsOf(ctx context.Context, s logical.Storage, name string) ([]string, error) {
+	configs, err := listStorage(configPrefix)(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, config := range configs {
+		entry, err := load[configEntry](ctx, s, configPrefix+config)
+		if err != nil {
+			return nil, err
+		}
+		if entry != nil && entry.Fields["provider"] == name {
+			out = append(out, config)
+		}
+	}
+	return out, nil
+}

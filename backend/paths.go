@@ -1,0 +1,86 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// display gives a path its place in the OpenAPI document.
+func display(suffix string) *framework.DisplayAttributes {
+	return &framework.DisplayAttributes{OperationPrefix: "oauthcc", OperationSuffix: suffix}
+}
+
+func answers(description string, fields map[string]*framework.FieldSchema) map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{Description: description, Fields: fields}}}
+}
+
+func nothing(description string) map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusNoContent: {{Description: description}}}
+}
+
+// mayWarn are the responses of a write, which has nothing to say but warnings.
+func mayWarn(description string) map[int][]framework.Response {
+	return map[int][]framework.Response{
+		http.StatusOK:        {{Description: description + ", with warnings"}},
+		http.StatusNoContent: {{Description: description}},
+	}
+}
+
+// nameField is the field of a path's own name.
+func nameField(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeString, Required: true, Description: description}
+}
+
+// listPath lists the names below prefix.
+func (b *backend) listPath(what string, names func(context.Context, logical.Storage) ([]string, error)) *framework.Path {
+	return b.declare(&framework.Path{
+		Pattern:      what + "/?$",
+		DisplayAttrs: display(what + "s"),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ListOperation: &framework.PathOperation{
+				Callback: func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+					keys, err := names(ctx, req.Storage)
+					if err != nil {
+						return nil, err
+					}
+					return logical.ListResponse(keys), nil
+				},
+				Summary: "List the names of all " + what + "s.",
+				Responses: answers("The names", map[string]*framework.FieldSchema{
+					"keys": {Type: framework.TypeStringSlice, Required: true, Description: "The names."},
+				}),
+			},
+		},
+		HelpSynopsis:    "List the names of all " + what + "s.",
+		HelpDescription: "Names only; read one of them for more.",
+	})
+}
+
+func listStorage(prefix string) func(context.Context, logical.Storage) ([]string, error) {
+	return func(ctx context.Context, s logical.Storage) ([]string, error) {
+		keys, err := s.List(ctx, prefix)
+		if err != nil {
+			return nil, fmt.Errorf("listing %s in storage: %w", prefix, err)
+		}
+		return keys, nil
+	}
+}
+
+// exists is the existence check that tells create from update.
+func exists(prefix, field string) framework.ExistenceFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+		name, _ := d.Get(field).(string)
+		entry, err := req.Storage.Get(ctx, prefix+name)
+		if err != nil {
+			return false, fmt.Errorf("reading %s%s from storage: %w", prefix, name, err)
+		}
+		return entry != nil, nil
+	}
+}

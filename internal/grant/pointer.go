@@ -1,0 +1,89 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Pointer is an RFC 6901 JSON pointer. "" is the whole document.
+type Pointer string
+
+// Check says what is wrong with p's syntax, if anything.
+func (p Pointer) Check() error {
+	if p != "" && p[0] != '/' {
+		return errors.New(`a JSON pointer (RFC 6901) is empty or starts with "/"`)
+	}
+	for rest := string(p); ; {
+		i := strings.IndexByte(rest, '~')
+		if i < 0 {
+			return nil
+		}
+		if i+1 == len(rest) || (rest[i+1] != '0' && rest[i+1] != '1') {
+			return errors.New(`in a JSON pointer (RFC 6901) "~" is written "~0" and "/" in a name "~1"`)
+		}
+		rest = rest[i+2:]
+	}
+}
+
+// Within says whether the value at p is, or holds, the value at q.
+func (p Pointer) Within(q Pointer) bool {
+	return p == q || strings.HasPrefix(string(q), string(p)+"/")
+}
+
+// Lookup finds the value at p in doc, which holds what encoding/json makes of
+// a document. Unlike RFC 6901 it reads through a string that itself is JSON,
+// because providers wrap their answers so.
+func (p Pointer) Lookup(doc any) (any, bool) {
+	if p == "" {
+		return doc, true
+	}
+	unescape := strings.NewReplacer("~1", "/", "~0", "~")
+	for _, token := range strings.Split(string(p)[1:], "/") {
+		token = unescape.Replace(token)
+		if text, isText := doc.(string); isText {
+			inner, ok := parseJSON([]byte(text))
+			if !ok {
+				return nil, false
+			}
+			doc = inner
+		}
+		switch at := doc.(type) {
+		case map[string]any:
+			v, ok := at[token]
+			if !ok {
+				return nil, false
+			}
+			doc = v
+		case []any:
+			i, err := strconv.Atoi(token)
+			if err != nil || i < 0 || i >= len(at) || strconv.Itoa(i) != token {
+				return nil, false
+			}
+			doc = at[i]
+		default:
+			return nil, false
+		}
+	}
+	return doc, true
+}
+
+// parseJSON reads exactly one JSON value, keeping numbers as they are written.
+func parseJSON(b []byte) (any, bool) {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	var v any
+	if dec.Decode(&v) != nil {
+		return nil, false
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, false
+	}
+	return v, true
+}

@@ -1,0 +1,198 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+)
+
+// Dialect is how one token endpoint wants to be asked and how it answers, with
+// every field decided. Its JSON names are the API's.
+type Dialect struct {
+	TokenURL                string         `json:"token_url"`
+	GrantType               string         `json:"grant_type"`
+	AuthMethod              string         `json:"token_endpoint_auth_method"`
+	BasicAuthEncoding       string         `json:"basic_auth_encoding"`
+	HTTPMethod              string         `json:"http_method"`
+	RequestFormat           string         `json:"request_format"`
+	Parameters              map[string]any `json:"parameters"`
+	ParameterNames          map[string]any `json:"parameter_names"`
+	RequestHeaders          map[string]any `json:"request_headers"`
+	Scopes                  []string       `json:"scopes"`
+	ScopesRequired          bool           `json:"scopes_required"`
+	ScopeSeparator          string         `json:"scope_separator"`
+	AccessTokenPointer      []string       `json:"access_token_pointer"`
+	ExpiresInPointer        []string       `json:"expires_in_pointer"`
+	ExpiresInUnit           string         `json:"expires_in_unit"`
+	ExpiresAtPointer        []string       `json:"expires_at_pointer"`
+	TokenTypePointer        []string       `json:"token_type_pointer"`
+	ScopePointer            []string       `json:"scope_pointer"`
+	RefreshTokenPointer     []string       `json:"refresh_token_pointer"`
+	ErrorPointer            []string       `json:"error_pointer"`
+	ErrorDescriptionPointer []string       `json:"error_description_pointer"`
+	ExtraFields             map[string]any `json:"extra_fields"`
+	DefaultTokenType        string         `json:"default_token_type"`
+	DefaultTokenLifetime    int64          `json:"default_token_lifetime"` // seconds
+}
+
+// Fields declares the dialect fields: what a provider defines and a config
+// overrides.
+func Fields() []Field {
+	return []Field{
+		{Name: "token_url", Type: Text, Description: "The token endpoint (RFC 6749 section 3.2). May hold placeholders such as {tenant} in its host, path segments and query values; a literal query is kept. https, except to loopback or with allow_insecure_http."},
+		{Name: "grant_type", Type: Text, Default: "client_credentials", Description: "client_credentials (default), password, or any other literal; none sends no grant_type. The username and password are sent by password only."},
+		{Name: "token_endpoint_auth_method", Type: Text, Default: string(grant.AuthBasic), Allowed: []string{string(grant.AuthBasic), string(grant.AuthPost), string(grant.AuthNone)}, Description: "How the client authenticates (RFC 7591): client_secret_basic (default), client_secret_post, or none, which sends just a client_id that is set."},
+		{Name: "basic_auth_encoding", Type: Text, Default: "rfc6749", Allowed: []string{"rfc6749", "raw"}, Description: "How client_secret_basic encodes the credentials before base64: rfc6749 (default) form-urlencodes them first, raw leaves them as they are. Real servers split on it."},
+		{Name: "http_method", Type: Text, Default: "POST", Allowed: []string{"POST", "GET"}, Description: "POST (default), or GET, which implies request_format=query."},
+		{Name: "request_format", Type: Text, Default: string(grant.Form), Allowed: []string{string(grant.Form), string(grant.JSON), string(grant.Query)}, Description: "Where the parameters go: form (default), json or query."},
+		{Name: "parameters", Type: Values, Description: "Extra request parameters, such as audience or resource: a map of JSON values. In a form a list repeats the parameter and an object is JSON text; in JSON they stay what they are. String values may hold placeholders. A null removes an inherited one."},
+		{Name: "parameter_names", Type: TextPairs, Description: "Renames standard parameters: client_id=clientId. An empty name leaves the parameter out."},
+		{Name: "request_headers", Type: TextPairs, Description: "Extra request headers (map). Values may hold placeholders. A null removes an inherited one."},
+		{Name: "scopes", Type: Texts, Description: "The scopes to ask for."},
+		{Name: "scopes_required", Type: Flag, Description: "Whether asking without any scope is refused before the provider is asked."},
+		{Name: "scope_separator", Type: Text, Default: "space", Description: "What stands between scopes in the request: space (default), comma, list (a list of its own), or any literal."},
+		{Name: "access_token_pointer", Type: Pointers, Default: []string{"/access_token"}, Description: `Where the answer holds the token: JSON pointers (RFC 6901), the first that leads to a string. "" is the whole body. A string on the way is read as JSON.`},
+		{Name: "expires_in_pointer", Type: Pointers, Default: []string{"/expires_in"}, Description: "Where the answer holds the lifetime: JSON pointers (RFC 6901) to a number or a string that holds one."},
+		{Name: "expires_in_unit", Type: Text, Default: "seconds", Allowed: []string{"seconds", "milliseconds", "minutes"}, Description: "The unit of that lifetime: seconds (default), milliseconds or minutes."},
+		{Name: "expires_at_pointer", Type: Pointers, Default: []string{"/expires_at"}, Description: "Where the answer holds the moment of expiry: JSON pointers (RFC 6901) to RFC 3339 (UTC when without a zone), or epoch seconds or milliseconds."},
+		{Name: "token_type_pointer", Type: Pointers, Default: []string{"/token_type"}, Description: "Where the answer holds the token type: JSON pointers (RFC 6901)."},
+		{Name: "scope_pointer", Type: Pointers, Default: []string{"/scope"}, Description: "Where the answer holds the granted scope: JSON pointers (RFC 6901) to a string with spaces or commas, or a list."},
+		{Name: "refresh_token_pointer", Type: Pointers, Default: []string{"/refresh_token"}, Description: "Where the answer holds a refresh token: JSON pointers (RFC 6901). It is never shown to anybody."},
+		{Name: "error_pointer", Type: Pointers, Default: []string{"/error", "/error/code"}, Description: "Where an answer holds the error code: JSON pointers (RFC 6901)."},
+		{Name: "error_description_pointer", Type: Pointers, Default: []string{"/error_description", "/error/message", "/message"}, Description: "Where an answer says what went wrong: JSON pointers (RFC 6901)."},
+		{Name: "extra_fields", Type: TextPairs, Description: "Further members of the answer for the reader, by the name that the reader sees: instance_url=/instance_url."},
+		{Name: "default_token_type", Type: Text, Default: "Bearer", Description: "The token type when the answer says none (Bearer)."},
+		{Name: "default_token_lifetime", Type: Seconds, Description: "The lifetime when the answer states none, and the token is no JWT that does. Without it such an answer is an error."},
+		{Name: "variables", Type: Values, Description: "What placeholders stand for. On a provider: declarations, each an object of description, default, pattern, enum, optional, secret and value. On a config: their values."},
+	}
+}
+
+// Layer is what one layer sets, in canonical form. A field that is not in it
+// is inherited; one that is, even to "", [] or 0, is decided.
+type Layer map[string]any
+
+// Overlay lays each layer over the one before: of a scalar or a list the last
+// one counts, maps are joined by key, and a null removes an inherited key.
+func Overlay(layers ...Layer) Layer {
+	out := Layer{}
+	for _, l := range layers {
+		for name, v := range l {
+			over, isMap := v.(map[string]any)
+			if !isMap {
+				out[name] = v
+				continue
+			}
+			joined := map[string]any{}
+			if under, ok := out[name].(map[string]any); ok {
+				maps.Copy(joined, under)
+			}
+			for key, item := range over {
+				if item == nil {
+					delete(joined, key)
+				} else {
+					joined[key] = item
+				}
+			}
+			out[name] = joined
+		}
+	}
+	return out
+}
+
+func defaults() Layer {
+	out := Layer{}
+	for _, f := range Fields() {
+		if f.Default != nil {
+			out[f.Name] = f.Default
+		}
+	}
+	return out
+}
+
+// Only gives the part of l that the fields declare.
+func (l Layer) Only(fields []Field) Layer {
+	out := Layer{}
+	for _, f := range fields {
+		if v, ok := l[f.Name]; ok {
+			out[f.Name] = v
+		}
+	}
+	return out
+}
+
+// decode reads a complete layer into its typed form.
+func (l Layer) decode(into any) error {
+	b, err := json.Marshal(l)
+	if err != nil {
+		return fmt.Errorf("writing a layer: %w", err)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("reading a layer: %w", err)
+	}
+	return nil
+}
+
+// InvalidError is a field that cannot stay as it was written. Its text names
+// the field and the remedy, and repeats no value.
+type InvalidError struct {
+	Field   string
+	Problem string
+}
+
+// Error joins the field and what is wrong with it.
+func (e *InvalidError) Error() string { return e.Field + " " + e.Problem }
+
+func invalid(field, format string, args ...any) error {
+	return &InvalidError{Field: field, Problem: fmt.Sprintf(format, args...)}
+}
+
+// Canonical turns fields as a client sends them into a layer. Unknown fields
+// are refused with the nearest name that there is. Nulls stay: whoever may
+// take one has to handle it.
+func Canonical(fields []Field, raw map[string]any) (Layer, error) {
+	out := Layer{}
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == name })
+		if i < 0 {
+			known := make([]string, len(fields))
+			for i, f := range fields {
+				known[i] = f.Name
+			}
+			return nil, UnknownField(name, known)
+		}
+		if raw[name] == nil {
+			out[name] = nil
+			continue
+		}
+		v, err := fields[i].Type.Canonical(raw[name])
+		if err == nil {
+			err = fields[i].check(v)
+		}
+		if err != nil {
+			return nil, invalid(name, "%s", err)
+		}
+		out[name] = v
+	}
+	return out, nil
+}
+
+// UnknownField is the error for a field that nothing declares.
+func UnknownField(name string, known []string) error {
+	if len(name) > 64 {
+		name = name[:64] + "…"
+	}
+	if near := Nearest(name, known); near != "" {
+		return invalid("unknown field", "%q: did you mean %q?", name, near)
+	}
+	if len(known) == 0 {
+		return invalid("unknown field", "%q: this path takes none", name)
+	}
+	return invalid("unknown field", "%q: this path takes %s", name, strings.Join(known, ", "))
+}

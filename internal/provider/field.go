@@ -1,0 +1,308 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+)
+
+// Type says which JSON values a field takes and in which form they are kept.
+type Type int
+
+// The types of fields, with the canonical form of each.
+const (
+	Text      Type = iota + 1 // string
+	Flag                      // bool
+	Seconds                   // int64; a duration string is taken as well
+	Texts                     // []string; a comma-separated string is taken as well
+	Pointers                  // []string, each an RFC 6901 pointer; likewise
+	Values                    // map[string]any; JSON text and name=value are taken as well
+	TextPairs                 // map[string]any of strings and nulls; likewise
+)
+
+// Field declares one field of a provider or a config.
+type Field struct {
+	Name        string
+	Type        Type
+	Secret      bool     // never shown again
+	Allowed     []string // the closed set of values, if there is one
+	Default     any      // what it means when no layer sets it; nil means nothing
+	Description string
+}
+
+// maxInteger bounds numbers to what JSON carries unchanged (RFC 8259 section 6).
+const maxInteger = 1 << 53
+
+// Canonical turns a value as a client may send it into the field's one form.
+// Its errors say what is wanted and never repeat the value.
+func (t Type) Canonical(v any) (any, error) {
+	switch t {
+	case Text:
+		return text(v)
+	case Flag:
+		return flag(v)
+	case Seconds:
+		return seconds(v)
+	case Texts:
+		return texts(v)
+	case Pointers:
+		return pointers(v)
+	case Values:
+		return values(v, checkNumbers)
+	case TextPairs:
+		return values(v, func(v any) (any, error) {
+			if v == nil {
+				return nil, nil
+			}
+			return text(v)
+		})
+	}
+	return nil, errors.New("has no type")
+}
+
+func text(v any) (any, error) {
+	switch v := v.(type) {
+	case string:
+		return v, nil
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < maxInteger {
+			return strconv.FormatFloat(v, 'f', -1, 64), nil
+		}
+		return nil, errors.New("must be a string: a number so large or with a fraction may have been changed on its way; quote it")
+	case json.Number:
+		return v.String(), nil
+	}
+	return nil, errors.New("must be a string")
+}
+
+func flag(v any) (any, error) {
+	switch v := v.(type) {
+	case bool:
+		return v, nil
+	case string:
+		if b, err := strconv.ParseBool(v); err == nil {
+			return b, nil
+		}
+	}
+	return nil, errors.New("must be true or false")
+}
+
+func seconds(v any) (any, error) {
+	wanted := errors.New(`must be a duration of whole seconds, such as 3600 or "1h" (0 for none), of a hundred years at most`)
+	var d time.Duration
+	switch v := v.(type) {
+	case int64:
+		return seconds(float64(v))
+	case int:
+		return seconds(float64(v))
+	case json.Number:
+		return seconds(v.String())
+	case float64:
+		if v != math.Trunc(v) || v < 0 || v > 100*365*24*3600 {
+			return nil, wanted
+		}
+		return int64(v), nil
+	case string:
+		v = strings.TrimSpace(v)
+		if n, err := strconv.ParseFloat(v, 64); err == nil {
+			return seconds(n)
+		}
+		if days, isDays := strings.CutSuffix(v, "d"); isDays {
+			n, err := strconv.Atoi(days)
+			if err != nil {
+				return nil, wanted
+			}
+			return seconds(float64(n) * 24 * 3600)
+		}
+		var err error
+		if d, err = time.ParseDuration(v); err != nil || d%time.Second != 0 {
+			return nil, wanted
+		}
+		return seconds(d.Seconds())
+	}
+	return nil, wanted
+}
+
+func texts(v any) (any, error) {
+	wanted := errors.New("must be a list of strings, or one string with commas")
+	raw, ok := stringList(v)
+	if !ok {
+		return nil, wanted
+	}
+	out := make([]string, 0, len(raw))
+	for _, s := range raw {
+		if s = strings.TrimSpace(s); s != "" && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+func stringList(v any) ([]string, bool) {
+	var out []string
+	switch v := v.(type) {
+	case string:
+		if v != "[]" { // how the command line writes an empty list
+			out = strings.Split(v, ",")
+		}
+	case []string:
+		out = append(out, v...)
+	case []any:
+		for _, item := range v {
+			s, ok := item.(string)
+			if !ok {
+				return nil, false
+			}
+			out = append(out, s)
+		}
+	default:
+		return nil, false
+	}
+	return out, true
+}
+
+func pointers(v any) (any, error) {
+	wanted := errors.New(`must be a list of JSON pointers (RFC 6901), such as "/data/access_token"; "" is the whole body, [] is none`)
+	raw, ok := stringList(v)
+	if !ok {
+		return nil, wanted
+	}
+	for _, s := range raw {
+		if err := grant.Pointer(s).Check(); err != nil {
+			return nil, fmt.Errorf("%w: %w", wanted, err)
+		}
+	}
+	if raw == nil {
+		raw = []string{} // set, and none
+	}
+	return raw, nil
+}
+
+func values(v any, item func(any) (any, error)) (any, error) {
+	wanted := errors.New("must be a map: name=value (repeated for more), or a JSON object")
+	out := map[string]any{}
+	switch v := v.(type) {
+	case map[string]any:
+		out = v
+	case string:
+		switch s := strings.TrimSpace(v); {
+		case s == "":
+		case s[0] == '{':
+			if json.Unmarshal([]byte(s), &out) != nil {
+				return nil, wanted
+			}
+		default:
+			if err := pair(v, out); err != nil {
+				return nil, wanted
+			}
+		}
+	case []any:
+		for _, p := range v {
+			s, ok := p.(string)
+			if !ok || pair(s, out) != nil {
+				return nil, wanted
+			}
+		}
+	default:
+		return nil, wanted
+	}
+	canonical := make(map[string]any, len(out))
+	for name, value := range out {
+		if name == "" {
+			return nil, errors.New("has an entry without a name")
+		}
+		c, err := item(value)
+		if err != nil {
+			return nil, fmt.Errorf("has an entry %q that %w", name, err)
+		}
+		canonical[name] = c
+	}
+	return canonical, nil
+}
+
+func pair(s string, into map[string]any) error {
+	name, value, ok := strings.Cut(s, "=")
+	if !ok || strings.TrimSpace(name) == "" {
+		return errors.New("no name=value")
+	}
+	if _, twice := into[name]; twice {
+		return errors.New("named twice")
+	}
+	into[strings.TrimSpace(name)] = value
+	return nil
+}
+
+// checkNumbers refuses numbers that may have been changed on their way here.
+func checkNumbers(v any) (any, error) {
+	switch v := v.(type) {
+	case float64:
+		if math.Abs(v) >= maxInteger {
+			return nil, errors.New("holds a number beyond 2^53; quote it")
+		}
+	case map[string]any:
+		for _, item := range v {
+			if _, err := checkNumbers(item); err != nil {
+				return nil, err
+			}
+		}
+	case []any:
+		for _, item := range v {
+			if _, err := checkNumbers(item); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v, nil
+}
+
+// check applies what a field demands beyond its type.
+func (f Field) check(v any) error {
+	if len(f.Allowed) > 0 {
+		if s, ok := v.(string); ok && !slices.Contains(f.Allowed, s) {
+			return fmt.Errorf("must be one of %s", strings.Join(f.Allowed, ", "))
+		}
+	}
+	return nil
+}
+
+// Nearest gives the known name that a misspelt one most likely means, or "".
+func Nearest(name string, known []string) string {
+	best, least := "", 1+len(name)/3
+	for _, k := range known {
+		if d := distance(strings.ToLower(name), k); d <= least && (best == "" || d < least) {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			next := min(row[j]+1, row[j+1]+1, diagonal+cost)
+			diagonal, row[j+1] = row[j+1], next
+		}
+	}
+	return row[len(b)]
+}

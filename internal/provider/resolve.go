@@ -1,0 +1,170 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+)
+
+// Registration is one client's registration at a provider: what a config holds
+// beside the dialect. Its JSON names are the API's.
+type Registration struct {
+	ClientID          string            `json:"client_id,omitempty"`
+	ClientSecret      string            `json:"client_secret,omitempty"`
+	Username          string            `json:"username,omitempty"`
+	Password          string            `json:"password,omitempty"`
+	SecretParameters  map[string]any    `json:"secret_parameters,omitempty"` // literal
+	Variables         map[string]string `json:"variables,omitempty"`
+	SecretVariables   map[string]string `json:"secret_variables,omitempty"`
+	CACertificate     string            `json:"tls_ca_certificate,omitempty"`
+	AllowInsecureHTTP bool              `json:"allow_insecure_http,omitempty"`
+	RequestTimeout    time.Duration     `json:"-"` // how long, not what: no part of a request's identity
+}
+
+func (r Registration) credentials() map[string]string {
+	return map[string]string{
+		"client_id": r.ClientID, "client_secret": r.ClientSecret,
+		"username": r.Username, "password": r.Password,
+	}
+}
+
+// Effective is what a config comes to: the dialect with every layer applied,
+// checked, and ready to be asked.
+type Effective struct {
+	Dialect Dialect
+
+	layer        Layer
+	registration Registration
+	declared     map[string]Variable
+	env          *environment
+	url          *urlTemplate
+}
+
+// Check refuses a provider definition that no config could use.
+func Check(definition Layer) error {
+	_, err := resolve(definition, nil, Registration{}, true)
+	return err
+}
+
+// Resolve lays own (what a config or its role sets itself, dialect fields
+// only) over the definition of its provider, and checks that a request can be
+// made of it. Its errors are *InvalidError.
+func Resolve(definition Layer, own Layer, r Registration) (*Effective, error) {
+	return resolve(definition, own, r, false)
+}
+
+func resolve(definition, own Layer, r Registration, definitionOnly bool) (*Effective, error) {
+	e := &Effective{registration: r}
+	said := Overlay(definition, own).Only(Fields())
+	delete(said, "variables") // of the definition: declarations, which r's values meet below
+	layer := Overlay(defaults(), said)
+	if _, chosen := said["request_format"]; !chosen && layer["http_method"] == "GET" {
+		layer["request_format"] = string(grant.Query)
+	}
+	e.layer = layer
+	if err := layer.decode(&e.Dialect); err != nil {
+		return nil, err
+	}
+	declared, _ := definition["variables"].(map[string]any)
+	var err error
+	if e.declared, err = declarations(declared); err != nil {
+		return nil, err
+	}
+	if e.env, err = newEnvironment(e.declared, r, own["token_url"] != nil); err != nil {
+		return nil, err
+	}
+	for _, check := range []func() error{
+		e.checkMethod, e.checkURL, e.checkVariables, e.checkNames, e.checkParameters, e.checkHeaders, e.checkExtraFields,
+	} {
+		if err := check(); err != nil {
+			return nil, err
+		}
+	}
+	if definitionOnly {
+		return e, nil
+	}
+	if err := e.checkCredentials(); err != nil {
+		return nil, err
+	}
+	if _, err := e.Request(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Origin is where the credentials go, and what vouches for it: scheme, host
+// and port of the token endpoint, the authority trusted, and whether plain
+// http is allowed. Two equal ones are equally trustworthy.
+func (e *Effective) Origin() (string, error) {
+	u, err := e.tokenURL()
+	if err != nil {
+		return "", err
+	}
+	b, err := json.Marshal([]any{origin(u), e.registration.CACertificate, e.registration.AllowInsecureHTTP})
+	return string(b), err
+}
+
+// Identity is equal for two effective requests that would be the same request.
+// It holds secrets: hash it. What equals its default is not in it, so that a
+// field that a later version brings changes no identity.
+func (e *Effective) Identity() ([]byte, error) {
+	base := defaults()
+	said := map[string]json.RawMessage{}
+	for name, v := range e.layer {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("writing %s: %w", name, err)
+		}
+		unset, err := json.Marshal(base[name])
+		if err != nil {
+			return nil, fmt.Errorf("writing %s: %w", name, err)
+		}
+		none := base[name] == nil && slices.Contains([]string{`""`, "false", "0", "[]", "{}"}, string(b))
+		if !none && !bytes.Equal(b, unset) {
+			said[name] = b
+		}
+	}
+	declared := maps.Clone(e.declared)
+	for name, d := range declared {
+		d.Description = ""
+		declared[name] = d
+	}
+	return json.Marshal([]any{said, declared, e.registration})
+}
+
+// Describe shows the dialect as it will be used: the URL, parameters and
+// headers with their placeholders filled in, secrets as "REDACTED".
+func (e *Effective) Describe() (map[string]any, error) {
+	masked := *e
+	masked.env = e.env.masked()
+	r, err := masked.Request()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	if err := e.layer.decode(&out); err != nil {
+		return nil, err
+	}
+	for _, f := range Fields() {
+		if _, decided := out[f.Name]; !decided && f.Name != "variables" {
+			out[f.Name] = map[Type]any{
+				Text: "", Flag: false, Seconds: 0, Texts: []string{}, Pointers: []string{},
+				Values: map[string]any{}, TextPairs: map[string]any{},
+			}[f.Type]
+		}
+	}
+	out["token_url"] = r.URL
+	for name := range e.registration.SecretParameters {
+		delete(r.Parameters, name)
+	}
+	out["parameters"], out["request_headers"] = r.Parameters, r.Headers
+	return out, nil
+}

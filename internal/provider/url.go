@@ -1,0 +1,271 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// urlTemplate is a URL whose placeholders are each known to stand in one
+// component, so that no value can reach into another.
+type urlTemplate struct {
+	parts template
+	host  template
+	path  []template // segments
+	query []queryPair
+	text  string // the whole, with a marker for each placeholder
+}
+
+type queryPair struct {
+	name  string // as written
+	value template
+	bare  bool // no "="
+}
+
+// marker stands for the i-th placeholder while the URL is taken apart: it is
+// legal in every component that may hold one.
+func marker(i int) string { return "zq" + strconv.Itoa(i) + "qz" }
+
+var markers = regexp.MustCompile(`zq([0-9]+)qz`)
+
+func parseURL(s string) (*urlTemplate, error) {
+	parts, err := parseTemplate(s)
+	if err != nil {
+		return nil, err
+	}
+	var text strings.Builder
+	for i, p := range parts {
+		if p.name == "" {
+			if markers.MatchString(p.literal) || strings.ContainsFunc(p.literal, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
+				return nil, errors.New("is no URL")
+			}
+			text.WriteString(p.literal)
+		} else {
+			text.WriteString(marker(i))
+		}
+	}
+	u := &urlTemplate{parts: parts, text: text.String()}
+	parsed, err := url.Parse(u.text)
+	switch {
+	case err != nil:
+		return nil, errors.New("is no URL; a placeholder may stand in a host, a path segment or a query value")
+	case parsed.Scheme != "https" && parsed.Scheme != "http":
+		return nil, errors.New("must start with https:// (http:// only to loopback, or with allow_insecure_http); a placeholder cannot be the scheme")
+	case parsed.Host == "" || parsed.Hostname() == "":
+		return nil, errors.New("names no host")
+	case parsed.User != nil:
+		return nil, errors.New("holds a user; credentials have fields of their own")
+	case parsed.Fragment != "" || strings.Contains(u.text, "#"):
+		return nil, errors.New("holds a fragment (#); leave it out")
+	case markers.MatchString(parsed.Port()):
+		return nil, errors.New("has a placeholder for its port; only host, path segments and query values may have one")
+	}
+	u.host = u.template(parsed.Hostname())
+	for _, segment := range strings.Split(parsed.EscapedPath(), "/") {
+		u.path = append(u.path, u.template(segment))
+	}
+	if parsed.RawQuery != "" {
+		for _, pair := range strings.Split(parsed.RawQuery, "&") {
+			name, value, has := strings.Cut(pair, "=")
+			if markers.MatchString(name) {
+				return nil, errors.New("has a placeholder left of = in its query; only the value may have one")
+			}
+			u.query = append(u.query, queryPair{name: name, value: u.template(value), bare: !has})
+		}
+	}
+	return u, nil
+}
+
+// template turns a component with markers back into one with placeholders.
+func (u *urlTemplate) template(component string) template {
+	var out template
+	for {
+		at := markers.FindStringSubmatchIndex(component)
+		if at == nil {
+			break
+		}
+		if at[0] > 0 {
+			out = append(out, part{literal: component[:at[0]]})
+		}
+		i, _ := strconv.Atoi(component[at[2]:at[3]]) //nolint:errcheck // digits
+		out = append(out, u.parts[i])
+		component = component[at[1]:]
+	}
+	if component != "" {
+		out = append(out, part{literal: component})
+	}
+	return out
+}
+
+// check refuses what no value could make right.
+func (u *urlTemplate) check(e *environment) error {
+	if err := e.check(u.parts); err != nil {
+		return err
+	}
+	for _, t := range append([]template{u.host}, u.path...) {
+		for _, name := range t.names() {
+			if e.isSecret(name) {
+				return fmt.Errorf("names the secret {%s} in its host or path, where logs and proxies see it; a query value may, if the provider insists", name)
+			}
+		}
+	}
+	return nil
+}
+
+// expand makes the URL. Its errors name placeholders, never values.
+func (u *urlTemplate) expand(e *environment) (*url.URL, error) {
+	parsed, err := url.Parse(u.text)
+	if err != nil {
+		return nil, errors.New("is no URL")
+	}
+	port := parsed.Port()
+	host, err := u.expandHost(e)
+	if err != nil {
+		return nil, err
+	}
+	segments := make([]string, len(u.path))
+	for i, t := range u.path {
+		if segments[i], err = expandSegment(t, e); err != nil {
+			return nil, err
+		}
+	}
+	var pairs []string
+	for _, q := range u.query {
+		v, set, err := expandEscaped(q.value, e, url.QueryEscape)
+		switch {
+		case err != nil:
+			return nil, err
+		case !set:
+		case q.bare:
+			pairs = append(pairs, q.name)
+		default:
+			pairs = append(pairs, q.name+"="+v)
+		}
+	}
+
+	whole := parsed.Scheme + "://" + host
+	if strings.Contains(host, ":") {
+		whole = parsed.Scheme + "://[" + host + "]"
+	}
+	if port != "" {
+		whole += ":" + port
+	}
+	whole += strings.Join(segments, "/")
+	if len(pairs) > 0 {
+		whole += "?" + strings.Join(pairs, "&")
+	}
+	out, err := url.Parse(whole)
+	if err != nil || out.Scheme != parsed.Scheme || out.Hostname() != host || out.Port() != port || out.User != nil || out.Fragment != "" {
+		return nil, errors.New("is no URL once its placeholders are filled in")
+	}
+	return out, nil
+}
+
+func (u *urlTemplate) expandHost(e *environment) (string, error) {
+	if len(u.host.names()) == 0 {
+		host, _, err := u.host.expand(e.value)
+		return host, err
+	}
+	for _, p := range u.host {
+		if p.name == "" {
+			continue
+		}
+		v, set, err := p.value(e.value)
+		switch {
+		case err != nil:
+			return "", err
+		case !set:
+			return "", fmt.Errorf("needs {%s} in its host, which is not set", p.name)
+		case strings.Trim(v, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" || v == "":
+			return "", fmt.Errorf("takes for {%s} in its host lower-case letters, digits and hyphens only", p.name)
+		case strings.Contains(v, ".") && !e.mayHaveDots(p.name):
+			return "", fmt.Errorf("takes no dot in {%s}: it would change the host; declare a pattern or an enum that allows one", p.name)
+		}
+	}
+	host, _, err := u.host.expand(e.value)
+	if err != nil {
+		return "", err
+	}
+	labels := strings.Split(host, ".")
+	for _, l := range labels {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
+			return "", errors.New("has no valid host once its placeholders are filled in")
+		}
+	}
+	last := labels[len(labels)-1]
+	if _, err := netip.ParseAddr(host); err == nil || numericLabel.MatchString(last) {
+		return "", errors.New("has an IP address for a host once its placeholders are filled in")
+	}
+	return host, nil
+}
+
+// numericLabel as the last one makes some resolvers read the host as an
+// IPv4 address.
+var numericLabel = regexp.MustCompile(`^(?:[0-9]+|0x[0-9a-f]*)$`)
+
+func expandSegment(t template, e *environment) (string, error) {
+	for _, p := range t {
+		if p.name == "" {
+			continue
+		}
+		v, set, err := p.value(e.value)
+		switch {
+		case err != nil:
+			return "", err
+		case !set:
+			return "", fmt.Errorf("needs {%s} in its path, which is not set", p.name)
+		case v == "", v == ".", v == "..", strings.ContainsAny(v, `/\%?#`), strings.ContainsFunc(v, isControl):
+			return "", fmt.Errorf(`takes for {%s} one path segment: not empty, ".", "..", and without / \ %% ? #`, p.name)
+		}
+	}
+	s, _, err := expandEscaped(t, e, url.PathEscape)
+	if err == nil && len(t.names()) > 0 && (s == "." || s == "..") {
+		err = errors.New(`has a path segment "." or ".." once its placeholders are filled in`)
+	}
+	return s, err
+}
+
+// expandEscaped expands t, escaping the values and not the literal text.
+func expandEscaped(t template, e *environment, escape func(string) string) (string, bool, error) {
+	var b strings.Builder
+	for _, p := range t {
+		if p.name == "" {
+			b.WriteString(p.literal)
+			continue
+		}
+		v, set, err := p.value(e.value)
+		if err != nil || !set {
+			return "", false, err
+		}
+		b.WriteString(escape(v))
+	}
+	return b.String(), true, nil
+}
+
+func isControl(c rune) bool { return c < ' ' || c == 0x7f }
+
+// isLoopback says whether a URL's host can only be this machine.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// origin is a URL's scheme, host and port (RFC 6454), the port always said.
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = "443"
+		if u.Scheme == "http" {
+			port = "80"
+		}
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}

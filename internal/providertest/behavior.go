@@ -1,0 +1,213 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package providertest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Behavior is what a server does instead of answering by its dialect, or
+// before it. The zero value is normal behavior: it lets a request through, so
+// that the next behavior in the queue meets the one after it.
+//
+// Delay goes with any of the others. Of the others the first that is set
+// counts, in the order Hang, Drop, Redirect, Echo, canned answer.
+type Behavior struct {
+	// Times is how many requests this applies to; 0 means one, and a negative
+	// number every one until the next call of Behave or Reset.
+	Times int
+
+	// Delay is waited out before the answer. A client that goes away, or
+	// Close, ends it without one.
+	Delay time.Duration
+
+	// Hang answers nothing until the client goes away or the server closes.
+	Hang bool
+
+	// Drop closes the connection without an answer.
+	Drop bool
+
+	// Redirect answers a redirect to this URL: Status, or 307 when that is 0.
+	Redirect string
+
+	// Echo answers Status, or 400 when that is 0, with an error body in the
+	// dialect's shape in which every string quotes the whole request: the
+	// parameters and the Authorization header decoded, then all of it as it
+	// came. It leads with the credentials, because clients cut long texts.
+	Echo bool
+
+	// Status, Header and Body are a canned answer, given when any of them is
+	// set. Status 0 is 200; without a Content-Type it is application/json.
+	// Header goes with Redirect and Echo as well.
+	Status int
+	Header http.Header
+	Body   string
+
+	// Grant restricts this to requests with that grant_type; "" means any.
+	Grant string
+
+	// Revocation makes this apply to the revocation endpoint's requests, not
+	// to the token endpoint's.
+	Revocation bool
+}
+
+// Behave appends to the queue of behaviors, after ending one that applied
+// until further notice. Each request uses the first behavior in the queue that
+// applies to it, and once the queue has none, the server is its normal self.
+func (s *Server) Behave(b ...Behavior) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = slices.DeleteFunc(s.queue, func(old Behavior) bool { return old.Times < 0 })
+	for _, next := range b {
+		if next.Times == 0 {
+			next.Times = 1
+		}
+		s.queue = append(s.queue, next)
+	}
+}
+
+// nextBehavior takes the behavior for a request off the queue. The caller holds
+// s.mu.
+func (s *Server) nextBehavior(in Request) Behavior {
+	revocation := s.isRevocation(in.Path)
+	for i, b := range s.queue {
+		if b.Revocation != revocation || b.Grant != "" && b.Grant != in.Form().Get("grant_type") {
+			continue
+		}
+		if b.Times > 1 {
+			s.queue[i].Times--
+		} else if b.Times == 1 {
+			s.queue = slices.Delete(s.queue, i, i+1)
+		}
+		return b
+	}
+	return Behavior{}
+}
+
+// misbehave reports whether it answered the request, or saw to it that nobody
+// will.
+func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, in Request, b Behavior) bool {
+	if b.Delay > 0 {
+		timer := time.NewTimer(b.Delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-r.Context().Done():
+			abort()
+		case <-s.done:
+			abort()
+		}
+	}
+	if b.Hang {
+		select {
+		case <-r.Context().Done():
+		case <-s.done:
+		}
+		abort()
+	}
+	if b.Drop {
+		abort()
+	}
+
+	status, body := b.Status, []byte(b.Body)
+	switch {
+	case b.Redirect != "":
+		w.Header().Set("Location", b.Redirect)
+		if status == 0 {
+			status = http.StatusTemporaryRedirect
+		}
+	case b.Echo:
+		if status == 0 {
+			status = http.StatusBadRequest
+		}
+		body = s.echo(r, in, status)
+	case b.Status != 0 || b.Header != nil || b.Body != "":
+		if status == 0 {
+			status = http.StatusOK
+		}
+	default:
+		return false
+	}
+	w.Header().Set("Content-Type", "application/json")
+	for name, values := range b.Header {
+		w.Header()[http.CanonicalHeaderKey(name)] = values
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // The client may be gone.
+	return true
+}
+
+// abort cuts the connection. It is net/http's own way, and unlike hijacking it
+// works for HTTP/2.
+func abort() { panic(http.ErrAbortHandler) }
+
+// echo makes the dialect's error body, with the request in place of every
+// string.
+func (s *Server) echo(r *http.Request, in Request, status int) []byte {
+	var shape any = map[string]string{"error": "", "error_description": ""}
+	if s.dialect != nil {
+		shape = s.dialect.errorBody(&refusal{status: status, code: "echo", text: "echo"})
+	}
+	raw, err := json.Marshal(shape)
+	if err != nil {
+		return nil
+	}
+	var decoded any
+	if json.Unmarshal(raw, &decoded) != nil {
+		return nil
+	}
+	// Unescaped, for what leaks raw to be recognizable as well.
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if encoder.Encode(replaceStrings(decoded, quote(r, in))) != nil {
+		return nil
+	}
+	return b.Bytes()
+}
+
+func replaceStrings(value any, text string) any {
+	switch value := value.(type) {
+	case string:
+		return text
+	case map[string]any:
+		for name := range value {
+			value[name] = replaceStrings(value[name], text)
+		}
+	case []any:
+		for i := range value {
+			value[i] = replaceStrings(value[i], text)
+		}
+	}
+	return value
+}
+
+// quote writes a request down, what is worth stealing first.
+func quote(r *http.Request, in Request) string {
+	var b strings.Builder
+	if id, secret, ok := r.BasicAuth(); ok {
+		fmt.Fprintf(&b, "%s:%s ", id, secret)
+		plainID, idErr := url.QueryUnescape(id)
+		plainSecret, secretErr := url.QueryUnescape(secret)
+		if idErr == nil && secretErr == nil {
+			fmt.Fprintf(&b, "%s:%s ", plainID, plainSecret)
+		}
+	}
+	for _, values := range []url.Values{in.Form(), r.URL.Query()} {
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			fmt.Fprintf(&b, "%s=%s ", name, strings.Join(values[name], ","))
+		}
+	}
+	fmt.Fprintf(&b, "%s %s %s\n", in.Body, in.Method, r.RequestURI)
+	_ = in.Header.Write(&b) // A strings.Builder takes everything.
+	return b.String()
+}

@@ -1,0 +1,248 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package providertest runs token endpoints for tests and demonstrations: one
+// per documented provider dialect, each a real HTTP or HTTPS server on the
+// loopback interface that refuses whatever its provider's document does not
+// allow. A client that these servers serve follows the documents; one that
+// merely gets away with something elsewhere does not get away with it here.
+//
+//	server := providertest.Start(t, providertest.Antsomi, providertest.Options{})
+//	// ask server.TokenURL(), then look at server.Last(), server.IssuedCount(), ...
+//
+// A server can also misbehave on request ([Server.Behave]), and [StartFunc]
+// serves an invented dialect with the same recording and misbehaviour.
+package providertest
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+)
+
+// Dialect names the way in which one provider wants to be asked and answers.
+type Dialect string
+
+// The dialects that have a server here. Antsomi to XCover are documented by
+// their providers; RFC6749 is an authorization server by the book, which takes
+// client_credentials, password and refresh_token grants.
+const (
+	Antsomi  Dialect = "antsomi"
+	Cognito  Dialect = "cognito"
+	Fuuffy   Dialect = "fuuffy"
+	Semansys Dialect = "semansys"
+	XCover   Dialect = "xcover"
+	RFC6749  Dialect = "rfc6749"
+)
+
+// Dialects returns every dialect, the documented ones first.
+func Dialects() []Dialect {
+	return []Dialect{Antsomi, Cognito, Fuuffy, Semansys, XCover, RFC6749}
+}
+
+// Options says how a server differs from its dialect's default. The zero value
+// is a server as documented, over plain HTTP, with [DefaultCredentials].
+type Options struct {
+	// ClientID, ClientSecret, Username and Password are what the server
+	// accepts. Each one left empty is that of DefaultCredentials. Only the
+	// Semansys and RFC6749 dialects know users.
+	ClientID, ClientSecret, Username, Password string
+
+	// Lifetime of the tokens, one hour when 0. Answers that carry expires_in
+	// state it in whole seconds, rounded down.
+	Lifetime time.Duration
+
+	// Scopes that the server knows; nil means the documented ones. Fuuffy and
+	// XCover have none.
+	Scopes []string
+
+	// TLS serves HTTPS with a certificate for the loopback addresses and
+	// "localhost", from an authority made for this server alone: see
+	// Server.CACertificate.
+	TLS bool
+
+	// RotateRefreshTokens (Semansys, RFC6749) lets each refresh token be used
+	// once: its use answers the next one. Otherwise a refresh token stays
+	// good; Semansys then answers the same one again, RFC6749 answers none.
+	RotateRefreshTokens bool
+
+	// Listen is the TCP address, "127.0.0.1:0" when empty.
+	Listen string
+
+	// Now is the server's clock: time.Now when nil. Delays do not use it. It
+	// may be called from several goroutines at once.
+	Now func() time.Time
+
+	// DataAsString (Fuuffy) makes "data" a string that holds the JSON object,
+	// as the response schema says, instead of the object in the sample.
+	DataAsString bool
+
+	// FlatErrors (Fuuffy) puts the members of an error at the top level, as
+	// the schema of some statuses says, instead of under "error".
+	FlatErrors bool
+
+	// ExpiredJWT (XCover) makes the access token's own "exp" lie in the past.
+	// The server goes by expires_in, as the document does, and Valid too.
+	ExpiredJWT bool
+
+	// ExtraParameters (RFC6749) are further parameters to take and ignore,
+	// each any number of times, such as "audience" or RFC 8707's "resource".
+	// RFC 6749 has a server ignore what it does not know; this one refuses it,
+	// to show when a client sends what nobody asked for.
+	ExtraParameters []string
+}
+
+// Credentials are what a client, and where the dialect knows users a user,
+// identifies itself with.
+type Credentials struct {
+	ClientID, ClientSecret, Username, Password string
+}
+
+// DefaultCredentials returns the credentials that a server of the dialect
+// accepts when its options name none. They are plainly samples, differ from
+// dialect to dialect, and hold the characters that encoders get wrong. Username
+// and Password are empty for a dialect without users.
+func DefaultCredentials(d Dialect) Credentials {
+	switch d {
+	case Antsomi:
+		return Credentials{ClientID: "sample-antsomi-client", ClientSecret: "sample antsomi+secret&a=%41/ü"}
+	case Cognito:
+		// No colon in the ID: raw Basic cannot carry one there.
+		return Credentials{ClientID: "sample-cognito-client", ClientSecret: "sample cognito+secret&a=%2B/ü:x"}
+	case Fuuffy:
+		return Credentials{ClientID: "sample-fuuffy-client", ClientSecret: "sample fuuffy+secret&a=%26/ö"}
+	case Semansys:
+		return Credentials{
+			ClientID:     "sample-semansys-client",
+			ClientSecret: "sample semansys+secret&a=%3D/ä",
+			Username:     "sample.user+semansys@example.com",
+			Password:     "sample semansys+password&a=%20/'ß",
+		}
+	case XCover:
+		return Credentials{ClientID: "sample-xcover-client", ClientSecret: "sample xcover+secret&a=%22/\"<ü>\\"}
+	case RFC6749:
+		return Credentials{
+			ClientID:     "sample client:rfc6749/ü",
+			ClientSecret: "sample rfc6749+secret&a=%3A/ü:x",
+			Username:     "sample user+rfc6749",
+			Password:     "sample rfc6749+password&a=%25/ü",
+		}
+	default:
+		return Credentials{}
+	}
+}
+
+// Start runs a server of the dialect until the test and its subtests are over.
+// It fails the test when it cannot.
+func Start(tb testing.TB, d Dialect, o Options) *Server {
+	tb.Helper()
+	s, err := New(d, o)
+	if err != nil {
+		tb.Fatalf("start the %s token endpoint: %v", d, err)
+	}
+	tb.Cleanup(s.Close)
+	return s
+}
+
+// New runs a server of the dialect until Close. It fails for an unknown
+// dialect, a negative lifetime, and an address that it cannot listen on.
+func New(d Dialect, o Options) (*Server, error) {
+	s, err := newServer(o, DefaultCredentials(d))
+	if err != nil {
+		return nil, err
+	}
+	switch d {
+	case Antsomi:
+		s.setDialect(antsomi{s}, "/oauth/token", "", "item", "event", "profile", "promotion")
+	case Cognito:
+		s.setDialect(cognito{s}, "/oauth2/token", "/oauth2/revoke", "api/write")
+	case Fuuffy:
+		s.setDialect(fuuffy{s}, "/v1/auth/token", "")
+	case Semansys:
+		// The document names neither a path nor a scope.
+		s.setDialect(semansys{s}, "/token", "/revoke", "api")
+	case XCover:
+		s.setDialect(xcover{s}, "/api/oauth/token", "")
+	case RFC6749:
+		s.setDialect(rfc6749{s}, "/oauth2/token", "/oauth2/revoke", "read", "write", "admin")
+	default:
+		return nil, fmt.Errorf("unknown dialect %q", d)
+	}
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// HandlerFunc answers one request of an invented dialect. The request's body
+// has been read into body, and can still be read from the request.
+type HandlerFunc func(w http.ResponseWriter, r *http.Request, body []byte)
+
+// StartFunc is Start for an invented dialect: h answers the requests to path,
+// the token endpoint. A path that ends in a slash takes everything below it
+// too. The server records and misbehaves like any other; it issues no tokens
+// of its own, so what depends on them (Issued, Valid, ...) stays empty.
+func StartFunc(tb testing.TB, path string, h HandlerFunc) *Server {
+	tb.Helper()
+	s, err := NewFunc(path, Options{}, h)
+	if err != nil {
+		tb.Fatalf("start the token endpoint %s: %v", path, err)
+	}
+	tb.Cleanup(s.Close)
+	return s
+}
+
+// NewFunc is StartFunc until Close, with options: TLS, Listen and Now count,
+// the rest does nothing.
+func NewFunc(path string, o Options, h HandlerFunc) (*Server, error) {
+	s, err := newServer(o, Credentials{})
+	if err != nil {
+		return nil, err
+	}
+	s.custom, s.tokenPath = h, path
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newServer(o Options, c Credentials) (*Server, error) {
+	if o.Lifetime < 0 {
+		return nil, fmt.Errorf("negative lifetime %s", o.Lifetime)
+	}
+	if o.Lifetime == 0 {
+		o.Lifetime = time.Hour
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Scopes = slices.Clone(o.Scopes)
+	o.ExtraParameters = slices.Clone(o.ExtraParameters)
+	c = c.with(Credentials{ClientID: o.ClientID, ClientSecret: o.ClientSecret, Username: o.Username, Password: o.Password})
+	return &Server{
+		options:     o,
+		credentials: c,
+		done:        make(chan struct{}),
+		tokens:      make(map[string]*accessToken),
+		refresh:     make(map[string][]string),
+	}, nil
+}
+
+// with returns c with the members that are set in other.
+func (c Credentials) with(other Credentials) Credentials {
+	replace := func(old *string, next string) {
+		if next != "" {
+			*old = next
+		}
+	}
+	replace(&c.ClientID, other.ClientID)
+	replace(&c.ClientSecret, other.ClientSecret)
+	replace(&c.Username, other.Username)
+	replace(&c.Password, other.Password)
+	return c
+}

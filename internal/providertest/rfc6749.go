@@ -1,0 +1,170 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package providertest
+
+import (
+	"crypto/rand"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// rfc6749 goes by the book: either way of section 2.3.1 to authenticate, but
+// one of them, and the errors of section 5.2.
+type rfc6749 struct{ *Server }
+
+func (b rfc6749) token(in Request) (any, *refusal) {
+	if refused := in.posted(formType); refused != nil {
+		return nil, refused
+	}
+	switch in.Form().Get("grant_type") {
+	case "":
+		return nil, badRequest("Missing parameter: grant_type")
+	case "client_credentials":
+		return b.clientCredentials(in)
+	case "password":
+		return b.password(in)
+	case "refresh_token":
+		return b.refreshToken(in)
+	default:
+		return nil, unsupportedGrant()
+	}
+}
+
+// clientCredentials answers no refresh token (section 4.4.3).
+func (b rfc6749) clientCredentials(in Request) (any, *refusal) {
+	form, refused := b.authenticate(in, "grant_type", "scope")
+	if refused != nil {
+		return nil, refused
+	}
+	scopes, refused := b.scopes(form, b.options.Scopes)
+	if refused != nil {
+		return nil, refused
+	}
+	return b.grant(scopes, ""), nil
+}
+
+func (b rfc6749) password(in Request) (any, *refusal) {
+	form, refused := b.authenticate(in, "grant_type", "username", "password", "scope")
+	if refused == nil {
+		refused = require(form, "username", "password")
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	if !b.isUser(form.Get("username"), form.Get("password")) {
+		return nil, invalidGrant()
+	}
+	scopes, refused := b.scopes(form, b.options.Scopes)
+	if refused != nil {
+		return nil, refused
+	}
+	return b.grant(scopes, b.newRefreshToken(scopes)), nil
+}
+
+func (b rfc6749) refreshToken(in Request) (any, *refusal) {
+	form, refused := b.authenticate(in, "grant_type", "refresh_token", "scope")
+	if refused == nil {
+		refused = require(form, "refresh_token")
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	used := form.Get("refresh_token")
+	granted, ok := b.refreshScopes(used)
+	if !ok {
+		return nil, invalidGrant()
+	}
+	// Before the token is used up: a bad scope must not cost the client that.
+	scopes, refused := b.scopes(form, granted)
+	if refused != nil {
+		return nil, refused
+	}
+	next, ok := b.useRefreshToken(used)
+	if !ok {
+		return nil, invalidGrant()
+	}
+	if next == used {
+		next = ""
+	}
+	return b.grant(scopes, next), nil
+}
+
+func (b rfc6749) grant(scopes []string, refreshToken string) bearer {
+	token := rand.Text() + rand.Text()
+	b.issue(token)
+	return bearer{
+		AccessToken:  token,
+		TokenType:    "Bearer",
+		ExpiresIn:    b.expiresIn(),
+		RefreshToken: refreshToken,
+		Scope:        strings.Join(scopes, " "),
+	}
+}
+
+// scopes returns those asked for, of those on offer: all of them when the
+// client names none (section 3.3).
+func (b rfc6749) scopes(form url.Values, offered []string) ([]string, *refusal) {
+	if !form.Has("scope") {
+		return offered, nil
+	}
+	scopes, ok := b.grantable(form.Get("scope"), " ")
+	for _, scope := range scopes {
+		ok = ok && slices.Contains(offered, scope)
+	}
+	if !ok {
+		return nil, invalidScope()
+	}
+	return scopes, nil
+}
+
+func (b rfc6749) authenticate(in Request, allowed ...string) (url.Values, *refusal) {
+	form, refused := in.form(append(allowed, "client_id", "client_secret"), b.options.ExtraParameters)
+	if refused != nil {
+		return nil, refused
+	}
+	// Section 3.2: a parameter without a value counts as left out.
+	for name, values := range form {
+		if len(values) == 1 && values[0] == "" {
+			delete(form, name)
+		}
+	}
+	posted := form.Has("client_id") || form.Has("client_secret")
+	if len(in.Header.Values("Authorization")) > 0 {
+		if posted {
+			return nil, badRequest("More than one way to authenticate the client")
+		}
+		return form, b.basicClient(in)
+	}
+	// Section 5.2 asks for 401 only where a header was tried. No attempt at all
+	// is told how to make one.
+	switch {
+	case !posted:
+		return nil, unauthorizedClient()
+	case !b.isClient(form.Get("client_id"), form.Get("client_secret")):
+		return nil, invalidClient(http.StatusBadRequest)
+	}
+	return form, nil
+}
+
+// basicClient wants the two halves form-urlencoded (section 2.3.1), which is
+// how a client ID can hold a colon.
+func (b rfc6749) basicClient(in Request) *refusal {
+	id, secret, ok := in.basic()
+	plainID, idErr := url.QueryUnescape(id)
+	plainSecret, secretErr := url.QueryUnescape(secret)
+	if !ok || idErr != nil || secretErr != nil || !b.isClient(plainID, plainSecret) {
+		return unauthorizedClient()
+	}
+	return nil
+}
+
+func unauthorizedClient() *refusal {
+	refused := invalidClient(http.StatusUnauthorized)
+	refused.challenge = `Basic realm="token endpoint", charset="UTF-8"`
+	return refused
+}
+
+func (rfc6749) errorBody(f *refusal) any { return rfcError(f) }

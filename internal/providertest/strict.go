@@ -1,0 +1,219 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package providertest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// A dialect answers as one provider does.
+type dialect interface {
+	// token answers a token request: the body of a 200, or a refusal.
+	token(in Request) (any, *refusal)
+	// authenticate reads a form with no other parameters than the dialect's
+	// client credentials and those named, and checks the credentials.
+	authenticate(in Request, allowed ...string) (url.Values, *refusal)
+	// errorBody is the provider's error body for a refusal.
+	errorBody(f *refusal) any
+}
+
+// refusal is why a request is not granted, before a dialect puts it in its own
+// words.
+type refusal struct {
+	status    int
+	code      string // of RFC 6749, 5.2, where it has one
+	text      string
+	challenge string // WWW-Authenticate
+}
+
+func badRequest(text string) *refusal {
+	return &refusal{status: http.StatusBadRequest, code: "invalid_request", text: text}
+}
+
+func unsupportedGrant() *refusal {
+	return &refusal{status: http.StatusBadRequest, code: "unsupported_grant_type", text: "Unsupported grant type"}
+}
+
+func invalidScope() *refusal {
+	return &refusal{status: http.StatusBadRequest, code: "invalid_scope", text: "Invalid scope: Requested scope is invalid"}
+}
+
+func invalidGrant() *refusal {
+	return &refusal{status: http.StatusBadRequest, code: "invalid_grant", text: "Invalid grant"}
+}
+
+const (
+	formType = "application/x-www-form-urlencoded"
+	jsonType = "application/json"
+)
+
+// posted refuses all but a POST of the media type to the bare endpoint: no
+// document here knows a parameter in the URL, and RFC 6749, 2.3.1 forbids
+// credentials there.
+func (r Request) posted(mediaType string) *refusal {
+	if r.Method != http.MethodPost {
+		return &refusal{status: http.StatusMethodNotAllowed, code: "invalid_request", text: "Method must be POST"}
+	}
+	if r.RawQuery != "" {
+		return badRequest("Parameters in the URL")
+	}
+	got, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || got != mediaType || len(r.Header.Values("Content-Type")) != 1 {
+		return badRequest("Content-Type must be " + mediaType)
+	}
+	for name, value := range parameters {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return badRequest("Content-Type must be " + mediaType)
+		}
+	}
+	return nil
+}
+
+// form reads a posted form. It refuses parameters that are not allowed, and
+// those sent twice unless repeatable.
+func (r Request) form(allowed, repeatable []string) (url.Values, *refusal) {
+	if refused := r.posted(formType); refused != nil {
+		return nil, refused
+	}
+	form, err := url.ParseQuery(r.Body)
+	if err != nil {
+		return nil, badRequest("Malformed form")
+	}
+	for name, values := range form {
+		switch {
+		case slices.Contains(repeatable, name):
+		case !slices.Contains(allowed, name):
+			return nil, badRequest("Unexpected parameter: " + name)
+		case len(values) > 1:
+			return nil, badRequest("Repeated parameter: " + name)
+		}
+	}
+	return form, nil
+}
+
+// object reads a posted JSON object whose members are strings, under the rules
+// of form.
+func (r Request) object(allowed ...string) (url.Values, *refusal) {
+	if refused := r.posted(jsonType); refused != nil {
+		return nil, refused
+	}
+	// encoding/json's maps would swallow a repeated member.
+	decoder := json.NewDecoder(strings.NewReader(r.Body))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+		return nil, badRequest("Body must be a JSON object")
+	}
+	members := url.Values{}
+	for decoder.More() {
+		token, err := decoder.Token()
+		name, isString := token.(string)
+		if err != nil || !isString {
+			return nil, badRequest("Malformed JSON")
+		}
+		var value any
+		if err := decoder.Decode(&value); err != nil {
+			return nil, badRequest("Malformed JSON")
+		}
+		text, isString := value.(string)
+		switch {
+		case !slices.Contains(allowed, name):
+			return nil, badRequest("Unexpected parameter: " + name)
+		case members.Has(name):
+			return nil, badRequest("Repeated parameter: " + name)
+		case !isString:
+			return nil, badRequest("Parameter must be a string: " + name)
+		}
+		members.Set(name, text)
+	}
+	if _, err := decoder.Token(); err != nil {
+		return nil, badRequest("Malformed JSON")
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, badRequest("More than one JSON value")
+	}
+	return members, nil
+}
+
+// unauthorized refuses an Authorization header, for dialects with the
+// credentials in the body.
+func (r Request) unauthorized() *refusal {
+	if len(r.Header.Values("Authorization")) > 0 {
+		return badRequest("Unexpected Authorization header")
+	}
+	return nil
+}
+
+// basic returns the two halves of an HTTP Basic header as they are: whether
+// they are form-urlencoded (RFC 6749, 2.3.1) is for the dialect to know.
+func (r Request) basic() (id, secret string, ok bool) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) != 1 {
+		return "", "", false
+	}
+	scheme, encoded, _ := strings.Cut(headers[0], " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return "", "", false
+	}
+	plain, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return "", "", false
+	}
+	return strings.Cut(string(plain), ":")
+}
+
+// require refuses a form without, or with an empty one, of these.
+func require(form url.Values, names ...string) *refusal {
+	for _, name := range names {
+		if form.Get(name) == "" {
+			return badRequest("Missing parameter: " + name)
+		}
+	}
+	return nil
+}
+
+// postedClient is authenticate for the dialects that want client_id and
+// client_secret in the form and nowhere else. The caller says how a wrong pair
+// is refused.
+func (s *Server) postedClient(in Request, wrong *refusal, allowed ...string) (url.Values, *refusal) {
+	form, refused := in.form(append(allowed, "client_id", "client_secret"), nil)
+	if refused == nil {
+		refused = in.unauthorized()
+	}
+	if refused == nil {
+		refused = require(form, "client_id", "client_secret")
+	}
+	if refused == nil && !s.isClient(form.Get("client_id"), form.Get("client_secret")) {
+		refused = wrong
+	}
+	return form, refused
+}
+
+func (s *Server) isClient(id, secret string) bool {
+	c := s.Credentials()
+	return id == c.ClientID && secret == c.ClientSecret
+}
+
+func (s *Server) isUser(name, password string) bool {
+	c := s.Credentials()
+	return name == c.Username && password == c.Password
+}
+
+// grantable splits a scope parameter, and reports whether the server knows
+// each part.
+func (s *Server) grantable(scope, separator string) ([]string, bool) {
+	scopes := strings.Split(scope, separator)
+	for _, name := range scopes {
+		if !slices.Contains(s.options.Scopes, name) {
+			return nil, false
+		}
+	}
+	return scopes, true
+}

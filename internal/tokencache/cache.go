@@ -1,0 +1,413 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package tokencache decides who waits, who mints and what is fresh. However
+// many readers ask for one token, one of them mints it; while it is fresh they
+// all get it from memory; when minting fails they get the old one for as long
+// as it is usable, and the error is remembered for a while.
+//
+// It knows nothing of Vault or HTTP: a token is any value with a lifetime.
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+const (
+	defaultCapacity = 20_000
+
+	// patience is for how long a reader who could have the old token waits for
+	// a mint, from its start: one that takes longer hangs.
+	patience = time.Second
+
+	// grace lets a mint that runs into its timeout say so itself.
+	grace = 500 * time.Millisecond
+
+	// youth is the age under which a token is not replaced on demand.
+	youth = 10 * time.Second
+
+	touchEvery = 10 * time.Second
+)
+
+// ErrForgotten is given to whoever waited for a token that was forgotten
+// meanwhile: the request may be made again from the start.
+var ErrForgotten = errors.New("the token was forgotten while it was minted")
+
+// ErrTimeout is given to a reader who waited for as long as it may.
+var ErrTimeout = errors.New("no token in time")
+
+// Options configures a Cache. The zero value is usable.
+type Options struct {
+	Now      func() time.Time // nil is time.Now
+	Capacity int              // tokens held in memory at most; 0 is 20,000
+}
+
+// Cache holds tokens of type T. It is safe for concurrent use.
+type Cache[T any] struct {
+	now   func() time.Time
+	slots *lru.Cache[string, *slot[T]]
+	new   sync.Mutex // makes a slot once
+
+	mu      sync.Mutex // guards what follows
+	running int
+	idle    chan struct{} // set by Close; closed when running falls to none
+}
+
+// slot is one token's place. held and failure are read without a lock.
+type slot[T any] struct {
+	group   string
+	held    atomic.Pointer[Held[T]]
+	failure atomic.Pointer[Failure]
+	touched atomic.Int64
+
+	mu     sync.Mutex // guards what follows, and every write to held and failure
+	call   *call[T]
+	dead   bool
+	loaded bool // what the store had was asked for
+}
+
+// call is a mint under way.
+type call[T any] struct {
+	started time.Time
+	done    chan struct{}
+	held    Held[T]
+	err     error
+}
+
+// Ask is what a reader wants.
+type Ask[T any] struct {
+	Key     string        // of the token: equal keys get the same one
+	Group   string        // what Forget and Forgive go by
+	MinLeft time.Duration // of usable life
+	Timeout time.Duration // of a mint, and so of the reader's wait
+	Fresh   bool          // replace the token, unless it is very young
+	Single  bool          // mint one for this reader alone and keep nothing
+
+	// Load gives what an earlier process stored, nil without. It is called
+	// once, when the token is not in memory.
+	Load func(context.Context) (*Held[T], error)
+
+	// Mint makes a new token and stores it. Its context ends after Timeout,
+	// and not with the reader's.
+	Mint func(context.Context) (Held[T], error)
+}
+
+// Answer is what a reader gets.
+type Answer[T any] struct {
+	Held[T]
+	Failure *Failure // the last refresh failed: the token is the old one
+	Slow    bool     // the refresh is taking long: the token is the old one
+	Young   bool     // Fresh was asked for, and refused as too early
+	Short   bool     // no token of this provider lasts MinLeft
+}
+
+// New returns an empty Cache.
+func New[T any](o Options) *Cache[T] {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Capacity <= 0 {
+		o.Capacity = defaultCapacity
+	}
+	slots, err := lru.New[string, *slot[T]](o.Capacity)
+	if err != nil { // only a capacity below one is an error
+		panic(err)
+	}
+	return &Cache[T]{now: o.Now, slots: slots}
+}
+
+// Hit gives the token of that key if a reader may have it right away and
+// nothing needs to be done about it. It takes no exclusive lock and calls
+// nothing.
+func (c *Cache[T]) Hit(key string, minLeft time.Duration) (Held[T], bool) {
+	s, ok := c.slots.Peek(key)
+	if !ok {
+		return Held[T]{}, false
+	}
+	h := s.held.Load()
+	now := c.now()
+	if h == nil || !now.Before(h.at(refreshAt)) || !h.usable(now) || !h.lasts(minLeft, now) || !h.canLast(minLeft) {
+		return Held[T]{}, false
+	}
+	c.touch(key, s, now)
+	return *h, true
+}
+
+// touch keeps recently used slots in memory; now and then is enough, and saves
+// the exclusive lock.
+func (c *Cache[T]) touch(key string, s *slot[T], now time.Time) {
+	last := s.touched.Load()
+	if now.UnixNano()-last > int64(touchEvery) && s.touched.CompareAndSwap(last, now.UnixNano()) {
+		c.slots.Get(key)
+	}
+}
+
+// Get gives the token that a asks for, minting it if need be. Its errors are
+// *Failure, ErrForgotten, ErrTimeout or the context's.
+func (c *Cache[T]) Get(ctx context.Context, a Ask[T]) (Answer[T], error) {
+	s := c.slot(a)
+	if a.Single {
+		return c.single(ctx, s, a)
+	}
+	now := c.now()
+	h := s.held.Load()
+	switch {
+	case h == nil, !h.usable(now):
+		h = nil
+	case a.Fresh && now.Sub(h.Born) < youth:
+		return Answer[T]{Held: *h, Young: true}, nil
+	case a.Fresh:
+	case now.Before(h.at(refreshAt)) && h.lasts(a.MinLeft, now):
+		c.touch(a.Key, s, now)
+		return c.answer(s, h, a), nil
+	case now.Before(h.RenewsAt()) && h.lasts(a.MinLeft, now):
+		c.join(ctx, s, a, now)
+		return c.answer(s, h, a), nil
+	}
+
+	call, err := c.join(ctx, s, a, now)
+	if err == nil {
+		err = c.wait(ctx, call, a, h, now)
+	}
+	if err == nil {
+		err = call.err
+	}
+	if err == nil {
+		return c.answer(s, &call.held, a), nil
+	}
+	h = s.held.Load() // by now perhaps one from the store
+	if h == nil || !h.usable(c.now()) || errors.Is(err, ErrForgotten) || ctx.Err() != nil {
+		return Answer[T]{}, err
+	}
+	return c.answer(s, h, a), nil
+}
+
+// answer is h as a reader gets it, with what there is to say about it.
+func (c *Cache[T]) answer(s *slot[T], h *Held[T], a Ask[T]) Answer[T] {
+	out := Answer[T]{Held: *h, Short: !h.canLast(a.MinLeft)}
+	if f := s.failure.Load(); f != nil && f.At.After(h.Born) {
+		out.Failure = f
+	} else {
+		out.Slow = !c.now().Before(h.RenewsAt())
+	}
+	return out
+}
+
+// slot finds the slot for a, or makes it.
+func (c *Cache[T]) slot(a Ask[T]) *slot[T] {
+	if s, ok := c.slots.Peek(a.Key); ok {
+		return s
+	}
+	c.new.Lock()
+	defer c.new.Unlock()
+	if s, ok := c.slots.Peek(a.Key); ok {
+		return s
+	}
+	s := &slot[T]{group: a.Group}
+	c.slots.Add(a.Key, s)
+	return s
+}
+
+// join gives the mint that is under way, or starts one. It gives the
+// remembered failure instead while the next attempt is not due.
+func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time) (*call[T], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.dead:
+		return nil, ErrForgotten
+	case s.call != nil:
+		return s.call, nil
+	}
+	if f := s.failure.Load(); f != nil && now.Before(f.Next) {
+		return nil, f
+	}
+	if h := s.held.Load(); h != nil && !a.Fresh && now.Before(h.at(refreshAt)) && h.lasts(a.MinLeft, now) {
+		// Somebody minted since this reader looked.
+		done := &call[T]{started: now, done: make(chan struct{}), held: *h}
+		close(done.done)
+		return done, nil
+	}
+	if !c.begin() {
+		return nil, ErrForgotten
+	}
+	started := &call[T]{started: now, done: make(chan struct{})}
+	s.call = started
+	go c.run(context.WithoutCancel(ctx), s, a, started)
+	return started, nil
+}
+
+// run loads or mints for everybody who waits. The cache is updated before they
+// are woken.
+func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T]) {
+	defer c.end()
+	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+	defer cancel()
+	held, err := c.obtain(ctx, s, a)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer close(call.done)
+	s.call = nil
+	switch {
+	case s.dead:
+		call.err = ErrForgotten
+	case errors.Is(err, ErrForgotten):
+		call.err = err
+	case err != nil:
+		f := s.failure.Load().after(err, c.now())
+		s.failure.Store(f)
+		call.err = f
+	default:
+		call.held = held
+		s.held.Store(&held)
+		s.failure.Store(nil)
+	}
+}
+
+// obtain loads what was stored, if that is fresh enough, or mints.
+func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (held Held[T], err error) {
+	defer func() {
+		if p := recover(); p != nil { // a bug here must not end the whole process
+			err = fmt.Errorf("a bug was caught while minting (%T): %s", p, debug.Stack())
+		}
+	}()
+	s.mu.Lock()
+	first := !s.loaded
+	s.loaded = true
+	s.mu.Unlock()
+	if first && a.Load != nil {
+		stored, err := a.Load(ctx)
+		if err != nil {
+			s.mu.Lock()
+			s.loaded = false
+			s.mu.Unlock()
+			return Held[T]{}, err
+		}
+		now := c.now()
+		if stored != nil && stored.usable(now) {
+			if !a.Fresh && now.Before(stored.RenewsAt()) && stored.lasts(a.MinLeft, now) {
+				return *stored, nil
+			}
+			s.mu.Lock()
+			s.held.Store(stored) // to fall back upon
+			s.mu.Unlock()
+		}
+	}
+	return a.Mint(ctx)
+}
+
+// wait waits for call, for as long as a reader may, or needs to who could have
+// old instead.
+func (c *Cache[T]) wait(ctx context.Context, call *call[T], a Ask[T], old *Held[T], now time.Time) error {
+	limit := a.Timeout + grace
+	if old != nil && !a.Fresh && old.lasts(a.MinLeft, now) {
+		limit = max(patience-now.Sub(call.started), 0)
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-call.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return ErrTimeout
+	}
+}
+
+// single mints for one reader alone, but minds and makes the memory of failure.
+func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T], error) {
+	if f := s.failure.Load(); f != nil && c.now().Before(f.Next) {
+		return Answer[T]{}, f
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+	defer cancel()
+	held, err := a.Mint(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.dead || errors.Is(err, ErrForgotten):
+		return Answer[T]{}, ErrForgotten
+	case err != nil && ctx.Err() == nil:
+		f := s.failure.Load().after(err, c.now())
+		s.failure.Store(f)
+		return Answer[T]{}, f
+	case err != nil:
+		return Answer[T]{}, err
+	}
+	s.failure.Store(nil)
+	return Answer[T]{Held: held, Short: !held.canLast(a.MinLeft)}, nil
+}
+
+// Forget drops every token of the group, and those that are being minted: they
+// are neither kept nor handed out.
+func (c *Cache[T]) Forget(group string) {
+	for _, key := range c.slots.Keys() {
+		if s, ok := c.slots.Peek(key); ok && s.group == group {
+			c.slots.Remove(key)
+			s.mu.Lock()
+			s.dead = true
+			s.held.Store(nil)
+			s.mu.Unlock()
+		}
+	}
+}
+
+// Forgive forgets the failures of the group, so that the next reader's request
+// reaches the provider.
+func (c *Cache[T]) Forgive(group string) {
+	for _, key := range c.slots.Keys() {
+		if s, ok := c.slots.Peek(key); ok && s.group == group {
+			s.failure.Store(nil)
+		}
+	}
+}
+
+// begin counts a mint, unless the cache is closed.
+func (c *Cache[T]) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle != nil {
+		return false
+	}
+	c.running++
+	return true
+}
+
+func (c *Cache[T]) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running--; c.running == 0 && c.idle != nil {
+		close(c.idle)
+	}
+}
+
+// Close waits, for at most that long, for mints under way. None starts
+// afterwards.
+func (c *Cache[T]) Close(wait time.Duration) {
+	c.mu.Lock()
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+		if c.running == 0 {
+			close(c.idle)
+		}
+	}
+	idle := c.idle
+	c.mu.Unlock()
+
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+	}
+}
