@@ -11,13 +11,14 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
-	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
 )
 
@@ -61,11 +62,21 @@ of your own.
 type backend struct {
 	*framework.Backend
 
-	build  Build
-	now    func() time.Time
-	client *grant.Client
-	tokens *tokencache.Cache[*grant.Token]
-	inputs map[*framework.Path][]provider.Field // what requests may hold
+	build    Build
+	now      func() time.Time
+	client   *grant.Client
+	tokens   *tokencache.Cache[*minted]
+	views    *views
+	writers  turns // who may write a config, its roles, or a provider
+	chains   turns // who may spend a config's refresh token
+	revokers turns // who may ask a provider to revoke
+
+	handedOut deferred
+	inputs    map[*framework.Path]input
+
+	counts    sync.Map // *counts by config
+	nodeState atomic.Pointer[node]
+	tidied    atomic.Int64 // when, in nanoseconds since the epoch
 }
 
 // Factory returns the function by which Vault makes a backend for each mount.
@@ -87,28 +98,44 @@ func newBackend(o Options) *backend {
 		o.Now = time.Now
 	}
 	b := &backend{
-		build:  o.Build,
-		now:    o.Now,
-		client: grant.NewClient(grant.Options{Transport: o.Transport, Now: o.Now, UserAgent: userAgent(o.Build)}),
-		tokens: tokencache.New[*grant.Token](tokencache.Options{Now: o.Now}),
-		inputs: map[*framework.Path][]provider.Field{},
+		build:    o.Build,
+		now:      o.Now,
+		client:   grant.NewClient(grant.Options{Transport: o.Transport, Now: o.Now, UserAgent: userAgent(o.Build)}),
+		views:    newViews(),
+		writers:  turns{places: 1},
+		chains:   turns{places: 1},
+		revokers: turns{places: maxRevocations},
+		inputs:   map[*framework.Path]input{},
 	}
+	b.tokens = tokencache.New[*minted](tokencache.Options{
+		Now: o.Now, Panicked: func(p any) error { return b.panicked("a mint", p) },
+	})
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(helpText),
 		BackendType:    logical.TypeLogical,
 		RunningVersion: o.Build.Version,
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{configPrefix, providerPrefix},
+			SealWrapStorage: []string{configPrefix, rolePrefix, providerPrefix, tokenPrefix, grantPrefix, framework.WALPrefix},
+			LocalStorage:    []string{tokenPrefix, framework.WALPrefix}, // each cluster mints its own
 		},
 		Secrets: []*framework.Secret{b.tokenSecret()},
 		Paths: framework.PathAppend(
 			b.configPaths(),
 			b.providerPaths(),
+			b.rolePaths(),
 			b.tokenPaths(),
+			b.checkPaths(),
+			b.statusPaths(),
+			b.revokePaths(),
 			b.infoPaths(),
 		),
+		PeriodicFunc:      b.tidy,
+		WALRollback:       b.rollBack,
+		WALRollbackMinAge: orphanAge,
+		Invalidate:        b.invalidate,
 		Clean: func(context.Context) {
 			b.tokens.Close(drainTime)
+			b.handedOut.close()
 			b.client.Close()
 		},
 	}
@@ -124,13 +151,16 @@ func userAgent(build Build) string {
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			resp, err = respond(nil, b.panicked(req.MountPoint+req.Path, p))
+			resp, err = b.respond(nil, b.panicked(req.MountPoint+req.Path, p))
 		}
 	}()
-	if err := b.prepare(req); err != nil {
-		return respond(nil, err)
+	if resp := b.cached(req); resp != nil {
+		return resp, nil
 	}
-	return respond(b.Backend.HandleRequest(ctx, req))
+	if err := b.prepare(req); err != nil {
+		return b.respond(nil, err)
+	}
+	return b.respond(b.Backend.HandleRequest(ctx, req))
 }
 
 // HandleExistenceCheck asks without the data, which the framework would quote

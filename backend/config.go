@@ -4,7 +4,6 @@
 package backend
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,8 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
@@ -25,74 +22,54 @@ const (
 	maxRequestTimeout     = 60 * time.Second
 )
 
-// settings are the fields of a config that say how its tokens are handed out.
+// config is a client registration, perhaps seen through a role, with all that
+// it comes to.
+type config struct {
+	target
+	entry *configEntry
+	settings
+	effective *provider.Effective
+	perCaller bool // its parameters name the caller's identity
+}
+
+// settings say how tokens are handed out: a config's, with a role's over them.
 type settings struct {
 	Provider         string `json:"provider"`
 	TTL              int64  `json:"ttl"` // seconds, as all durations here
 	MaxTTL           int64  `json:"max_ttl"`
+	MinTTL           int64  `json:"min_ttl"`
 	RequestTimeout   int64  `json:"request_timeout"`
+	Reuse            *bool  `json:"reuse"`
+	Leased           *bool  `json:"leased"`
+	Renewable        bool   `json:"renewable"`
 	VerifyConnection bool   `json:"verify_connection"`
+
+	// The shorter ones of the config's and the role's.
+	ttl, maxTTL limit
 }
 
-// config is a client registration with all that it comes to.
-type config struct {
-	name  string
-	entry *configEntry
-	settings
-	effective *provider.Effective
+// limit bounds a lease.
+type limit struct {
+	length time.Duration // 0 is none
+	by     string        // whose it is
 }
 
-// loadConfig reads the config of that name and resolves it. Without one the
-// error names it, since Vault's clients throw a 404's text away.
-func (b *backend) loadConfig(ctx context.Context, s logical.Storage, name string) (*config, error) {
-	entry, err := load[configEntry](ctx, s, configPrefix+name)
-	if err != nil {
-		return nil, err
+// cap gives the shorter of l and d.
+func (l limit) cap(d time.Duration) time.Duration {
+	if l.length > 0 && l.length < d {
+		return l.length
 	}
-	if entry == nil {
-		return nil, refuse("no config %q: write config/%s first, or see the list of config/", name, name)
-	}
-	c, err := b.resolve(ctx, s, name, entry)
-	if err != nil {
-		return nil, fmt.Errorf("config %q: %w", name, err)
-	}
-	origin, err := c.effective.Origin()
-	if err != nil {
-		return nil, fmt.Errorf("config %q: %w", name, err)
-	}
-	if origin != entry.Origin {
-		return nil, refuse("config %q: its provider %q now sends credentials elsewhere than when they were written; write the config's secrets again to confirm that", name, c.Provider)
-	}
-	return c, nil
+	return d
 }
 
-// resolve lays entry over its provider.
-func (b *backend) resolve(ctx context.Context, s logical.Storage, name string, entry *configEntry) (*config, error) {
-	c := &config{name: name, entry: entry}
-	var registration struct {
-		settings
-		provider.Registration
+func (l *limit) lower(seconds int64, by string) {
+	if length := time.Duration(seconds) * time.Second; length > 0 && (l.length == 0 || length < l.length) {
+		*l = limit{length: length, by: by}
 	}
-	if err := remarshal(entry.Fields, &registration); err != nil {
-		return nil, err
-	}
-	c.settings = registration.settings
-	if c.Provider == "" {
-		c.Provider = provider.Generic
-	}
-	definition, err := b.definition(ctx, s, c.Provider)
-	if err != nil {
-		return nil, err
-	}
-	if definition == nil {
-		return nil, b.unknownProvider(ctx, s, c.Provider)
-	}
-	own := entry.Fields.Only(provider.Fields())
-	delete(own, "variables") // on a config: values, which the registration has
-	registration.Registration.RequestTimeout = c.timeout()
-	c.effective, err = provider.Resolve(definition, own, registration.Registration)
-	return c, err
 }
+
+func (s settings) reused() bool { return s.Reuse == nil || *s.Reuse }
+func (s settings) leased() bool { return s.Leased == nil || *s.Leased }
 
 func (s settings) timeout() time.Duration {
 	if s.RequestTimeout == 0 {
@@ -109,6 +86,32 @@ func (s settings) check() error {
 	if s.MaxTTL > 0 && s.TTL > s.MaxTTL {
 		return refuse("ttl must not be longer than max_ttl")
 	}
+	if !s.leased() {
+		switch {
+		case s.Renewable:
+			return refuse("renewable=true needs a lease, and leased=false gives none: choose one of them")
+		case !s.reused():
+			return refuse("reuse=false needs a lease, by which each token is revoked, and leased=false gives none: choose one of them")
+		case s.TTL > 0 || s.MaxTTL > 0:
+			return refuse("ttl and max_ttl are of leases, and leased=false gives none: leave them out (or write 0)")
+		}
+	}
+	return nil
+}
+
+// setLimits finds the limits that hold for a config seen through a role.
+func (s *settings) setLimits(config, role provider.Layer) error {
+	for _, layer := range []struct {
+		of     string
+		fields provider.Layer
+	}{{"config", config}, {"role", role}} {
+		var own settings
+		if err := remarshal(layer.fields, &own); err != nil {
+			return err
+		}
+		s.ttl.lower(own.TTL, layer.of+"'s ttl")
+		s.maxTTL.lower(own.MaxTTL, layer.of+"'s max_ttl")
+	}
 	return nil
 }
 
@@ -117,28 +120,15 @@ func (s settings) check() error {
 func (c *config) key() (string, error) {
 	identity, err := c.effective.Identity()
 	if err != nil {
-		return "", fmt.Errorf("hashing the request of config %q: %w", c.name, err)
+		return "", fmt.Errorf("hashing the request of %s: %w", c.target, err)
 	}
 	mac := hmac.New(sha256.New, c.entry.Epoch)
 	mac.Write(identity)
-	return c.name + "/" + hex.EncodeToString(mac.Sum(nil)), nil
+	return c.config + "/" + hex.EncodeToString(mac.Sum(nil)), nil
 }
 
-// mint runs c's grant.
-func (b *backend) mint(ctx context.Context, c *config) (*grant.Token, error) {
-	if d := c.effective.Dialect; d.ScopesRequired && len(d.Scopes) == 0 {
-		return nil, refuse("config %q: provider %q grants nothing without a scope: write scopes to the config", c.name, c.Provider)
-	}
-	request, err := c.effective.Request()
-	if err != nil {
-		return nil, fmt.Errorf("config %q: %w", c.name, err)
-	}
-	token, err := b.client.Mint(ctx, request)
-	if err != nil {
-		return nil, fmt.Errorf("config %q: no token from provider %q: %w", c.name, c.Provider, err)
-	}
-	return token, nil
-}
+// spends says that c's grant uses up a refresh token.
+func (c *config) spends() bool { return c.effective.Dialect.GrantType == grant.GrantRefreshToken }
 
 func newEpoch() ([]byte, error) {
 	epoch := make([]byte, 32)

@@ -13,16 +13,35 @@
 //	config/              list
 //	config/<config>      CRUD, patch     a client registration
 //	token/<config>       read, write     hands out a token, with a lease
+//	check/<config>       write           runs the grant and keeps nothing
+//	status/<config>      read            what is held and known, without the tokens
+//	revoke/<config>      write           forgets every token
 //	info                 read            version, commit, build date
 //
 // # Storage
 //
 //	config/<config>      configEntry     seal-wrapped
 //	provider/<provider>  providerEntry   seal-wrapped
+//	token/<config>/<key> tokenEntry      seal-wrapped, local to the cluster
+//	grant/<config>       grantEntry      seal-wrapped
+//
+// A token's key is a keyed hash of the effective request that it was minted
+// by. The hash's key, the config's epoch, is replaced by whatever makes the
+// config another request, and by revoke: what was minted before is then found
+// by nobody, also if it is stored a moment later.
 //
 // # How a request passes
 //
 // HandleRequest first prepares the data (input.go), since the framework would
 // quote values in its errors; the framework routes; a handler returns a
-// response or any error; respond (errors.go) gives the error its status.
+// response or any error; respond (errors.go) gives the error its status. A
+// read of a token that is fresh in memory is answered before all that.
+//
+// # Locks
+//
+// A write goes: storage, then views.drop, then tokens.Forget, then the stored
+// tokens. A mint goes: read the config, ask the provider, store, then enter
+// the cache, which says whether the token was forgotten meanwhile. No lock is
+// held while either waits, but for chains: one request at a time may spend a
+// refresh token.
 package backend

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
 )
 
 // userError is a request that cannot be served as it is, with the remedy.
@@ -34,7 +35,7 @@ var errNotFound = errors.New("not found")
 // is the one place that decides a status: the SDK carries one only in a bare
 // logical.CodedError, and only beside a response that holds nothing but
 // headers.
-func respond(resp *logical.Response, err error) (*logical.Response, error) {
+func (b *backend) respond(resp *logical.Response, err error) (*logical.Response, error) {
 	if err == nil {
 		return resp, nil
 	}
@@ -46,21 +47,26 @@ func respond(resp *logical.Response, err error) (*logical.Response, error) {
 		user    *userError
 		invalid *provider.InvalidError
 		failed  *grant.Error
+		failure *tokencache.Failure
 	)
 	switch {
 	case errors.As(err, &failed):
 		var headers *logical.Response
-		if failed.Kind == grant.RateLimited && failed.RetryAfter > 0 {
-			seconds := strconv.Itoa(int(math.Ceil(failed.RetryAfter.Seconds())))
-			headers = &logical.Response{Headers: map[string][]string{"Retry-After": {seconds}}}
+		if failed.Kind == grant.RateLimited {
+			wait := failed.RetryAfter
+			if errors.As(err, &failure) {
+				wait = failure.Next.Sub(b.now())
+			}
+			seconds := math.Ceil(wait.Seconds())
+			headers = &logical.Response{Headers: map[string][]string{"Retry-After": {strconv.Itoa(max(int(seconds), 1))}}}
 		}
 		return headers, logical.CodedError(grantStatus(failed), err.Error()+remedy(failed))
 	case errors.As(err, &user), errors.As(err, &invalid):
 		return nil, logical.CodedError(http.StatusBadRequest, err.Error())
 	case errors.Is(err, errNotFound):
 		return nil, logical.CodedError(http.StatusNotFound, err.Error())
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return nil, logical.CodedError(http.StatusGatewayTimeout, "the request ended before there was an answer")
+	case errors.Is(err, tokencache.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return nil, logical.CodedError(http.StatusGatewayTimeout, err.Error())
 	default:
 		return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
 	}
@@ -85,7 +91,7 @@ func grantStatus(e *grant.Error) int {
 func remedy(e *grant.Error) string {
 	switch {
 	case e.Kind == grant.RateLimited && e.RetryAfter > 0:
-		return fmt.Sprintf("; the provider wants no request for %s", e.RetryAfter)
+		return fmt.Sprintf("; the provider asked to be left alone for %s", e.RetryAfter)
 	case e.Kind == grant.RateLimited:
 		return "; the provider limits the rate: come back later"
 	case e.Kind == grant.Unavailable && e.Status != 0:

@@ -14,16 +14,32 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// declare gives path the fields that its requests may hold, beside those of
-// its pattern, and remembers them for prepare.
-func (b *backend) declare(path *framework.Path, fields ...provider.Field) *framework.Path {
+// declare gives path the fields that the bodies of its writes may hold, beside
+// those of its pattern, and remembers them for prepare.
+func (b *backend) declare(path *framework.Path, fields []provider.Field) *framework.Path {
 	if path.Fields == nil {
 		path.Fields = map[string]*framework.FieldSchema{}
 	}
 	maps.Copy(path.Fields, schemaOf(fields))
-	b.inputs[path] = fields
+	b.inputs[path] = input{body: fields}
 	return path
 }
+
+// queryable gives path the fields that the queries of its reads and deletes
+// may hold. Vault delivers no body with either.
+func (b *backend) queryable(path *framework.Path, fields []provider.Field) *framework.Path {
+	for name, schema := range schemaOf(fields) {
+		schema.Query = true
+		path.Fields[name] = schema
+	}
+	in := b.inputs[path]
+	in.query = fields
+	b.inputs[path] = in
+	return path
+}
+
+// input is what the requests to a path may hold.
+type input struct{ body, query []provider.Field }
 
 // schemaOf describes fields to the framework, and so to help and OpenAPI.
 func schemaOf(fields []provider.Field) map[string]*framework.FieldSchema {
@@ -78,8 +94,11 @@ func (b *backend) prepare(req *logical.Request) error {
 	if path == nil {
 		return nil
 	}
-	fields, known := b.inputs[path]
-	if !known || req.Operation == logical.ListOperation {
+	fields := b.inputs[path].body
+	switch req.Operation {
+	case logical.ReadOperation, logical.DeleteOperation:
+		fields = b.inputs[path].query
+	case logical.ListOperation:
 		fields = nil
 	}
 	data, err := provider.Canonical(fields, withoutCaptures(path, req.Data))

@@ -4,6 +4,7 @@
 package backend
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,6 +48,8 @@ func configFields() []provider.Field {
 		provider.Field{Name: "provider", Type: provider.Text, Description: "The provider: a name from the list of provider/ (generic)."},
 		provider.Field{Name: "client_id", Type: provider.Text, Description: "The client's identifier (RFC 6749 section 2.2)."},
 		provider.Field{Name: "client_secret", Type: provider.Text, Secret: true, Description: "The client's secret. Never shown again."},
+		provider.Field{Name: "fallback_client_secret", Type: provider.Text, Secret: true, Description: "Tried once when the provider refuses client_secret: rotation without downtime. Never shown again."},
+		provider.Field{Name: "refresh_token", Type: provider.Text, Secret: true, Description: "The refresh token to start from, for grant_type=refresh_token. Its successors are kept by the engine. Never shown again."},
 		provider.Field{Name: "username", Type: provider.Text, Description: "The resource owner's name, for grant_type=password."},
 		provider.Field{Name: "password", Type: provider.Text, Secret: true, Description: "The resource owner's password, for grant_type=password. Never shown again."},
 		provider.Field{Name: "secret_parameters", Type: provider.Values, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},
@@ -55,6 +58,10 @@ func configFields() []provider.Field {
 		provider.Field{Name: "allow_insecure_http", Type: provider.Flag, Description: "Whether plain http is allowed to more than loopback. The credentials are then readable on the network (false)."},
 		provider.Field{Name: "ttl", Type: provider.Seconds, Description: "The longest lease to give by default; 0 is as long as the token is usable (0)."},
 		provider.Field{Name: "max_ttl", Type: provider.Seconds, Description: "The longest lease to give at all; 0 is no limit of its own (0)."},
+		provider.Field{Name: "min_ttl", Type: provider.Seconds, Description: "The least usable life that a token is handed out with; one with less is replaced first (0)."},
+		provider.Field{Name: "reuse", Type: provider.Flag, Description: "Whether all readers share one token (true), or each read mints its own (false)."},
+		provider.Field{Name: "leased", Type: provider.Flag, Description: "Whether a token comes with a lease (true), or without, with the ttl and rotation_period of Vault's static roles (false)."},
+		provider.Field{Name: "renewable", Type: provider.Flag, Description: "Whether a lease says that it can be renewed, never beyond its token. For Vault Proxy, whose cache keeps only renewable leases (false)."},
 		provider.Field{Name: "request_timeout", Type: provider.Seconds, Description: "How long a reader waits for the provider at most (10s; at most 60s)."},
 		provider.Field{Name: "verify_connection", Type: provider.Flag, Description: "Whether to run the grant once before storing, and to refuse the write when it fails (false)."},
 		provider.Field{Name: "description", Type: provider.Text, Description: "What this registration is for."},
@@ -69,7 +76,7 @@ func (b *backend) configPaths() []*framework.Path {
 
 	return []*framework.Path{
 		b.listPath("config", listStorage(configPrefix)),
-		b.declare(&framework.Path{
+		b.queryable(b.declare(&framework.Path{
 			Pattern:      "config/" + framework.GenericNameRegex("config"),
 			DisplayAttrs: display("config"),
 			Fields:       map[string]*framework.FieldSchema{"config": nameField("The config's name.")},
@@ -79,36 +86,38 @@ func (b *backend) configPaths() []*framework.Path {
 					Summary:   "Read a config, without its secrets.",
 					Responses: answers("The config", shown),
 				},
-				logical.CreateOperation: &framework.PathOperation{
+				logical.CreateOperation: forwarded(&framework.PathOperation{
 					Callback:  b.writeConfig,
 					Summary:   "Create a config.",
 					Responses: mayWarn("Created"),
-				},
-				logical.UpdateOperation: &framework.PathOperation{
+				}),
+				logical.UpdateOperation: forwarded(&framework.PathOperation{
 					Callback:  b.writeConfig,
 					Summary:   "Create a config, or replace the fields of one that are sent.",
 					Responses: mayWarn("Written"),
-				},
-				logical.PatchOperation: &framework.PathOperation{
+				}),
+				logical.PatchOperation: forwarded(&framework.PathOperation{
 					Callback:  b.writeConfig,
 					Summary:   "Patch a config (RFC 7396): null returns a field to what the provider says.",
 					Responses: mayWarn("Patched"),
-				},
-				logical.DeleteOperation: &framework.PathOperation{
+				}),
+				logical.DeleteOperation: forwarded(&framework.PathOperation{
 					Callback:  b.deleteConfig,
 					Summary:   "Delete a config and its tokens.",
 					Responses: nothing("Deleted"),
-				},
+				}),
 			},
-			ExistenceCheck:  exists(configPrefix, "config"),
+			ExistenceCheck:  exists,
 			HelpSynopsis:    "A client registration: credentials, and what to ask for by default.",
 			HelpDescription: strings.TrimSpace(configHelp),
-		}, fields...),
+		}, fields), []provider.Field{
+			{Name: "force", Type: provider.Flag, Description: "On delete: delete the config's roles as well."},
+		}),
 	}
 }
 
 func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, _ := d.Get("config").(string)
+	name := targetOf(d).config
 	entry, err := load[configEntry](ctx, req.Storage, configPrefix+name)
 	if err != nil || entry == nil {
 		return nil, err
@@ -130,7 +139,7 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *frame
 		resp.Data["provider"] = provider.Generic
 	}
 
-	c, err := b.loadConfig(ctx, req.Storage, name)
+	c, err := b.load(ctx, req.Storage, target{config: name})
 	if err == nil {
 		resp.Data["effective"], err = c.describe()
 	}
@@ -147,13 +156,19 @@ func (c *config) describe() (map[string]any, error) {
 		return nil, err
 	}
 	out["provider"] = c.Provider
-	out["ttl"], out["max_ttl"] = c.TTL, c.MaxTTL
+	out["ttl"], out["max_ttl"], out["min_ttl"] = c.TTL, c.MaxTTL, c.MinTTL
+	out["reuse"], out["leased"], out["renewable"] = c.reused(), c.leased(), c.Renewable
 	out["request_timeout"] = int64(c.timeout().Seconds())
 	return out, nil
 }
 
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, _ := d.Get("config").(string)
+	name := targetOf(d).config
+	leave, err := b.writers.enter(ctx, configPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	old, err := load[configEntry](ctx, req.Storage, configPrefix+name)
 	if err != nil {
 		return nil, err
@@ -164,14 +179,12 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	entry := &configEntry{Version: schemaVersion, Fields: provider.Layer{}}
 	if old != nil {
 		entry.Epoch, entry.Fields = old.Epoch, old.Fields
-	} else if entry.Epoch, err = newEpoch(); err != nil {
-		return nil, err
 	}
 	if entry.Fields, err = merged(entry.Fields, req); err != nil {
 		return nil, err
 	}
 
-	c, err := b.resolve(ctx, req.Storage, name, entry)
+	c, err := b.resolve(ctx, req.Storage, target{config: name}, entry, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -185,15 +198,36 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 		return nil, err
 	}
 	if c.VerifyConnection {
-		if _, err := b.mint(ctx, c); err != nil {
+		if _, err := b.tryOut(ctx, req.Storage, c); err != nil {
 			return nil, fmt.Errorf("not written, since verify_connection is set: %w", err)
+		}
+	}
+	changed, err := b.changes(ctx, req.Storage, old, c)
+	if err != nil {
+		return nil, err
+	}
+	if changed {
+		if entry.Epoch, err = newEpoch(); err != nil {
+			return nil, err
+		}
+	}
+	if old != nil && old.Origin != entry.Origin {
+		// The chain's current refresh token is not what the writer showed to know.
+		if err := req.Storage.Delete(ctx, grantPrefix+name); err != nil {
+			return nil, fmt.Errorf("deleting %s%s from storage: %w", grantPrefix, name, err)
 		}
 	}
 	if err := store(ctx, req.Storage, configPrefix+name, entry); err != nil {
 		return nil, err
 	}
-	if err := b.forgetChanged(ctx, req.Storage, name, old, c); err != nil {
-		return nil, err
+	b.views.drop(name)
+	b.tokens.Forgive(name)
+	if changed {
+		key, err := c.key()
+		if err != nil {
+			return nil, err
+		}
+		b.forget(ctx, req.Storage, name, key)
 	}
 	if e := c.effective.Dialect; e.ScopesRequired && len(e.Scopes) == 0 {
 		resp := &logical.Response{}
@@ -209,6 +243,11 @@ func merged(fields provider.Layer, req *logical.Request) (provider.Layer, error)
 	if req.Operation != logical.PatchOperation {
 		out := maps.Clone(fields)
 		maps.Copy(out, req.Data)
+		for _, field := range []string{"variables", "secret_parameters", "secret_variables"} {
+			if m, ok := out[field].(map[string]any); ok {
+				out[field] = withoutNulls(m)
+			}
+		}
 		return out, nil
 	}
 	document, err := json.Marshal(fields)
@@ -228,6 +267,13 @@ func merged(fields provider.Layer, req *logical.Request) (provider.Layer, error)
 		return nil, refuse("the patch cannot be applied")
 	}
 	return out, nil
+}
+
+// withoutNulls drops the nulls of a map that inherits nothing they could remove.
+func withoutNulls(m map[string]any) map[string]any {
+	out := maps.Clone(m)
+	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
+	return out
 }
 
 // confirmed refuses to send stored secrets elsewhere unless the writer shows
@@ -256,15 +302,22 @@ func carried(field string, old, entry *configEntry, req *logical.Request) bool {
 	if empty(entry.Fields[field]) || empty(old.Fields[field]) {
 		return true
 	}
-	if kept, isMap := entry.Fields[field].(map[string]any); isMap && req.Operation == logical.PatchOperation {
-		in, _ := sent.(map[string]any)
-		for name := range kept {
-			if _, ok := in[name]; !ok {
-				return false
-			}
-		}
+	if wasSent && req.Operation == logical.PatchOperation {
+		// A patch may leave parts of a map as they were: it must bring them all.
+		alone := &logical.Request{Operation: logical.PatchOperation, Data: map[string]any{field: sent}}
+		brought, err := merged(provider.Layer{}, alone)
+		return err == nil && sameJSON(brought[field], entry.Fields[field])
 	}
 	return wasSent
+}
+
+func sameJSON(a, b any) bool {
+	left, err := json.Marshal(a)
+	if err != nil {
+		return false
+	}
+	right, err := json.Marshal(b)
+	return err == nil && bytes.Equal(left, right)
 }
 
 func empty(v any) bool {
@@ -272,31 +325,66 @@ func empty(v any) bool {
 	return v == nil || v == "" || isMap && len(m) == 0
 }
 
-// forgetChanged drops the tokens of the request that old came to, if c comes
-// to another, and in any case the memory of failures.
-func (b *backend) forgetChanged(ctx context.Context, s logical.Storage, name string, old *configEntry, c *config) error {
-	b.tokens.Forgive(name)
+// changes says whether c is another request than the one that old came to.
+func (b *backend) changes(ctx context.Context, s logical.Storage, old *configEntry, c *config) (bool, error) {
 	if old == nil {
-		return nil
+		return true, nil
 	}
 	key, err := c.key()
 	if err != nil {
-		return err
+		return false, err
 	}
-	if before, err := b.resolve(ctx, s, name, old); err == nil {
-		if was, err := before.key(); err == nil && was == key {
-			return nil
-		}
+	before, err := b.resolve(ctx, s, c.target, old, nil)
+	if err != nil {
+		return true, nil //nolint:nilerr // what cannot be resolved has minted nothing of late
 	}
-	b.tokens.Forget(name)
-	return nil
+	was, err := before.key()
+	return was != key, err
 }
 
-func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, _ := d.Get("config").(string)
-	if err := req.Storage.Delete(ctx, configPrefix+name); err != nil {
-		return nil, fmt.Errorf("deleting config %q from storage: %w", name, err)
+// forget drops every token of the config, in memory, in storage, and those
+// being minted, but for that of the key that it has come to. What remains in
+// storage, if it cannot be deleted, nobody finds: the request that it is for
+// has gone.
+func (b *backend) forget(ctx context.Context, s logical.Storage, name, but string) {
+	b.tokens.Forget(name, but)
+	if err := clearTokens(ctx, s, name, but); err != nil {
+		b.Logger().Warn("forgotten tokens could not be deleted; they are tidied when they expire", "config", name, "error", err)
 	}
-	b.tokens.Forget(name)
+}
+
+// deleteConfig deletes the config last, so that a deletion that fails can be
+// repeated.
+func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := targetOf(d).config
+	leave, err := b.writers.enter(ctx, configPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	roles, err := listStorage(rolePrefix+name+"/")(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	if force, _ := d.Raw["force"].(bool); len(roles) > 0 && !force {
+		return nil, refuse("config %q has the roles %s: delete them first, or delete with ?force=true", name, strings.Join(roles, ", "))
+	}
+	// Also when it fails half way: what is left is read from storage again.
+	defer b.forget(ctx, req.Storage, name, "")
+	defer b.views.drop(name)
+
+	if err := clearTokens(ctx, req.Storage, name, ""); err != nil {
+		return nil, err
+	}
+	keys := []string{grantPrefix + name, configPrefix + name}
+	for _, role := range roles {
+		keys = append([]string{rolePrefix + name + "/" + role}, keys...)
+	}
+	for _, key := range keys {
+		if err := req.Storage.Delete(ctx, key); err != nil {
+			return nil, fmt.Errorf("deleting %s from storage: %w", key, err)
+		}
+	}
+	b.counts.Delete(name)
 	return nil, nil
 }

@@ -27,7 +27,7 @@ func (b *backend) infoPaths() []*framework.Path {
 		},
 		HelpSynopsis:    "Which build of the plugin is running.",
 		HelpDescription: "Version, commit and build date of the plugin process that serves this mount.",
-	})}
+	}, nil)}
 }
 
 func (b *backend) readInfo(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {

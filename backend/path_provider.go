@@ -46,26 +46,26 @@ func (b *backend) providerPaths() []*framework.Path {
 					Summary:   "Read a provider.",
 					Responses: answers("The provider", shown),
 				},
-				logical.CreateOperation: &framework.PathOperation{
+				logical.CreateOperation: forwarded(&framework.PathOperation{
 					Callback:  b.writeProvider,
 					Summary:   "Describe a provider of your own.",
 					Responses: mayWarn("Created"),
-				},
-				logical.UpdateOperation: &framework.PathOperation{
+				}),
+				logical.UpdateOperation: forwarded(&framework.PathOperation{
 					Callback:  b.writeProvider,
 					Summary:   "Describe a provider of your own, or replace the fields of one that are sent.",
 					Responses: mayWarn("Written"),
-				},
-				logical.DeleteOperation: &framework.PathOperation{
+				}),
+				logical.DeleteOperation: forwarded(&framework.PathOperation{
 					Callback:  b.deleteProvider,
 					Summary:   "Delete a provider of your own that no config uses.",
 					Responses: nothing("Deleted"),
-				},
+				}),
 			},
-			ExistenceCheck:  exists(providerPrefix, "provider"),
+			ExistenceCheck:  exists,
 			HelpSynopsis:    "How one token endpoint wants to be asked, and how it answers.",
 			HelpDescription: strings.TrimSpace(providerHelp),
-		}, fields...),
+		}, fields),
 	}
 }
 
@@ -120,6 +120,11 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 	if slices.Contains(provider.BuiltinNames(), name) {
 		return nil, refuse("provider %q is built in and cannot be changed: set the fields on the config, or write a provider of another name", name)
 	}
+	leave, err := b.writers.enter(ctx, providerPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	entry, err := load[providerEntry](ctx, req.Storage, providerPrefix+name)
 	if err != nil {
 		return nil, err
@@ -134,19 +139,36 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 	if err := provider.Check(entry.Fields); err != nil {
 		return nil, err
 	}
-	if err := store(ctx, req.Storage, providerPrefix+name, entry); err != nil {
-		return nil, err
-	}
-
-	resp := &logical.Response{}
 	users, err := b.configsOf(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}
+	before := map[string]string{}
 	for _, user := range users {
-		b.tokens.Forgive(user)
-		if _, err := b.loadConfig(ctx, req.Storage, user); err != nil {
+		if c, err := b.load(ctx, req.Storage, target{config: user}); err == nil {
+			if before[user], err = c.key(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := store(ctx, req.Storage, providerPrefix+name, entry); err != nil {
+		return nil, err
+	}
+	b.views.dropAll()
+
+	resp := &logical.Response{}
+	for _, user := range users {
+		key := ""
+		c, err := b.load(ctx, req.Storage, target{config: user})
+		if err == nil {
+			key, err = c.key()
+		}
+		if err != nil {
 			resp.AddWarning("this change leaves a config without tokens: " + err.Error())
+		}
+		b.tokens.Forgive(user)
+		if key != before[user] {
+			b.forget(ctx, req.Storage, user, key)
 		}
 	}
 	if len(resp.Warnings) == 0 {

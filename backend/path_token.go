@@ -7,109 +7,187 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
 )
 
 const tokenHelp = `
-Hands out an access token of the config, with a lease that lasts for as long as
-the token is usable:
+Hands out an access token, with a lease that lasts for as long as the token is
+usable:
 
     vault read oauthcc/token/antsomi
+    vault read oauthcc/token/antsomi/readers
 
-All readers of a config share one token, and one request to the provider. The
-lease cannot be renewed: read again for the next token. Revoking one lease of a
-shared token leaves the token valid for the others who hold it.
+All readers of one request share one token, and one request to the provider. A
+lease cannot be renewed unless the config says renewable=true: read again for
+the next token. Revoking one lease of a shared token leaves the token valid for
+the others who hold it.
+
+A reader may ask for fewer of the scopes, or for more usable life:
+
+    vault read oauthcc/token/antsomi scopes=item min_ttl=10m
+
+A write takes the same, and fresh=true: the token is replaced now, for an
+application whose token the provider has rejected.
 `
 
 func (b *backend) tokenPaths() []*framework.Path {
+	narrowing := []provider.Field{
+		{Name: "scopes", Type: provider.Texts, Description: "Some of the scopes that the config or role names; all of them when left out."},
+		{Name: "min_ttl", Type: provider.Seconds, Description: "The least usable life that the token must have; one with less is replaced first."},
+	}
+	fresh := provider.Field{Name: "fresh", Type: provider.Flag, Description: "Replace the token now, unless it is younger than ten seconds."}
 	responses := answers("The token", map[string]*framework.FieldSchema{
-		"access_token": {Type: framework.TypeString, Required: true, Description: "The access token (RFC 6749 section 1.4)."},
-		"token_type":   {Type: framework.TypeString, Required: true, Description: "How it is used, such as Bearer (RFC 6749 section 7.1)."},
-		"expires_at":   {Type: framework.TypeTime, Required: true, Description: "When it expires (RFC 3339, UTC)."},
-		"expires_in":   {Type: framework.TypeInt64, Required: true, Description: "Whole seconds until then."},
-		"scope":        {Type: framework.TypeString, Description: "The granted scopes, separated by spaces, when known."},
+		"access_token":    {Type: framework.TypeString, Required: true, Description: "The access token (RFC 6749 section 1.4)."},
+		"token_type":      {Type: framework.TypeString, Required: true, Description: "How it is used, such as Bearer (RFC 6749 section 7.1)."},
+		"expires_at":      {Type: framework.TypeTime, Required: true, Description: "When it expires (RFC 3339, UTC)."},
+		"expires_in":      {Type: framework.TypeInt64, Required: true, Description: "Whole seconds until then."},
+		"scope":           {Type: framework.TypeString, Description: "The granted scopes, separated by spaces, when known."},
+		"ttl":             {Type: framework.TypeInt64, Description: "With leased=false: whole seconds until the next token is due."},
+		"rotation_period": {Type: framework.TypeInt64, Description: "With leased=false: whole seconds between one token and the next."},
 	})
-	return []*framework.Path{b.declare(&framework.Path{
-		Pattern:      "token/" + framework.GenericNameRegex("config"),
-		DisplayAttrs: display("token"),
-		Fields:       map[string]*framework.FieldSchema{"config": nameField("The config's name.")},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: &framework.PathOperation{
-				Callback:  b.readToken,
-				Summary:   "Get an access token.",
-				Responses: responses,
+	path := func(pattern, suffix string, names map[string]*framework.FieldSchema) *framework.Path {
+		return b.queryable(b.declare(&framework.Path{
+			Pattern:      pattern,
+			DisplayAttrs: display(suffix),
+			Fields:       names,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: &framework.PathOperation{
+					Callback:  b.readToken,
+					Summary:   "Get an access token.",
+					Responses: responses,
+				},
+				logical.UpdateOperation: &framework.PathOperation{
+					Callback:  b.readToken,
+					Summary:   "Get an access token, with the choices in the body, or a fresh one.",
+					Responses: responses,
+				},
 			},
-			logical.UpdateOperation: &framework.PathOperation{
-				Callback:  b.readToken,
-				Summary:   "Get an access token.",
-				Responses: responses,
-			},
-		},
-		HelpSynopsis:    "An access token, with a lease.",
-		HelpDescription: strings.TrimSpace(tokenHelp),
-	})}
+			HelpSynopsis:    "An access token, with a lease.",
+			HelpDescription: strings.TrimSpace(tokenHelp),
+		}, append(slices.Clone(narrowing), fresh)), narrowing)
+	}
+	return []*framework.Path{
+		path("token/"+framework.GenericNameRegex("config"), "token",
+			map[string]*framework.FieldSchema{"config": nameField("The config's name.")}),
+		path("token/"+framework.GenericNameRegex("config")+"/"+framework.GenericNameRegex("role"), "role-token",
+			map[string]*framework.FieldSchema{"config": nameField("The config's name."), "role": nameField("The role's name.")}),
+	}
 }
 
 func (b *backend) readToken(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, _ := d.Get("config").(string)
-	c, err := b.loadConfig(ctx, req.Storage, name)
+	w, err := b.wanted(ctx, req, d)
 	if err != nil {
 		return nil, err
 	}
-	got, err := b.token(ctx, req.Storage, c)
+	got, err := b.token(ctx, req.Storage, w)
 	if err != nil {
 		return nil, err
 	}
-	return b.lease(c, got)
+	resp, err := b.handOut(w.view, got)
+	if err == nil {
+		b.handedOver(ctx, req.Storage, got.Value)
+	}
+	return resp, err
 }
 
-// held is a token as the cache holds it.
-type held = tokencache.Held[*grant.Token]
+// wanted is what a reader wants: a view, and choices of its own.
+type wanted struct {
+	*view
+	minLeft time.Duration
+	fresh   bool
+}
 
-// token gets c's token: from memory, or minted once for all who wait.
-func (b *backend) token(ctx context.Context, s logical.Storage, c *config) (tokencache.Answer[*grant.Token], error) {
+func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework.FieldData) (wanted, error) {
+	t := targetOf(d)
+	if scopes, sent := d.Raw["scopes"]; sent {
+		t.scopes = slices.Sorted(slices.Values(textList(scopes)))
+	}
+	v, err := b.view(ctx, req.Storage, t, req.EntityID)
+	if err != nil {
+		return wanted{}, err
+	}
+	w := wanted{view: v, minLeft: time.Duration(v.MinTTL) * time.Second}
+	if seconds, sent := d.Raw["min_ttl"].(int64); sent {
+		w.minLeft = max(w.minLeft, time.Duration(seconds)*time.Second)
+	}
+	w.fresh, _ = d.Raw["fresh"].(bool)
+	return w, nil
+}
+
+// cached answers a read of a token that is fresh in memory, nil when there is
+// more to do. It is asked before the framework, touches no storage and takes
+// no exclusive lock.
+func (b *backend) cached(req *logical.Request) *logical.Response {
+	path, isToken := strings.CutPrefix(req.Path, tokenPrefix)
+	if !isToken || req.Operation != logical.ReadOperation || len(req.Data) > 0 {
+		return nil
+	}
+	v := b.views.get(path)
+	if v == nil || !v.reused() || v.leased() && b.node().standby() {
+		return nil
+	}
+	h, ok := b.tokens.Hit(v.key, time.Duration(v.MinTTL)*time.Second)
+	if !ok {
+		return nil
+	}
+	resp, err := b.handOut(v, answer{Held: h})
+	if err != nil {
+		return nil // whoever answers next says why
+	}
+	return resp
+}
+
+// token gets the token that is wanted: from memory, from storage, or minted
+// once for all who wait.
+func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answer, error) {
+	if n := b.node(); n.standby() || n.secondary() && w.spends {
+		return b.elsewhere(ctx, s, w)
+	}
 	for range 3 {
-		key, err := c.key()
-		if err != nil {
-			return tokencache.Answer[*grant.Token]{}, err
-		}
-		got, err := b.tokens.Get(ctx, tokencache.Ask[*grant.Token]{
-			Key: key, Group: c.name, Timeout: c.timeout(),
-			Mint: func(ctx context.Context) (held, error) { return b.mintHeld(ctx, s, c.name, key) },
+		got, err := b.tokens.Get(ctx, tokencache.Ask[*minted]{
+			Key: w.key, Group: w.config, Timeout: w.timeout(), MinLeft: w.minLeft, Fresh: w.fresh, Single: !w.reused(),
+			Load:    func(ctx context.Context) (*held, error) { return loadToken(ctx, s, w.key) },
+			Mint:    func(ctx context.Context) (held, error) { return b.mintFor(ctx, s, w.view) },
+			Discard: func(ctx context.Context, _ held) { b.discard(ctx, s, w.key) },
 		})
+		if errors.Is(err, tokencache.ErrTimeout) {
+			err = fmt.Errorf("%s: %w", w.target, err)
+		}
 		if !errors.Is(err, tokencache.ErrForgotten) {
 			return got, err
 		}
 		// The config was changed meanwhile: what it is now decides.
-		if c, err = b.loadConfig(ctx, s, c.name); err != nil {
-			return tokencache.Answer[*grant.Token]{}, err
+		if w.view, err = b.view(ctx, s, w.target, w.entity); err != nil {
+			return answer{}, err
 		}
 	}
-	return tokencache.Answer[*grant.Token]{}, fmt.Errorf("config %q changes faster than tokens can be minted", c.name)
+	return answer{}, fmt.Errorf("%s changes faster than tokens can be minted: %w", w.target, tokencache.ErrTimeout)
 }
 
-// mintHeld mints the token of that key, unless the config has come to another.
-func (b *backend) mintHeld(ctx context.Context, s logical.Storage, name, key string) (held, error) {
-	c, err := b.loadConfig(ctx, s, name)
+// elsewhere serves what a node that may not mint can serve: a fresh token that
+// needs no lease, as another node stored it. All else is for the other node:
+// the error, said bare, has Vault forward the request.
+func (b *backend) elsewhere(ctx context.Context, s logical.Storage, w wanted) (answer, error) {
+	if w.leased() || w.fresh {
+		return answer{}, logical.ErrReadOnly
+	}
+	if h, ok := b.tokens.Hit(w.key, w.minLeft); ok {
+		return answer{Held: h}, nil
+	}
+	h, err := loadToken(ctx, s, w.key)
 	if err != nil {
-		return held{}, err
+		return answer{}, err
 	}
-	now, err := c.key()
-	if err != nil {
-		return held{}, err
+	if h == nil || !b.tokens.Seed(w.key, w.config, *h, w.minLeft) {
+		return answer{}, logical.ErrReadOnly
 	}
-	if now != key {
-		return held{}, tokencache.ErrForgotten
-	}
-	t, err := b.mint(ctx, c)
-	if err != nil {
-		return held{}, err
-	}
-	return held{Value: t, Born: t.IssuedAt, Expires: t.ExpiresAt}, nil
+	return answer{Held: *h}, nil
 }

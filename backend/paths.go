@@ -54,13 +54,13 @@ func (b *backend) listPath(what string, names func(context.Context, logical.Stor
 				},
 				Summary: "List the names of all " + what + "s.",
 				Responses: answers("The names", map[string]*framework.FieldSchema{
-					"keys": {Type: framework.TypeStringSlice, Required: true, Description: "The names."},
+					"keys": {Type: framework.TypeStringSlice, Description: "The names; left out when there are none."},
 				}),
 			},
 		},
 		HelpSynopsis:    "List the names of all " + what + "s.",
 		HelpDescription: "Names only; read one of them for more.",
-	})
+	}, nil)
 }
 
 func listStorage(prefix string) func(context.Context, logical.Storage) ([]string, error) {
@@ -73,14 +73,18 @@ func listStorage(prefix string) func(context.Context, logical.Storage) ([]string
 	}
 }
 
-// exists is the existence check that tells create from update.
-func exists(prefix, field string) framework.ExistenceFunc {
-	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-		name, _ := d.Get(field).(string)
-		entry, err := req.Storage.Get(ctx, prefix+name)
-		if err != nil {
-			return false, fmt.Errorf("reading %s%s from storage: %w", prefix, name, err)
-		}
-		return entry != nil, nil
+// exists is the existence check that tells create from update. What is below
+// each prefix in storage has the path that it has in the API.
+func exists(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
+	entry, err := req.Storage.Get(ctx, req.Path)
+	if err != nil {
+		return false, fmt.Errorf("reading %s from storage: %w", req.Path, err)
 	}
+	return entry != nil, nil
+}
+
+// forwarded has the node do op that can write storage.
+func forwarded(op *framework.PathOperation) *framework.PathOperation {
+	op.ForwardPerformanceStandby, op.ForwardPerformanceSecondary = true, true
+	return op
 }

@@ -13,11 +13,19 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
-	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
 )
 
 // tokenSecretType names the kind of secret in every lease. It must not change.
 const tokenSecretType = "oauth_token"
+
+// What a lease remembers, beside the type.
+const (
+	leaseConfig = "config" // whose token it is
+	leaseUntil  = "usable_until"
+	leaseTTL    = "ttl"          // in seconds, of a renewable lease, for the next renewal
+	leaseMaxTTL = "max_ttl"      // likewise, from its issue
+	leaseToken  = "access_token" // to be revoked with the lease; shared tokens leave it out
+)
 
 func (b *backend) tokenSecret() *framework.Secret {
 	return &framework.Secret{
@@ -25,45 +33,70 @@ func (b *backend) tokenSecret() *framework.Secret {
 		Fields: map[string]*framework.FieldSchema{
 			"access_token": {Type: framework.TypeString, Description: "The access token."},
 		},
+		Renew:  b.renewToken,
 		Revoke: b.revokeToken,
 	}
 }
 
-// lease is the answer to a reader: the token, and a lease for as long as it is
-// usable. Its TTL is always positive: none would become the mount's default.
-func (b *backend) lease(c *config, got tokencache.Answer[*grant.Token]) (*logical.Response, error) {
+// handOut is the answer to a reader: the token, with a lease for as long as it
+// is usable, or without one.
+func (b *backend) handOut(v *view, got answer) (*logical.Response, error) {
 	now := b.now()
 	usable := got.UsableUntil().Sub(now).Truncate(time.Second)
 	if usable < time.Second {
-		return nil, fmt.Errorf("config %q: %w", c.name, &grant.Error{
+		return nil, fmt.Errorf("%s: %w", v.target, &grant.Error{
 			Kind: grant.Unintelligible, Detail: "the provider's tokens live too short to be handed out: less than a second is left of this one",
 		})
 	}
-	resp := b.tokenSecret().Response(tokenData(got.Value, now), map[string]any{"config": c.name})
-	ttl := usable
-	for _, limit := range []struct {
-		field   string
-		seconds int64
-	}{{"ttl", c.TTL}, {"max_ttl", c.MaxTTL}} {
-		if d := time.Duration(limit.seconds) * time.Second; d > 0 && d < ttl {
-			resp.AddWarning(fmt.Sprintf("the lease is capped at %s by the config's %s; the token is usable for %s", d, limit.field, usable))
-			ttl = d
-		}
+	data := tokenData(&got.Value.Token, now)
+	resp := &logical.Response{Data: data, Warnings: v.warnings(got)}
+	if v.leased() {
+		b.lease(v, got, usable, resp)
+	} else {
+		// As Vault's static roles say it: Agent comes back ttl + 1 s later,
+		// which is just after the token is renewed. It takes integers only.
+		data["ttl"] = max(int64(got.RenewsAt().Sub(now)/time.Second), 0)
+		data["rotation_period"] = int64(got.RenewsAt().Sub(got.Born) / time.Second)
 	}
-	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, ttl
-	for _, w := range warnings(got) {
-		resp.AddWarning(w)
-	}
+	v.counts.served.Add(1)
 	return resp, nil
 }
 
-func tokenData(t *grant.Token, now time.Time) map[string]any {
-	data := map[string]any{
-		"access_token": t.AccessToken,
-		"token_type":   t.TokenType,
-		"expires_at":   t.ExpiresAt.Format(time.RFC3339),
-		"expires_in":   int64(t.ExpiresAt.Sub(now) / time.Second),
+// lease gives resp a lease. Its TTL and MaxTTL are always set and positive:
+// none would become the mount's default.
+func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical.Response) {
+	ttl := usable
+	for _, l := range []limit{v.ttl, v.maxTTL} {
+		if capped := l.cap(ttl); capped < ttl {
+			resp.AddWarning(fmt.Sprintf("the lease is capped at %s by the %s; the token is usable for %s", capped, l.by, usable))
+			ttl = capped
+		}
 	}
+	internal := map[string]any{
+		"secret_type": tokenSecretType,
+		leaseConfig:   v.config,
+		leaseUntil:    got.UsableUntil().Format(time.RFC3339Nano),
+	}
+	if v.revokes {
+		internal[leaseToken] = got.Value.Token.AccessToken
+	}
+	resp.Secret = &logical.Secret{
+		LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl},
+		InternalData: internal,
+	}
+	if v.Renewable {
+		resp.Secret.Renewable, resp.Secret.MaxTTL = true, v.maxTTL.cap(usable)
+		internal[leaseTTL] = int64(ttl / time.Second)
+		internal[leaseMaxTTL] = int64(resp.Secret.MaxTTL / time.Second)
+	}
+}
+
+func tokenData(t *grant.Token, now time.Time) map[string]any {
+	data := make(map[string]any, 8+len(t.Extra))
+	data["access_token"] = t.AccessToken
+	data["token_type"] = t.TokenType
+	data["expires_at"] = t.ExpiresAt.Format(time.RFC3339)
+	data["expires_in"] = int64(t.ExpiresAt.Sub(now) / time.Second)
 	if t.Scope != "" {
 		data["scope"] = t.Scope
 	}
@@ -72,7 +105,7 @@ func tokenData(t *grant.Token, now time.Time) map[string]any {
 }
 
 // warnings is what a reader should know about its token.
-func warnings(got tokencache.Answer[*grant.Token]) []string {
+func (v *view) warnings(got answer) []string {
 	var out []string
 	if got.Failure != nil {
 		out = append(out, "the token could not be refreshed, so this is the old one: "+got.Failure.Error())
@@ -80,14 +113,47 @@ func warnings(got tokencache.Answer[*grant.Token]) []string {
 	if got.Slow {
 		out = append(out, "the token is being refreshed, which takes long, so this is the old one")
 	}
-	if got.Value.Lifetime == grant.LifetimeDefault {
+	if got.Young {
+		out = append(out, "fresh=true was not honoured: the token is younger than ten seconds")
+	}
+	if got.Short {
+		out = append(out, "no token of this provider is usable for as long as min_ttl")
+	}
+	if got.Value.Token.Lifetime == grant.LifetimeDefault {
 		out = append(out, "the provider did not say how long the token lives; default_token_lifetime was assumed")
+	}
+	if got.Value.Fallback {
+		out = append(out, "the provider refused client_secret; the token was minted with fallback_client_secret")
 	}
 	return out
 }
 
-// revokeToken ends a lease. The token is shared, so it stays valid for the
-// others who hold it.
-func (b *backend) revokeToken(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-	return nil, nil
+// renewToken lengthens a lease, never beyond the token.
+func (b *backend) renewToken(_ context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	if seconds(req.Secret, leaseTTL) == 0 {
+		return nil, refuse("the lease cannot be renewed: read again for the next token (or set renewable=true on the config)")
+	}
+	left := usableUntil(req.Secret).Sub(b.now()).Truncate(time.Second)
+	if left < time.Second {
+		return nil, refuse("the lease cannot be renewed: its token is no longer usable; read again for the next one")
+	}
+	resp := &logical.Response{Secret: req.Secret}
+	resp.Secret.TTL = min(left, seconds(req.Secret, leaseTTL))
+	resp.Secret.MaxTTL = seconds(req.Secret, leaseMaxTTL)
+	return resp, nil
+}
+
+// seconds reads a duration of a lease; the number has been through JSON.
+func seconds(s *logical.Secret, name string) time.Duration {
+	n, _ := s.InternalData[name].(float64)
+	return time.Duration(n) * time.Second
+}
+
+func usableUntil(s *logical.Secret) time.Time {
+	text, _ := s.InternalData[leaseUntil].(string)
+	until, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return until
 }

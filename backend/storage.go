@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
@@ -17,6 +18,9 @@ import (
 const (
 	configPrefix   = "config/"
 	providerPrefix = "provider/"
+	rolePrefix     = "role/"  // then a config's name, and a role's
+	tokenPrefix    = "token/" // then a config's name, and a token's key
+	grantPrefix    = "grant/"
 )
 
 // schemaVersion is that of every entry written. An older one is read; a newer
@@ -35,14 +39,40 @@ type configEntry struct {
 	Fields provider.Layer `json:"fields"` // as written, secrets among them
 }
 
+// roleEntry is a role as stored.
+type roleEntry struct {
+	Version int            `json:"version"`
+	Fields  provider.Layer `json:"fields"`
+}
+
 // providerEntry is an operator's own provider as stored.
 type providerEntry struct {
 	Version int            `json:"version"`
 	Fields  provider.Layer `json:"fields"`
 }
 
+// tokenEntry is a minted token as stored. It outlives the process, and is
+// found again by the key that names the request that it came from.
+type tokenEntry struct {
+	Version  int         `json:"version"`
+	Token    grant.Token `json:"token"`
+	Fallback bool        `json:"fallback,omitempty"` // minted with fallback_client_secret
+}
+
+// grantEntry is where a chain of rotating refresh tokens has come to.
+type grantEntry struct {
+	Version int `json:"version"`
+	// First is the refresh token that the operator wrote: another one starts
+	// another chain.
+	First   string `json:"first"`
+	Current string `json:"current"`
+}
+
 func (e configEntry) schema() int   { return e.Version }
+func (e roleEntry) schema() int     { return e.Version }
 func (e providerEntry) schema() int { return e.Version }
+func (e tokenEntry) schema() int    { return e.Version }
+func (e grantEntry) schema() int    { return e.Version }
 
 // load reads the entry at key; nil when there is none.
 func load[T interface{ schema() int }](ctx context.Context, s logical.Storage, key string) (*T, error) {
@@ -71,6 +101,24 @@ func store(ctx context.Context, s logical.Storage, key string, v any) error {
 	}
 	if err := s.Put(ctx, entry); err != nil {
 		return fmt.Errorf("writing %s to storage: %w", key, err)
+	}
+	return nil
+}
+
+// clearTokens removes all stored tokens of a config but that of one key.
+func clearTokens(ctx context.Context, s logical.Storage, config, but string) error {
+	prefix := tokenPrefix + config + "/"
+	keys, err := s.List(ctx, prefix)
+	if err != nil {
+		return fmt.Errorf("listing %s in storage: %w", prefix, err)
+	}
+	for _, key := range keys {
+		if config+"/"+key == but {
+			continue
+		}
+		if err := s.Delete(ctx, prefix+key); err != nil {
+			return fmt.Errorf("deleting %s%s from storage: %w", prefix, key, err)
+		}
 	}
 	return nil
 }

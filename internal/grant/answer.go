@@ -24,7 +24,7 @@ import (
 type Answer struct {
 	AccessToken      []Pointer
 	ExpiresIn        []Pointer
-	ExpiresInUnit    time.Duration // of a bare number
+	ExpiresInUnit    time.Duration // of a bare number; 0 is a second
 	ExpiresAt        []Pointer
 	TokenType        []Pointer
 	Scope            []Pointer
@@ -42,34 +42,43 @@ type Answer struct {
 const maxLifetime = 100 * 365 * 24 * time.Hour
 
 // readAnswer makes a token, or a classified error, of a provider's answer.
-func readAnswer(r Request, resp *http.Response, body []byte, now time.Time, redact redactor) (*Token, error) {
-	doc := parseBody(resp.Header.Get("Content-Type"), body)
+func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, error) {
+	doc := got.document()
 	a := r.Answer
-	ok := resp.StatusCode >= 200 && resp.StatusCode < 300
-	if ok {
+	if got.ok() {
 		if text, found := first(a.AccessToken, doc, tokenText); found {
-			return readToken(r, text, doc, now, redact)
+			t, e := readToken(r, text, doc, now, redact)
+			if e != nil {
+				e.Status = got.status
+				return nil, e
+			}
+			return t, nil
 		}
 	}
 
-	e := &Error{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header, now)}
-	e.Code, _ = first(a.Error, doc, errorText)
-	e.Kind = kindOf(e.Status, e.Code)
-	if description, found := first(a.ErrorDescription, doc, errorText); found && description != e.Code {
-		e.Description = redact.text(description)
-	}
-	e.Code = redact.text(e.Code)
-	switch {
-	case e.Kind != Unintelligible:
-	case !ok:
-		e.Detail = "a redirect or an unknown status; redirects are never followed: set token_url to the final address"
-	default:
+	e := readError(r, got, doc, now, redact)
+	if got.ok() && e.Kind == Unintelligible {
 		e.Detail = fmt.Sprintf("no access token at %s; the answer %s", list(a.AccessToken), members(doc, redact))
 	}
 	return nil, e
 }
 
-func readToken(r Request, text string, doc any, now time.Time, redact redactor) (*Token, error) {
+// readError makes a classified error of an answer that holds no token.
+func readError(r Request, got reply, doc any, now time.Time, redact redactor) *Error {
+	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now)}
+	e.Code, _ = first(r.Answer.Error, doc, errorText)
+	e.Kind = kindOf(e.Status, e.Code)
+	if description, found := first(r.Answer.ErrorDescription, doc, errorText); found && description != e.Code {
+		e.Description = redact.text(description)
+	}
+	e.Code = redact.text(e.Code)
+	if e.Kind == Unintelligible {
+		e.Detail = "a redirect or an unknown status; redirects are never followed: set token_url to the final address"
+	}
+	return e
+}
+
+func readToken(r Request, text string, doc any, now time.Time, redact redactor) (*Token, *Error) {
 	a := r.Answer
 	t := &Token{AccessToken: text, TokenType: a.DefaultTokenType, IssuedAt: now}
 	if kind, found := first(a.TokenType, doc, tokenText); found && !redact.leaks(kind) {
@@ -95,8 +104,8 @@ func readToken(r Request, text string, doc any, now time.Time, redact redactor) 
 
 // expire finds out until when t lives: the answer's word, else the JWT's, else
 // the configured default.
-func (a Answer) expire(t *Token, doc any, now time.Time) error {
-	unreadable := func(pointers []Pointer, want string) error {
+func (a Answer) expire(t *Token, doc any, now time.Time) *Error {
+	unreadable := func(pointers []Pointer, want string) *Error {
 		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf("the lifetime at %s is not %s", list(pointers), want)}
 	}
 	if v, found := first(a.ExpiresIn, doc, present); found {
@@ -134,7 +143,7 @@ func (a Answer) expire(t *Token, doc any, now time.Time) error {
 // parseBody reads JSON, a form, or, as a last resort, text.
 func parseBody(contentType string, body []byte) any {
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
-	media, _, _ := mime.ParseMediaType(contentType) //nolint:errcheck // an unreadable type is no type
+	media, _, _ := mime.ParseMediaType(contentType) // an unreadable type is no type
 	saysJSON := media == "application/json" || strings.HasSuffix(media, "+json")
 	text := string(body)
 	if doc, ok := parseJSON(body); ok {
@@ -228,7 +237,7 @@ func contains(v any, needle string) bool {
 			return true
 		}
 		inner, isJSON := parseJSON([]byte(v)) // where escapes may hide it
-		return isJSON && inner != any(v) && contains(inner, needle)
+		return isJSON && contains(inner, needle)
 	case map[string]any:
 		for name, item := range v {
 			if strings.Contains(name, needle) || contains(item, needle) {
@@ -263,6 +272,9 @@ func durationOf(v any, unit time.Duration) (time.Duration, bool) {
 	if !ok {
 		return 0, false
 	}
+	if unit == 0 {
+		unit = time.Second
+	}
 	return time.Duration(min(max(n*float64(unit), 0), float64(maxLifetime))), true
 }
 
@@ -284,7 +296,7 @@ func timeOf(v any) (time.Time, bool) {
 		if n > 1e11 { // the year 5138 in seconds, 1973 in milliseconds
 			n /= 1000
 		}
-		return epoch(n), true
+		return epoch(n), n <= 253402300799 // the last second of 9999
 	}
 	text, ok := v.(string)
 	if !ok {
@@ -321,12 +333,10 @@ func jwtExpiry(token string) (time.Time, bool) {
 	if !found {
 		return time.Time{}, false
 	}
-	n, ok := exp.(json.Number)
-	if !ok {
+	if _, isNumber := exp.(json.Number); !isNumber {
 		return time.Time{}, false
 	}
-	f, err := n.Float64()
-	return epoch(f), err == nil
+	return timeOf(exp)
 }
 
 func list(pointers []Pointer) string {

@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -114,7 +115,7 @@ func kindOf(status int, code string) Kind {
 // retryAfter reads both forms of RFC 9110 section 10.2.3.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	v := strings.TrimSpace(h.Get("Retry-After"))
-	if seconds, err := strconv.ParseInt(v, 10, 64); err == nil {
+	if seconds, err := strconv.ParseInt(v, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
 		return time.Duration(min(max(seconds, 0), 24*60*60)) * time.Second
 	}
 	if at, err := http.ParseTime(v); err == nil {
@@ -122,3 +123,6 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	}
 	return 0
 }
+
+// RetryHint is the time for which the provider wants no further request.
+func (e *Error) RetryHint() time.Duration { return e.RetryAfter }

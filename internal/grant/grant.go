@@ -144,11 +144,12 @@ type Client struct {
 	transport *http.Transport
 	now       func() time.Time
 	userAgent string
+	retryWait time.Duration // before the first retry, at least
 }
 
 // NewClient returns a Client.
 func NewClient(o Options) *Client {
-	c := &Client{transport: o.Transport, now: o.Now, userAgent: o.UserAgent}
+	c := &Client{transport: o.Transport, now: o.Now, userAgent: o.UserAgent, retryWait: retryWait}
 	if c.transport == nil {
 		c.transport = defaultTransport()
 	}
@@ -179,38 +180,78 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Mint runs the grant. It asks the provider once, and again (twice at most)
 // only after a failed connection or a 502, 503 or 504 without a Retry-After.
-// It answers within r.Timeout. Every error is an *Error, except ctx's own.
+// It answers within r.Timeout. Every error is an *Error, except that ctx was
+// cancelled.
 func (c *Client) Mint(ctx context.Context, r Request) (*Token, error) {
-	redact := newRedactor(r)
+	got, err := c.exchange(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return readAnswer(r, got, c.now(), newRedactor(r))
+}
+
+// reply is what came back, read.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (r reply) ok() bool { return r.status >= 200 && r.status < 300 }
+
+func (r reply) document() any { return parseBody(r.header.Get("Content-Type"), r.body) }
+
+// exchange sends r and reads what comes back.
+func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 
 	transport, release, err := c.transportFor(r)
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
 	defer release()
 	req, err := encode(ctx, r, c.userAgent)
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
-	resp, err := retrying(transport, r.Spends).Do(req)
+	resp, err := retrying(transport, r.Spends, c.retryWait).Do(req)
 	if err == nil {
 		defer func() { _ = resp.Body.Close() }()
-		var body []byte
-		body, err = readBounded(resp.Body)
-		if err != nil && ctx.Err() == nil && (resp.StatusCode < 200 || resp.StatusCode > 299) {
-			body, err = nil, nil // the status says enough
-		}
+		got := reply{status: resp.StatusCode, header: resp.Header}
+		got.body, err = readBounded(resp.Body)
 		if err == nil {
-			return readAnswer(r, resp, body, c.now(), redact)
+			return got, nil
+		}
+		if ctx.Err() == nil && !got.ok() {
+			return reply{status: got.status, header: got.header}, nil // the status says enough
 		}
 	}
-	if cause := caller.Err(); cause != nil {
-		return nil, cause
+	switch caller.Err() {
+	case context.Canceled:
+		return reply{}, context.Canceled
+	case context.DeadlineExceeded:
+		return reply{}, &Error{Kind: TooSlow, Detail: "no answer in time"}
 	}
-	return nil, transportError(err, r.Timeout)
+	return reply{}, transportError(err, r.Timeout)
+}
+
+// Revoke asks a revocation endpoint (RFC 7009), once. A token that the provider
+// says is gone counts as revoked. Its errors are those of Mint.
+func (c *Client) Revoke(ctx context.Context, r Request) error {
+	got, err := c.exchange(ctx, r)
+	if err != nil {
+		return err
+	}
+	if got.ok() {
+		return nil
+	}
+	e := readError(r, got, got.document(), c.now(), newRedactor(r))
+	if e.Code == "invalid_token" || e.Code == CodeInvalidGrant {
+		return nil
+	}
+	return e
 }
 
 // transportFor gives the shared transport, or one of its own to a request that
@@ -229,17 +270,18 @@ func (c *Client) transportFor(r Request) (*http.Transport, func(), error) {
 		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	t.TLSClientConfig.RootCAs = roots
+	t.ForceAttemptHTTP2 = true // a configured TLS would turn it off
 	return t, t.CloseIdleConnections, nil
 }
 
 // retrying wraps transport in the retries that section 4 of the design allows.
 // No logger: go-retryablehttp's prints URLs, and a URL may hold a secret.
-func retrying(transport http.RoundTripper, spends bool) *retryablehttp.Client {
+func retrying(transport http.RoundTripper, spends bool, wait time.Duration) *retryablehttp.Client {
 	rc := retryablehttp.NewClient()
 	rc.Logger = nil
 	rc.RetryMax = maxRetries
-	rc.RetryWaitMin = retryWait
-	rc.RetryWaitMax = 5 * retryWait
+	rc.RetryWaitMin = wait
+	rc.RetryWaitMax = 5 * wait
 	rc.Backoff = retryablehttp.LinearJitterBackoff
 	rc.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	rc.HTTPClient = &http.Client{
@@ -247,10 +289,15 @@ func retrying(transport http.RoundTripper, spends bool) *retryablehttp.Client {
 		// A redirect would carry the credentials to a host nobody named.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	longest := time.Duration(0) // wait before the next attempt
 	rc.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+		longest += rc.RetryWaitMax
+		deadline, bounded := ctx.Deadline()
 		switch {
 		case ctx.Err() != nil:
 			return false, ctx.Err()
+		case bounded && time.Until(deadline) < longest:
+			return false, nil // what is known now says more than the timeout would
 		case err != nil:
 			return retryableError(err, spends), nil
 		case spends || resp.Header.Get("Retry-After") != "":
@@ -318,7 +365,7 @@ func transportError(err error, timeout time.Duration) error {
 	case errors.As(err, &certErr):
 		return &Error{Kind: Unavailable, Detail: "its certificate is not trusted (" + printable(certErr.Err.Error()) +
 			"); set tls_ca_certificate if the authority is your own"}
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return &Error{Kind: Unavailable, Detail: "it does not speak TLS on this port; check token_url's scheme and port"}
 	case errors.As(err, &dns):
 		return &Error{Kind: Unavailable, Detail: "its host name cannot be resolved; check token_url"}

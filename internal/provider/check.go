@@ -4,6 +4,7 @@
 package provider
 
 import (
+	"crypto/x509"
 	"net/textproto"
 	"net/url"
 	"slices"
@@ -18,24 +19,24 @@ func (e *Effective) checkMethod() error {
 	if e.Dialect.HTTPMethod == "GET" && e.Dialect.RequestFormat != string(grant.Query) {
 		return invalid("request_format", "must be query (or left out) with http_method=GET, which has no body")
 	}
-	if e.Dialect.GrantType == grant.GrantRefreshToken {
-		return invalid("grant_type", "refresh_token is not supported")
-	}
 	return nil
 }
 
-func (e *Effective) checkURL() error {
-	if e.Dialect.TokenURL == "" {
-		return nil // a provider may leave it to its configs; Request refuses it there
+func (e *Effective) checkURLs() error {
+	e.urls = map[string]*urlTemplate{}
+	for field, text := range map[string]string{"token_url": e.Dialect.TokenURL, "revocation_url": e.Dialect.RevocationURL} {
+		if text == "" {
+			continue // a provider may leave it to its configs; endpoint refuses it there
+		}
+		u, err := parseURL(text)
+		if err == nil {
+			err = u.check(e.env)
+		}
+		if err != nil {
+			return invalid(field, "%s", err)
+		}
+		e.urls[field] = u
 	}
-	u, err := parseURL(e.Dialect.TokenURL)
-	if err == nil {
-		err = u.check(e.env)
-	}
-	if err != nil {
-		return invalid("token_url", "%s", err)
-	}
-	e.url = u
 	return nil
 }
 
@@ -77,8 +78,8 @@ func (e *Effective) checkVariables() error {
 // usedNames are the placeholders of the request itself.
 func (e *Effective) usedNames() []string {
 	var out []string
-	if e.url != nil {
-		out = append(out, e.url.parts.names()...)
+	for _, u := range e.urls {
+		out = append(out, u.parts.names()...)
 	}
 	collect := func(s string) (any, bool, error) {
 		t, err := parseTemplate(s)
@@ -86,7 +87,7 @@ func (e *Effective) usedNames() []string {
 		return s, true, err
 	}
 	for _, m := range []map[string]any{e.Dialect.Parameters, e.Dialect.RequestHeaders} {
-		_, _, _ = leaves(m, collect) //nolint:errcheck // each template is checked where it stands
+		_, _, _ = leaves(m, collect) // each template is checked where it stands
 	}
 	return out
 }
@@ -94,6 +95,11 @@ func (e *Effective) usedNames() []string {
 func (e *Effective) checkNames() error {
 	standard := grant.StandardParameters()
 	sent := map[string]string{}
+	for _, name := range standard {
+		if _, renamed := e.Dialect.ParameterNames[name]; !renamed && e.mayBeSent(name) {
+			sent[name] = name
+		}
+	}
 	for name, as := range e.Dialect.ParameterNames {
 		if !slices.Contains(standard, name) {
 			hint := strings.Join(standard, ", ")
@@ -102,7 +108,7 @@ func (e *Effective) checkNames() error {
 			}
 			return invalid("parameter_names", "renames %q, which is no standard parameter: %s", name, hint)
 		}
-		if to, _ := as.(string); to != "" {
+		if to, _ := as.(string); to != "" && e.mayBeSent(name) {
 			if other, taken := sent[to]; taken {
 				return invalid("parameter_names", "gives %s and %s one name", other, name)
 			}
@@ -112,24 +118,46 @@ func (e *Effective) checkNames() error {
 	return nil
 }
 
+// mayBeSent says whether a standard parameter belongs to this grant and this
+// way to authenticate. A refresh token may come out of any grant.
+func (e *Effective) mayBeSent(name string) bool {
+	switch name {
+	case grant.ParamClientID:
+		return e.Dialect.AuthMethod != string(grant.AuthBasic)
+	case grant.ParamClientSecret:
+		return e.Dialect.AuthMethod == string(grant.AuthPost)
+	case grant.ParamUsername, grant.ParamPassword:
+		return e.Dialect.GrantType == grant.GrantPassword
+	case grant.ParamRefreshToken:
+		return e.Dialect.GrantType == grant.GrantPassword || e.Dialect.GrantType == grant.GrantRefreshToken
+	case grant.ParamGrantType:
+		return e.Dialect.GrantType != "none" && e.Dialect.GrantType != ""
+	}
+	return true
+}
+
 // checkParameters refuses parameters that the engine itself sends, and texts
 // that cannot be expanded.
 func (e *Effective) checkParameters() error {
 	engine := make([]string, 0, 8)
 	for _, name := range grant.StandardParameters() {
+		// The client's credentials go where the method says, and nowhere else.
+		if !e.mayBeSent(name) && name != grant.ParamClientID && name != grant.ParamClientSecret {
+			continue
+		}
 		if as, renamed := e.Dialect.ParameterNames[name].(string); renamed {
 			name = as
 		}
 		engine = append(engine, name)
 	}
-	if e.url != nil {
-		for _, q := range e.url.query {
+	for field, u := range e.urls {
+		for _, q := range u.query {
 			name, err := url.QueryUnescape(q.name)
 			if err != nil {
-				return invalid("token_url", "has a query that is not percent-encoded properly")
+				return invalid(field, "has a query that is not percent-encoded properly")
 			}
 			if slices.Contains(engine, name) {
-				return invalid("token_url", "has %q in its query, which the engine sends itself; set the field, or rename it with parameter_names", name)
+				return invalid(field, "has %q in its query, which the engine sends itself; set the field, or rename it with parameter_names", name)
 			}
 		}
 	}
@@ -163,13 +191,20 @@ func (e *Effective) checkText(s string) (any, bool, error) {
 }
 
 func (e *Effective) checkHeaders() error {
+	seen := map[string]string{}
 	for name, v := range e.Dialect.RequestHeaders {
 		if !httpguts.ValidHeaderFieldName(name) {
-			return invalid("request_headers", "holds %q, which is no header name", name)
+			// Not quoted: it may be a whole header, with its value.
+			return invalid("request_headers", "holds what is no header name; write name=value")
 		}
-		switch canonical := textproto.CanonicalMIMEHeaderKey(name); {
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		if other, twice := seen[canonical]; twice {
+			return invalid("request_headers", "holds %s and %s, which are one header; remove one with a null", min(name, other), max(name, other))
+		}
+		seen[canonical] = name
+		switch {
 		case strings.HasPrefix(canonical, "Proxy-"), slices.Contains([]string{
-			"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Expect",
+			"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Expect", "Accept-Encoding",
 		}, canonical):
 			return invalid("request_headers", "holds %s, which belongs to the connection", canonical)
 		case canonical == "Authorization" && e.Dialect.AuthMethod == string(grant.AuthBasic):
@@ -202,10 +237,17 @@ func (e *Effective) checkExtraFields() error {
 			return invalid("extra_fields", "holds %q, which the reader's answer has already; choose another name", name)
 		}
 		for _, secret := range e.Dialect.RefreshTokenPointer {
-			if grant.Pointer(p).Within(grant.Pointer(secret)) {
+			if grant.Pointer(p).Within(grant.Pointer(secret)) || grant.Pointer(secret).Within(grant.Pointer(p)) {
 				return invalid("extra_fields", "holds a pointer for %q that leads to the refresh token, which no reader gets", name)
 			}
 		}
+	}
+	return nil
+}
+
+func (e *Effective) checkAuthority() error {
+	if pem := e.registration.CACertificate; pem != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(pem)) {
+		return invalid("tls_ca_certificate", "holds no PEM certificate: -----BEGIN CERTIFICATE----- and so on")
 	}
 	return nil
 }
@@ -216,9 +258,18 @@ func (e *Effective) checkCredentials() error {
 		if r.ClientID == "" {
 			return invalid("client_id", "is required by token_endpoint_auth_method=%s", m)
 		}
+		if m == grant.AuthBasic && e.Dialect.BasicAuthEncoding == "raw" && strings.Contains(r.ClientID, ":") {
+			return invalid("client_id", "holds a colon, which basic_auth_encoding=raw cannot carry (RFC 7617)")
+		}
 		if r.ClientSecret == "" {
 			return invalid("client_secret", "is required by token_endpoint_auth_method=%s", m)
 		}
+	}
+	if e.Dialect.GrantType == grant.GrantRefreshToken && r.RefreshToken == "" {
+		return invalid("refresh_token", "is required by grant_type=refresh_token")
+	}
+	if r.FallbackSecret != "" && r.ClientSecret == "" {
+		return invalid("fallback_client_secret", "is tried after client_secret, which is not set")
 	}
 	if e.Dialect.GrantType == grant.GrantPassword {
 		if r.Username == "" {

@@ -17,6 +17,7 @@ import (
 // every field decided. Its JSON names are the API's.
 type Dialect struct {
 	TokenURL                string         `json:"token_url"`
+	RevocationURL           string         `json:"revocation_url"`
 	GrantType               string         `json:"grant_type"`
 	AuthMethod              string         `json:"token_endpoint_auth_method"`
 	BasicAuthEncoding       string         `json:"basic_auth_encoding"`
@@ -47,7 +48,8 @@ type Dialect struct {
 func Fields() []Field {
 	return []Field{
 		{Name: "token_url", Type: Text, Description: "The token endpoint (RFC 6749 section 3.2). May hold placeholders such as {tenant} in its host, path segments and query values; a literal query is kept. https, except to loopback or with allow_insecure_http."},
-		{Name: "grant_type", Type: Text, Default: "client_credentials", Description: "client_credentials (default), password, or any other literal; none sends no grant_type. The username and password are sent by password only."},
+		{Name: "revocation_url", Type: Text, Description: "The revocation endpoint (RFC 7009), in the manner of token_url. With reuse=false each lease's token is revoked there with its lease."},
+		{Name: "grant_type", Type: Text, Default: "client_credentials", Description: "client_credentials (default), password, refresh_token, or any other literal; none sends no grant_type. The username and password are sent by password only, the refresh_token by refresh_token only."},
 		{Name: "token_endpoint_auth_method", Type: Text, Default: string(grant.AuthBasic), Allowed: []string{string(grant.AuthBasic), string(grant.AuthPost), string(grant.AuthNone)}, Description: "How the client authenticates (RFC 7591): client_secret_basic (default), client_secret_post, or none, which sends just a client_id that is set."},
 		{Name: "basic_auth_encoding", Type: Text, Default: "rfc6749", Allowed: []string{"rfc6749", "raw"}, Description: "How client_secret_basic encodes the credentials before base64: rfc6749 (default) form-urlencodes them first, raw leaves them as they are. Real servers split on it."},
 		{Name: "http_method", Type: Text, Default: "POST", Allowed: []string{"POST", "GET"}, Description: "POST (default), or GET, which implies request_format=query."},

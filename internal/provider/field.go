@@ -152,9 +152,10 @@ func stringList(v any) ([]string, bool) {
 	var out []string
 	switch v := v.(type) {
 	case string:
-		if v != "[]" { // how the command line writes an empty list
-			out = strings.Split(v, ",")
+		if list, isJSON := jsonList(v); isJSON {
+			return stringList(list)
 		}
+		out = strings.Split(v, ",")
 	case []string:
 		out = append(out, v...)
 	case []any:
@@ -166,6 +167,16 @@ func stringList(v any) ([]string, bool) {
 			out = append(out, s)
 		}
 	default:
+		return nil, false
+	}
+	return out, true
+}
+
+// jsonList reads JSON text, which is how the command line writes a list with
+// commas in it, or an empty one.
+func jsonList(s string) ([]any, bool) {
+	var out []any
+	if s = strings.TrimSpace(s); !strings.HasPrefix(s, "[") || json.Unmarshal([]byte(s), &out) != nil {
 		return nil, false
 	}
 	return out, true
@@ -191,6 +202,11 @@ func pointers(v any) (any, error) {
 func values(v any, item func(any) (any, error)) (any, error) {
 	wanted := errors.New("must be a map: name=value (repeated for more), or a JSON object")
 	out := map[string]any{}
+	if s, isText := v.(string); isText {
+		if list, isJSON := jsonList(s); isJSON {
+			v = list
+		}
+	}
 	switch v := v.(type) {
 	case map[string]any:
 		out = v
@@ -232,19 +248,26 @@ func values(v any, item func(any) (any, error)) (any, error) {
 
 func pair(s string, into map[string]any) error {
 	name, value, ok := strings.Cut(s, "=")
-	if !ok || strings.TrimSpace(name) == "" {
+	name = strings.TrimSpace(name)
+	if !ok || name == "" {
 		return errors.New("no name=value")
 	}
 	if _, twice := into[name]; twice {
 		return errors.New("named twice")
 	}
-	into[strings.TrimSpace(name)] = value
+	into[name] = value
 	return nil
 }
 
 // checkNumbers refuses numbers that may have been changed on their way here.
 func checkNumbers(v any) (any, error) {
 	switch v := v.(type) {
+	case json.Number:
+		f, err := v.Float64()
+		if err != nil {
+			return nil, errors.New("holds a number beyond 2^53; quote it")
+		}
+		return checkNumbers(f)
 	case float64:
 		if math.Abs(v) >= maxInteger {
 			return nil, errors.New("holds a number beyond 2^53; quote it")

@@ -4,24 +4,31 @@
 package provider
 
 import (
+	"encoding/json"
 	"errors"
+	"maps"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-func (e *Effective) tokenURL() (*url.URL, error) {
-	if e.url == nil {
-		return nil, invalid("token_url", "is required: the provider publishes no host; write token_url=https://<host>/<path of its token endpoint>")
+// endpoint is token_url or revocation_url with its placeholders filled in.
+func (e *Effective) endpoint(field string) (*url.URL, error) {
+	t := e.urls[field]
+	if t == nil {
+		return nil, invalid(field, "is required: the provider publishes no host; write %s=https://<host>/<path of its token endpoint>", field)
 	}
-	u, err := e.url.expand(e.env)
+	env := *e.env
+	env.urlOnConfig = e.onConfig[field]
+	u, err := t.expand(&env)
 	if err != nil {
-		return nil, invalid("token_url", "%s", err)
+		return nil, invalid(field, "%s", err)
 	}
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) && !e.registration.AllowInsecureHTTP {
-		return nil, invalid("token_url", "is plain http, which would show the credentials to the network; use https, or set allow_insecure_http=true if that network is your own")
+		return nil, invalid(field, "is plain http, which would show the credentials to the network; use https, or set allow_insecure_http=true if that network is your own")
 	}
 	return u, nil
 }
@@ -29,7 +36,7 @@ func (e *Effective) tokenURL() (*url.URL, error) {
 // Request is the literal request. Computed variables are computed anew.
 func (e *Effective) Request() (grant.Request, error) {
 	d, r := e.Dialect, e.registration
-	u, err := e.tokenURL()
+	u, err := e.endpoint("token_url")
 	if err != nil {
 		return grant.Request{}, err
 	}
@@ -69,15 +76,74 @@ func (e *Effective) Request() (grant.Request, error) {
 	}
 	for name, v := range r.SecretParameters {
 		out.Parameters[name] = v
-		_, _, _ = leaves(v, func(s string) (any, bool, error) { //nolint:errcheck // collects only
-			out.Secrets = append(out.Secrets, s)
-			return s, true, nil
-		})
+		out.Secrets = append(out.Secrets, scalars(v)...)
 	}
+	out.Secrets = append(out.Secrets, r.ClientSecret, r.FallbackSecret, r.RefreshToken)
 	for _, v := range r.SecretVariables {
 		out.Secrets = append(out.Secrets, v)
 	}
+	for name, d := range e.declared {
+		if text, set, err := e.env.value(name); d.Secret && set && err == nil { // also by default
+			out.Secrets = append(out.Secrets, text)
+		}
+	}
 	return out, nil
+}
+
+// RefreshRequest is the literal request for the refresh token grant (RFC 6749
+// section 6). The scopes are left out, and so stay as they were granted.
+func (e *Effective) RefreshRequest(refreshToken string) (grant.Request, error) {
+	r, err := e.Request()
+	r.GrantType, r.RefreshToken, r.Scopes, r.Spends = grant.GrantRefreshToken, refreshToken, nil, true
+	return r, err
+}
+
+// RevocationRequest is the literal request to revoke an access token (RFC 7009
+// section 2.1), and false when the provider has no revocation_url.
+func (e *Effective) RevocationRequest(accessToken string) (grant.Request, bool, error) {
+	if e.urls["revocation_url"] == nil {
+		return grant.Request{}, false, nil
+	}
+	r, err := e.Request()
+	if err != nil {
+		return grant.Request{}, false, err
+	}
+	u, err := e.endpoint("revocation_url")
+	if err != nil {
+		return grant.Request{}, false, err
+	}
+	r.URL, r.Method, r.GrantType, r.Scopes, r.Spends = u.String(), "POST", "", nil, true
+	if r.Format == grant.Query {
+		r.Format = grant.Form
+	}
+	r.Parameters = map[string]any{"token": accessToken, "token_type_hint": "access_token"}
+	r.Secrets = append(r.Secrets, accessToken)
+	return r, true, nil
+}
+
+// WithScopes is e asking for other scopes.
+func (e *Effective) WithScopes(scopes []string) *Effective {
+	out := *e
+	out.Dialect.Scopes = scopes
+	out.layer = maps.Clone(e.layer)
+	out.layer["scopes"] = scopes
+	return &out
+}
+
+// RefreshToken is the one that the operator wrote, with which a chain starts.
+func (e *Effective) RefreshToken() string { return e.registration.RefreshToken }
+
+// WithFallback is e with the fallback client secret in place of the client
+// secret, and false when there is none.
+func (e *Effective) WithFallback() (*Effective, bool, error) {
+	if e.registration.FallbackSecret == "" {
+		return nil, false, nil
+	}
+	out := *e
+	out.registration.ClientSecret = e.registration.FallbackSecret
+	var err error
+	out.env, err = newEnvironment(e.declared, out.registration, e.env.urlOnConfig)
+	return &out, true, err
 }
 
 func (e *Effective) expandText(s string) (any, bool, error) {
@@ -143,6 +209,28 @@ func textMap(in map[string]any) map[string]string {
 	out := make(map[string]string, len(in))
 	for name, v := range in {
 		out[name], _ = v.(string)
+	}
+	return out
+}
+
+// scalars are the texts and numbers within v, as they are sent.
+func scalars(v any) []string {
+	var out []string
+	switch v := v.(type) {
+	case string:
+		out = append(out, v)
+	case float64:
+		out = append(out, strconv.FormatFloat(v, 'f', -1, 64))
+	case json.Number:
+		out = append(out, v.String())
+	case map[string]any:
+		for _, item := range v {
+			out = append(out, scalars(item)...)
+		}
+	case []any:
+		for _, item := range v {
+			out = append(out, scalars(item)...)
+		}
 	}
 	return out
 }

@@ -19,6 +19,8 @@ import (
 type Registration struct {
 	ClientID          string            `json:"client_id,omitempty"`
 	ClientSecret      string            `json:"client_secret,omitempty"`
+	FallbackSecret    string            `json:"fallback_client_secret,omitempty"`
+	RefreshToken      string            `json:"refresh_token,omitempty"` // where a chain of them starts
 	Username          string            `json:"username,omitempty"`
 	Password          string            `json:"password,omitempty"`
 	SecretParameters  map[string]any    `json:"secret_parameters,omitempty"` // literal
@@ -45,25 +47,28 @@ type Effective struct {
 	registration Registration
 	declared     map[string]Variable
 	env          *environment
-	url          *urlTemplate
+	urls         map[string]*urlTemplate // by field
+	onConfig     map[string]bool         // whether the config itself sets that field
 }
 
 // Check refuses a provider definition that no config could use.
 func Check(definition Layer) error {
-	_, err := resolve(definition, nil, Registration{}, true)
+	_, err := resolve(definition, nil, nil, Registration{}, true)
 	return err
 }
 
-// Resolve lays own (what a config or its role sets itself, dialect fields
-// only) over the definition of its provider, and checks that a request can be
-// made of it. Its errors are *InvalidError.
-func Resolve(definition Layer, own Layer, r Registration) (*Effective, error) {
-	return resolve(definition, own, r, false)
+// Resolve lays own (what a config sets itself, dialect fields only) over the
+// definition of its provider, and roles over that, and checks that a request
+// can be made of it. Its errors are *InvalidError.
+func Resolve(definition, own Layer, r Registration, roles ...Layer) (*Effective, error) {
+	return resolve(definition, own, roles, r, false)
 }
 
-func resolve(definition, own Layer, r Registration, definitionOnly bool) (*Effective, error) {
-	e := &Effective{registration: r}
-	said := Overlay(definition, own).Only(Fields())
+func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnly bool) (*Effective, error) {
+	e := &Effective{registration: r, onConfig: map[string]bool{
+		"token_url": own["token_url"] != nil, "revocation_url": own["revocation_url"] != nil,
+	}}
+	said := Overlay(append([]Layer{definition, own}, roles...)...).Only(Fields())
 	delete(said, "variables") // of the definition: declarations, which r's values meet below
 	layer := Overlay(defaults(), said)
 	if _, chosen := said["request_format"]; !chosen && layer["http_method"] == "GET" {
@@ -78,11 +83,11 @@ func resolve(definition, own Layer, r Registration, definitionOnly bool) (*Effec
 	if e.declared, err = declarations(declared); err != nil {
 		return nil, err
 	}
-	if e.env, err = newEnvironment(e.declared, r, own["token_url"] != nil); err != nil {
+	if e.env, err = newEnvironment(e.declared, r, e.onConfig["token_url"]); err != nil {
 		return nil, err
 	}
 	for _, check := range []func() error{
-		e.checkMethod, e.checkURL, e.checkVariables, e.checkNames, e.checkParameters, e.checkHeaders, e.checkExtraFields,
+		e.checkMethod, e.checkURLs, e.checkVariables, e.checkNames, e.checkParameters, e.checkHeaders, e.checkExtraFields, e.checkAuthority,
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -101,14 +106,18 @@ func resolve(definition, own Layer, r Registration, definitionOnly bool) (*Effec
 }
 
 // Origin is where the credentials go, and what vouches for it: scheme, host
-// and port of the token endpoint, the authority trusted, and whether plain
-// http is allowed. Two equal ones are equally trustworthy.
+// and port of the endpoints, the authority trusted, and whether plain http is
+// allowed. Two equal ones are equally trustworthy.
 func (e *Effective) Origin() (string, error) {
-	u, err := e.tokenURL()
-	if err != nil {
-		return "", err
+	parts := []any{e.registration.CACertificate, e.registration.AllowInsecureHTTP}
+	for _, field := range slices.Sorted(maps.Keys(e.urls)) {
+		u, err := e.endpoint(field)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, field, origin(u))
 	}
-	b, err := json.Marshal([]any{origin(u), e.registration.CACertificate, e.registration.AllowInsecureHTTP})
+	b, err := json.Marshal(parts)
 	return string(b), err
 }
 
@@ -119,6 +128,9 @@ func (e *Effective) Identity() ([]byte, error) {
 	base := defaults()
 	said := map[string]json.RawMessage{}
 	for name, v := range e.layer {
+		if name == "scopes" {
+			v = slices.Sorted(slices.Values(e.Dialect.Scopes)) // a set
+		}
 		b, err := json.Marshal(v)
 		if err != nil {
 			return nil, fmt.Errorf("writing %s: %w", name, err)
@@ -162,6 +174,13 @@ func (e *Effective) Describe() (map[string]any, error) {
 		}
 	}
 	out["token_url"] = r.URL
+	if e.urls["revocation_url"] != nil {
+		u, err := masked.endpoint("revocation_url")
+		if err != nil {
+			return nil, err
+		}
+		out["revocation_url"] = u.String()
+	}
 	for name := range e.registration.SecretParameters {
 		delete(r.Parameters, name)
 	}

@@ -10,8 +10,10 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // urlTemplate is a URL whose placeholders are each known to stand in one
@@ -53,6 +55,9 @@ func parseURL(s string) (*urlTemplate, error) {
 		}
 	}
 	u := &urlTemplate{parts: parts, text: text.String()}
+	if !u.marksEachPlaceholder() {
+		return nil, errors.New("is no URL")
+	}
 	parsed, err := url.Parse(u.text)
 	switch {
 	case err != nil:
@@ -84,6 +89,18 @@ func parseURL(s string) (*urlTemplate, error) {
 	return u, nil
 }
 
+// marksEachPlaceholder says whether the markers are just those that were set: a
+// literal beside one must not make up another.
+func (u *urlTemplate) marksEachPlaceholder() bool {
+	var want []string
+	for i, p := range u.parts {
+		if p.name != "" {
+			want = append(want, marker(i))
+		}
+	}
+	return slices.Equal(markers.FindAllString(u.text, -1), want)
+}
+
 // template turns a component with markers back into one with placeholders.
 func (u *urlTemplate) template(component string) template {
 	var out template
@@ -95,7 +112,7 @@ func (u *urlTemplate) template(component string) template {
 		if at[0] > 0 {
 			out = append(out, part{literal: component[:at[0]]})
 		}
-		i, _ := strconv.Atoi(component[at[2]:at[3]]) //nolint:errcheck // digits
+		i, _ := strconv.Atoi(component[at[2]:at[3]]) // digits
 		out = append(out, u.parts[i])
 		component = component[at[1]:]
 	}
@@ -222,12 +239,12 @@ func expandSegment(t template, e *environment) (string, error) {
 			return "", err
 		case !set:
 			return "", fmt.Errorf("needs {%s} in its path, which is not set", p.name)
-		case v == "", v == ".", v == "..", strings.ContainsAny(v, `/\%?#`), strings.ContainsFunc(v, isControl):
+		case v == "", v == ".", v == "..", strings.ContainsAny(v, `/\%?#`), strings.ContainsFunc(v, unicode.IsControl):
 			return "", fmt.Errorf(`takes for {%s} one path segment: not empty, ".", "..", and without / \ %% ? #`, p.name)
 		}
 	}
 	s, _, err := expandEscaped(t, e, url.PathEscape)
-	if err == nil && len(t.names()) > 0 && (s == "." || s == "..") {
+	if plain, bad := url.PathUnescape(s); err == nil && len(t.names()) > 0 && (bad != nil || plain == "." || plain == "..") {
 		err = errors.New(`has a path segment "." or ".." once its placeholders are filled in`)
 	}
 	return s, err
@@ -249,8 +266,6 @@ func expandEscaped(t template, e *environment, escape func(string) string) (stri
 	}
 	return b.String(), true, nil
 }
-
-func isControl(c rune) bool { return c < ' ' || c == 0x7f }
 
 // isLoopback says whether a URL's host can only be this machine.
 func isLoopback(host string) bool {

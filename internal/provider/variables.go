@@ -31,8 +31,8 @@ var variableName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 func declarations(raw map[string]any) (map[string]Variable, error) {
 	out := make(map[string]Variable, len(raw))
 	for name, v := range raw {
-		at := func(format string, args ...any) error {
-			return invalid("variables", "declares %q, which %s", name, fmt.Sprintf(format, args...))
+		at := func(problem string) error {
+			return invalid("variables", "declares %q, which %s", name, problem)
 		}
 		if !variableName.MatchString(name) {
 			return nil, at("is no name for a placeholder: use lower-case letters, digits and _")
@@ -50,7 +50,7 @@ func declarations(raw map[string]any) (map[string]Variable, error) {
 		if _, isMap := v.(map[string]any); !isMap || dec.Decode(&d) != nil {
 			return nil, at("must be an object of description, default, pattern, enum, optional, secret and value")
 		}
-		if _, err := regexp.Compile(d.Pattern); err != nil {
+		if _, err := whole(d.Pattern); err != nil {
 			return nil, at("has a pattern that is no regular expression (RE2 syntax)")
 		}
 		if d.Value != nil && (d.Default != nil || d.Optional || d.Pattern != "" || d.Enum != nil) {
@@ -65,10 +65,22 @@ func (d Variable) accepts(v string) error {
 	if len(d.Enum) > 0 && !slices.Contains(d.Enum, v) {
 		return fmt.Errorf("must be one of %s", strings.Join(d.Enum, ", "))
 	}
-	if d.Pattern != "" && !regexp.MustCompile(`^(?:`+d.Pattern+`)$`).MatchString(v) {
+	if d.Pattern == "" {
+		return nil
+	}
+	if p, err := whole(d.Pattern); err != nil || !p.MatchString(v) {
 		return fmt.Errorf("must match %s", d.Pattern)
 	}
 	return nil
+}
+
+// whole compiles a pattern for the whole value. The pattern has to be one by
+// itself as well, so that it cannot close the parenthesis.
+func whole(pattern string) (*regexp.Regexp, error) {
+	if _, err := regexp.Compile(pattern); err != nil {
+		return nil, err
+	}
+	return regexp.Compile(`^(?:` + pattern + `)$`)
 }
 
 // credentialNames are the credentials that placeholders can name.
@@ -104,7 +116,8 @@ func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bo
 		case slices.Contains(credentialNames(), name):
 			return nil, invalid("variables", "holds %q: write the field of that name", name)
 		case !variableName.MatchString(name):
-			return nil, invalid("variables", "holds %q, which is no name for a placeholder: use lower-case letters, digits and _", name)
+			// Not quoted: what is no name may be a value in the wrong place.
+			return nil, invalid("variables", "holds what is no name for a placeholder: use lower-case letters, digits and _")
 		}
 		if err := d.accepts(v); err != nil {
 			return nil, invalid("variables", "holds a value for %q that %s", name, err)
@@ -112,8 +125,11 @@ func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bo
 		e.given[name] = v
 	}
 	for name, v := range r.SecretVariables {
-		if _, twice := e.given[name]; twice || slices.Contains(credentialNames(), name) || !variableName.MatchString(name) {
-			return nil, invalid("secret_variables", "holds %q: that is no name for a placeholder, or one that stands elsewhere already", name)
+		if !variableName.MatchString(name) {
+			return nil, invalid("secret_variables", "holds what is no name for a placeholder: use lower-case letters, digits and _")
+		}
+		if _, twice := e.given[name]; twice || slices.Contains(credentialNames(), name) {
+			return nil, invalid("secret_variables", "holds %q, which stands elsewhere already", name)
 		}
 		if d := declared[name]; d.Value != nil || d.accepts(v) != nil {
 			return nil, invalid("secret_variables", "holds a value for %q that the provider's declaration does not allow", name)
@@ -134,6 +150,11 @@ func (e *environment) masked() *environment {
 	out.given = maps.Clone(e.given)
 	for name, secret := range e.secret {
 		if secret {
+			out.given[name] = "REDACTED"
+		}
+	}
+	for name, d := range e.declared {
+		if d.Secret && d.Default != nil {
 			out.given[name] = "REDACTED"
 		}
 	}

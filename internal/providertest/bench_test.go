@@ -16,7 +16,7 @@ func BenchmarkToken(b *testing.B) {
 	body := good(Antsomi).body
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			response, err := s.Client().Post(s.TokenURL(), formType, strings.NewReader(body)) //nolint:noctx // As cheap as can be.
+			response, err := s.Client().Post(s.TokenURL(), formType, strings.NewReader(body))
 			if err != nil {
 				b.Error(err)
 				return

@@ -5,6 +5,7 @@ package providertest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -93,7 +94,7 @@ func (s *Server) setDialect(d dialect, tokenPath, revocationPath string, scopes 
 }
 
 func (s *Server) listen() error {
-	listener, err := net.Listen("tcp", s.options.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.options.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +27,8 @@ const (
 	// a mint, from its start: one that takes longer hangs.
 	patience = time.Second
 
-	// grace lets a mint that runs into its timeout say so itself.
+	// grace lets a mint that runs into its timeout say so itself: its context
+	// ends half of it later, and the wait for it all of it.
 	grace = 500 * time.Millisecond
 
 	// youth is the age under which a token is not replaced on demand.
@@ -48,30 +48,36 @@ var ErrTimeout = errors.New("no token in time")
 type Options struct {
 	Now      func() time.Time // nil is time.Now
 	Capacity int              // tokens held in memory at most; 0 is 20,000
+
+	// Panicked makes an error of a panic in Load or Mint, which run where
+	// nobody else could outlive it. nil makes one that tells its type.
+	Panicked func(value any) error
 }
 
 // Cache holds tokens of type T. It is safe for concurrent use.
 type Cache[T any] struct {
-	now   func() time.Time
+	now      func() time.Time
+	panicked func(any) error
+
 	slots *lru.Cache[string, *slot[T]]
 	new   sync.Mutex // makes a slot once
 
-	mu      sync.Mutex // guards what follows
-	running int
-	idle    chan struct{} // set by Close; closed when running falls to none
+	mu     sync.Mutex       // guards what follows
+	flying map[*slot[T]]int // mints under way, also of slots that memory has no room for
+	idle   chan struct{}    // set by Close; closed when none is under way any more
 }
 
 // slot is one token's place. held and failure are read without a lock.
 type slot[T any] struct {
+	key     string
 	group   string
 	held    atomic.Pointer[Held[T]]
 	failure atomic.Pointer[Failure]
 	touched atomic.Int64
 
-	mu     sync.Mutex // guards what follows, and every write to held and failure
-	call   *call[T]
-	dead   bool
-	loaded bool // what the store had was asked for
+	mu   sync.Mutex // guards what follows
+	call *call[T]
+	dead bool // forgotten
 }
 
 // call is a mint under way.
@@ -91,13 +97,17 @@ type Ask[T any] struct {
 	Fresh   bool          // replace the token, unless it is very young
 	Single  bool          // mint one for this reader alone and keep nothing
 
-	// Load gives what an earlier process stored, nil without. It is called
-	// once, when the token is not in memory.
+	// Load gives what was stored, nil without. It is called when the token is
+	// not in memory, before Mint.
 	Load func(context.Context) (*Held[T], error)
 
-	// Mint makes a new token and stores it. Its context ends after Timeout,
+	// Mint makes a new token and stores it. Its context ends soon after Timeout,
 	// and not with the reader's.
 	Mint func(context.Context) (Held[T], error)
+
+	// Discard removes what Mint stored. It is called when the token was
+	// forgotten while it was minted.
+	Discard func(context.Context, Held[T])
 }
 
 // Answer is what a reader gets.
@@ -117,11 +127,14 @@ func New[T any](o Options) *Cache[T] {
 	if o.Capacity <= 0 {
 		o.Capacity = defaultCapacity
 	}
+	if o.Panicked == nil {
+		o.Panicked = func(value any) error { return fmt.Errorf("a bug was caught while minting (%T)", value) }
+	}
 	slots, err := lru.New[string, *slot[T]](o.Capacity)
 	if err != nil { // only a capacity below one is an error
 		panic(err)
 	}
-	return &Cache[T]{now: o.Now, slots: slots}
+	return &Cache[T]{now: o.Now, panicked: o.Panicked, slots: slots, flying: map[*slot[T]]int{}}
 }
 
 // Hit gives the token of that key if a reader may have it right away and
@@ -169,13 +182,20 @@ func (c *Cache[T]) Get(ctx context.Context, a Ask[T]) (Answer[T], error) {
 		c.touch(a.Key, s, now)
 		return c.answer(s, h, a), nil
 	case now.Before(h.RenewsAt()) && h.lasts(a.MinLeft, now):
-		c.join(ctx, s, a, now)
+		_, _ = c.join(ctx, s, a, now) // what it comes to is another reader's to learn
 		return c.answer(s, h, a), nil
 	}
 
 	call, err := c.join(ctx, s, a, now)
+	if err == nil && h != nil && !a.Fresh && h.lasts(a.MinLeft, now) {
+		// Who could have the old token waits only for a mint that makes haste.
+		err = wait(ctx, call, patience-now.Sub(call.started))
+		if errors.Is(err, ErrTimeout) && !h.usable(c.now()) {
+			err = nil
+		}
+	}
 	if err == nil {
-		err = c.wait(ctx, call, a, h, now)
+		err = wait(ctx, call, a.Timeout+grace)
 	}
 	if err == nil {
 		err = call.err
@@ -211,7 +231,7 @@ func (c *Cache[T]) slot(a Ask[T]) *slot[T] {
 	if s, ok := c.slots.Peek(a.Key); ok {
 		return s
 	}
-	s := &slot[T]{group: a.Group}
+	s := &slot[T]{key: a.Key, group: a.Group}
 	c.slots.Add(a.Key, s)
 	return s
 }
@@ -236,7 +256,7 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 		close(done.done)
 		return done, nil
 	}
-	if !c.begin() {
+	if !c.begin(s) {
 		return nil, ErrForgotten
 	}
 	started := &call[T]{started: now, done: make(chan struct{})}
@@ -248,48 +268,51 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 // run loads or mints for everybody who waits. The cache is updated before they
 // are woken.
 func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T]) {
-	defer c.end()
-	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+	defer c.end(s)
+	limited, cancel := context.WithTimeout(ctx, a.Timeout+grace/2)
 	defer cancel()
-	held, err := c.obtain(ctx, s, a)
+	held, err := c.obtain(limited, s, a)
+	call.held, call.err = c.settle(s, held, err, true)
+	if err == nil && call.err != nil && a.Discard != nil {
+		a.Discard(ctx, held)
+	}
+	close(call.done)
+}
 
+// settle enters the outcome of a mint into the slot, and gives what those who
+// waited for it get. Whoever forgot the slot before this wins; whoever does
+// after it finds the token where it is kept.
+func (c *Cache[T]) settle(s *slot[T], held Held[T], err error, keep bool) (Held[T], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer close(call.done)
-	s.call = nil
+	if keep {
+		s.call = nil
+	}
 	switch {
-	case s.dead:
-		call.err = ErrForgotten
-	case errors.Is(err, ErrForgotten):
-		call.err = err
+	case s.dead, errors.Is(err, ErrForgotten):
+		return Held[T]{}, ErrForgotten
 	case err != nil:
 		f := s.failure.Load().after(err, c.now())
 		s.failure.Store(f)
-		call.err = f
-	default:
-		call.held = held
-		s.held.Store(&held)
-		s.failure.Store(nil)
+		return Held[T]{}, f
 	}
+	if keep {
+		s.held.Store(&held)
+	}
+	s.failure.Store(nil)
+	return held, nil
 }
 
 // obtain loads what was stored, if that is fresh enough, or mints.
 func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (held Held[T], err error) {
 	defer func() {
-		if p := recover(); p != nil { // a bug here must not end the whole process
-			err = fmt.Errorf("a bug was caught while minting (%T): %s", p, debug.Stack())
+		if p := recover(); p != nil {
+			err = c.panicked(p)
 		}
 	}()
-	s.mu.Lock()
-	first := !s.loaded
-	s.loaded = true
-	s.mu.Unlock()
-	if first && a.Load != nil {
+	if a.Load != nil && s.held.Load() == nil {
 		stored, err := a.Load(ctx)
 		if err != nil {
-			s.mu.Lock()
-			s.loaded = false
-			s.mu.Unlock()
 			return Held[T]{}, err
 		}
 		now := c.now()
@@ -298,21 +321,18 @@ func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (held Held[
 				return *stored, nil
 			}
 			s.mu.Lock()
-			s.held.Store(stored) // to fall back upon
+			if !s.dead {
+				s.held.Store(stored) // to fall back upon
+			}
 			s.mu.Unlock()
 		}
 	}
 	return a.Mint(ctx)
 }
 
-// wait waits for call, for as long as a reader may, or needs to who could have
-// old instead.
-func (c *Cache[T]) wait(ctx context.Context, call *call[T], a Ask[T], old *Held[T], now time.Time) error {
-	limit := a.Timeout + grace
-	if old != nil && !a.Fresh && old.lasts(a.MinLeft, now) {
-		limit = max(patience-now.Sub(call.started), 0)
-	}
-	timer := time.NewTimer(limit)
+// wait waits for call for at most that long.
+func wait[T any](ctx context.Context, call *call[T], limit time.Duration) error {
+	timer := time.NewTimer(max(limit, 0))
 	defer timer.Stop()
 	select {
 	case <-call.done:
@@ -329,85 +349,21 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 	if f := s.failure.Load(); f != nil && c.now().Before(f.Next) {
 		return Answer[T]{}, f
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
-	defer cancel()
-	held, err := a.Mint(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.dead || errors.Is(err, ErrForgotten):
+	if !c.begin(s) {
 		return Answer[T]{}, ErrForgotten
-	case err != nil && ctx.Err() == nil:
-		f := s.failure.Load().after(err, c.now())
-		s.failure.Store(f)
-		return Answer[T]{}, f
-	case err != nil:
-		return Answer[T]{}, err
 	}
-	s.failure.Store(nil)
+	defer c.end(s)
+	limited, cancel := context.WithTimeout(ctx, a.Timeout+grace/2)
+	defer cancel()
+	held, err := a.Mint(limited)
+	if err != nil && ctx.Err() != nil {
+		return Answer[T]{}, ctx.Err() // the reader left, which says nothing about the provider
+	}
+	if _, lost := c.settle(s, held, err, false); lost != nil {
+		if err == nil && a.Discard != nil {
+			a.Discard(context.WithoutCancel(ctx), held)
+		}
+		return Answer[T]{}, lost
+	}
 	return Answer[T]{Held: held, Short: !held.canLast(a.MinLeft)}, nil
-}
-
-// Forget drops every token of the group, and those that are being minted: they
-// are neither kept nor handed out.
-func (c *Cache[T]) Forget(group string) {
-	for _, key := range c.slots.Keys() {
-		if s, ok := c.slots.Peek(key); ok && s.group == group {
-			c.slots.Remove(key)
-			s.mu.Lock()
-			s.dead = true
-			s.held.Store(nil)
-			s.mu.Unlock()
-		}
-	}
-}
-
-// Forgive forgets the failures of the group, so that the next reader's request
-// reaches the provider.
-func (c *Cache[T]) Forgive(group string) {
-	for _, key := range c.slots.Keys() {
-		if s, ok := c.slots.Peek(key); ok && s.group == group {
-			s.failure.Store(nil)
-		}
-	}
-}
-
-// begin counts a mint, unless the cache is closed.
-func (c *Cache[T]) begin() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.idle != nil {
-		return false
-	}
-	c.running++
-	return true
-}
-
-func (c *Cache[T]) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.running--; c.running == 0 && c.idle != nil {
-		close(c.idle)
-	}
-}
-
-// Close waits, for at most that long, for mints under way. None starts
-// afterwards.
-func (c *Cache[T]) Close(wait time.Duration) {
-	c.mu.Lock()
-	if c.idle == nil {
-		c.idle = make(chan struct{})
-		if c.running == 0 {
-			close(c.idle)
-		}
-	}
-	idle := c.idle
-	c.mu.Unlock()
-
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-idle:
-	case <-timer.C:
-	}
 }

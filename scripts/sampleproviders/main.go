@@ -62,7 +62,7 @@ func run(ctx context.Context, dir string, useTLS bool, out io.Writer) error {
 		if dialect == providertest.RFC6749 {
 			continue // Nobody's document.
 		}
-		server, err := providertest.New(dialect, providertest.Options{TLS: useTLS})
+		server, err := providertest.New(dialect, providertest.Options{TLS: useTLS}) //nolint:contextcheck // it listens for as long as it lives
 		if err != nil {
 			return fmt.Errorf("start %s: %w", dialect, err)
 		}

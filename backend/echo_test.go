@@ -1,0 +1,131 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+func TestProviderThatEchoesTheRequestLeaksNothing(t *testing.T) {
+	statuses := []int{200, 400, 401, 403, 404, 429, 500} // fewer than secrets: each gets its turn
+	for d := range dialects() {
+		for i, name := range slices.Sorted(maps.Keys(awkward())) {
+			secret, status := awkward()[name], statuses[i%len(statuses)]
+			t.Run(fmt.Sprintf("%s %d %s", d, status, name), func(t *testing.T) {
+				secrets := []string{secret, secretTwo, secretThree, secretFour}
+				e := mount(t, secrets...)
+				s := e.server(t, d, providertest.Options{})
+				s.Behave(providertest.Behavior{Times: -1, Echo: true, Status: status})
+				e.must(t, "config/c", with(registration(d, s), fields{
+					"client_secret": secret, "password": secretTwo, "secret_parameters": fields{"pin": secretThree},
+					"secret_variables": fields{"key": secretFour}, "request_headers": "X-Key={key|base64}", "parameters": "k={key}",
+				}))
+				for range 2 {
+					r := e.read(t, "token/c")
+					if r.err == nil {
+						t.Fatalf("no error: %s", r.text())
+					}
+					sane(t, r)
+					withoutSecrets(t, "the error", r.text(), secrets...)
+				}
+				r := e.write(t, "config/c", fields{"verify_connection": true})
+				if r.err == nil {
+					t.Fatalf("verified: %s", r.text())
+				}
+				withoutSecrets(t, "the refusal", r.text(), secrets...)
+			})
+		}
+	}
+}
+
+// Where a provider insists on a secret in the URL, the errors of net/http and
+// of the retries would show it.
+func TestSecretsInTheURLAreInNoErrorAndNoLog(t *testing.T) {
+	for name, harm := range map[string]func(*providertest.Server){
+		"a closed port":   func(s *providertest.Server) { s.Close() },
+		"a dropped line":  func(s *providertest.Server) { s.Behave(providertest.Behavior{Times: -1, Drop: true}) },
+		"a redirect":      func(s *providertest.Server) { s.Behave(providertest.Behavior{Times: -1, Redirect: "/x?" + secretOne}) },
+		"no answer":       func(s *providertest.Server) { s.Behave(providertest.Behavior{Times: -1, Hang: true}) },
+		"a bad gateway":   func(s *providertest.Server) { s.Behave(providertest.Behavior{Times: -1, Status: 502}) },
+		"a broken answer": func(s *providertest.Server) { s.Behave(providertest.Behavior{Times: -1, Body: "{"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := mount(t, secretOne, secretTwo, secretThree)
+			s := e.server(t, providertest.RFC6749, providertest.Options{})
+			harm(s)
+			e.must(t, "config/c", fields{
+				"token_url": s.TokenURL() + "?k={key}&s={client_secret}", "secret_variables": fields{"key": secretTwo}, "request_timeout": 1,
+				"request_format": "query", "token_endpoint_auth_method": "client_secret_post", "client_id": "c", "client_secret": secretOne,
+				"secret_parameters": fields{"pin": secretThree},
+			})
+			withoutSecrets(t, "the config", e.read(t, "config/c").text(), secretOne, secretTwo, secretThree)
+			r := e.read(t, "token/c")
+			if r.err == nil {
+				t.Fatalf("no error: %s", r.text())
+			}
+			sane(t, r)
+			withoutSecrets(t, "the error", r.text(), secretOne, secretTwo, secretThree)
+		})
+	}
+}
+
+// A provider may hide an echo in any member, also of a success.
+func TestSuccessThatEchoesTheRequestLeaksNothing(t *testing.T) {
+	e := mount(t, secretOne, secretTwo)
+	e.extras = []string{"echo"}
+	s := invented(t, func(r *http.Request, body string) string {
+		return fmt.Sprintf(`{"access_token":"t","expires_in":60,"token_type":%q,"scope":%q,"echo":{%q:[%q]}}`,
+			secretOne, body, r.Header.Get("Authorization"), body)
+	})
+	e.must(t, "config/c", fields{
+		"token_url": s.TokenURL(), "client_id": "c", "client_secret": secretOne, "extra_fields": "echo=/echo",
+		"secret_parameters": fields{"pin": secretTwo}, "scopes": "a",
+	})
+	r := e.read(t, "token/c")
+	wantMembers(t, r.data(t), fields{"access_token": "t", "token_type": "Bearer", "scope": "a", "echo": nil})
+	withoutSecrets(t, "the answer", r.text(), secretOne, secretTwo)
+}
+
+// The token is a secret like any other, wherever a provider repeats it.
+func TestTokenIsInNoErrorAndNoLog(t *testing.T) {
+	const token = "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJuZXZlci1zaG93bi1wYXlsb2FkIn0.c2lnbmF0dXJl"
+	for name, answer := range map[string]string{
+		"at another place":     `{"token":"` + token + `"}`,
+		"as a member's name":   `{"` + token + `":1}`,
+		"in the description":   `{"error":"server_error","error_description":"issued ` + token + ` already"}`,
+		"in the code":          `{"error":"` + token + `"}`,
+		"without a lifetime":   `{"access_token":"` + token + `"}`,
+		"with a wrong one":     `{"access_token":"` + token + `","expires_in":"` + token + `"}`,
+		"that expired already": `{"access_token":"` + token + `","expires_in":0}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t, token)
+			s := invented(t, func(*http.Request, string) string { return answer })
+			e.must(t, "config/c", fields{"token_url": s.TokenURL(), "client_id": "c", "client_secret": secretOne})
+			r := e.read(t, "token/c")
+			if r.err == nil {
+				t.Fatalf("no error: %s", r.text())
+			}
+			withoutSecrets(t, "the error", r.text(), token)
+		})
+	}
+	t.Run("in the log of a success", func(t *testing.T) {
+		e := mount(t, token)
+		s := invented(t, func(*http.Request, string) string { return `{"access_token":"` + token + `","expires_in":60}` })
+		e.must(t, "config/c", fields{"token_url": s.TokenURL(), "client_id": "c", "client_secret": secretOne})
+		succeeded(t, e.read(t, "token/c"))
+		e.clock.advance(time.Hour)
+		s.Behave(providertest.Behavior{Times: -1, Status: 500})
+		withoutSecrets(t, "the error", e.read(t, "token/c").text(), token)
+		withoutSecrets(t, "the config", e.read(t, "config/c").text(), token)
+	})
+}

@@ -1,0 +1,340 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/hashicorp/vault/sdk/plugin/pb"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/backend"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// fields is the data of a request.
+type fields = map[string]any
+
+// engine is a mount of the backend with everything around it that a test can
+// look at or break. Requests cross what Vault has between itself and a plugin.
+type engine struct {
+	backend logical.Backend
+	storage *storage
+	clock   *clock
+	log     *lockedBuffer
+	extras  []string // members of an answer that no schema can know
+}
+
+// mount makes an engine. Its log must not hold any of the secrets.
+func mount(t *testing.T, secrets ...string) *engine {
+	t.Helper()
+	e := &engine{storage: &storage{}, clock: newClock(), log: &lockedBuffer{}}
+	system := logical.TestSystemView()
+	system.PluginEnvironment = &logical.PluginEnvironment{VaultVersion: "1.21.2"}
+	factory := backend.Factory(backend.Options{
+		Build:     backend.Build{Version: "v1.2.3", Commit: "0123456789ab", Date: "2026-01-02T03:04:05Z"},
+		Transport: &http.Transport{ForceAttemptHTTP2: true},
+		Now:       e.clock.Now,
+	})
+	b, err := factory(t.Context(), &logical.BackendConfig{
+		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log}),
+		System:      system,
+		StorageView: e.storage,
+		BackendUUID: "5c7c9ee4-0000-0000-0000-000000000000",
+	})
+	if err != nil {
+		t.Fatalf("make the backend: %v", err)
+	}
+	e.backend = b
+	t.Cleanup(func() {
+		b.Cleanup(t.Context())
+		withoutSecrets(t, "the log", e.log.String(), secrets...)
+	})
+	return e
+}
+
+// result is what Vault makes of a request.
+type result struct {
+	resp *logical.Response
+	err  error
+	op   logical.Operation
+}
+
+// status is the HTTP status that Vault answers; -1 for an error that crosses
+// the plugin boundary without one.
+func (r result) status() int {
+	var coded logical.HTTPCodedError
+	switch {
+	case errors.Is(r.err, logical.ErrUnsupportedOperation):
+		return http.StatusMethodNotAllowed
+	case errors.Is(r.err, logical.ErrUnsupportedPath):
+		return http.StatusNotFound
+	case errors.As(r.err, &coded):
+		return coded.Code()
+	case r.err != nil:
+		return -1
+	case r.resp.IsError():
+		return http.StatusBadRequest
+	case r.resp == nil && (r.op == logical.ReadOperation || r.op == logical.ListOperation):
+		return http.StatusNotFound
+	case r.resp == nil:
+		return http.StatusNoContent
+	}
+	return http.StatusOK
+}
+
+// text is everything that the client gets to see, and more.
+func (r result) text() string {
+	var b strings.Builder
+	if r.err != nil {
+		b.WriteString(r.err.Error())
+	}
+	if r.resp != nil {
+		encoder := json.NewEncoder(&b)
+		encoder.SetEscapeHTML(false)
+		_ = encoder.Encode(r.resp) // what crossed the boundary can be encoded
+	}
+	return b.String()
+}
+
+func (r result) data(t *testing.T) fields {
+	t.Helper()
+	if r.err != nil || r.resp == nil {
+		t.Fatalf("status %d, want an answer with data: %s", r.status(), r.text())
+	}
+	return r.resp.Data
+}
+
+// object is a member of the answer's data that is an object itself.
+func (r result) object(t *testing.T, name string) fields {
+	t.Helper()
+	m, ok := r.data(t)[name].(map[string]any)
+	if !ok {
+		t.Fatalf("%s is %T, want an object: %s", name, r.resp.Data[name], r.text())
+	}
+	return m
+}
+
+// request sends a request as Vault does, over both conversions of the plugin
+// boundary, and checks a successful answer against its declared schema.
+func (e *engine) request(t *testing.T, op logical.Operation, path string, data fields) result {
+	t.Helper()
+	return e.send(t, &logical.Request{Operation: op, Path: path, Data: data})
+}
+
+func (e *engine) send(t *testing.T, in *logical.Request) result {
+	t.Helper()
+	in.ID, in.MountPoint, in.MountType, in.ClientToken = "request-id", "oauthcc/", "oauthcc", "hvs.client"
+	resp, err := e.backend.HandleRequest(t.Context(), e.cross(t, in))
+	out, convErr := pb.LogicalResponseToProtoResponse(resp)
+	if convErr != nil {
+		t.Fatalf("%s %s: the answer cannot cross the plugin boundary: %v", in.Operation, in.Path, convErr)
+	}
+	if resp, convErr = pb.ProtoResponseToLogicalResponse(out); convErr != nil {
+		t.Fatalf("%s %s: the answer cannot be read: %v", in.Operation, in.Path, convErr)
+	}
+	r := result{resp: resp, err: pb.ProtoErrToErr(pb.ErrToProtoErr(err)), op: in.Operation}
+	if resp != nil && err != nil && (resp.Data != nil || resp.Secret != nil || len(resp.Warnings) > 0) {
+		t.Errorf("%s %s: a coded error with more than headers beside it becomes a 400: %s", in.Operation, in.Path, r.text())
+	}
+	e.validate(t, in, r)
+	return r
+}
+
+// cross gives the request as it arrives in the plugin.
+func (e *engine) cross(t *testing.T, in *logical.Request) *logical.Request {
+	t.Helper()
+	wire, err := pb.LogicalRequestToProtoRequest(in)
+	if err != nil {
+		t.Fatalf("encode the request: %v", err)
+	}
+	out, err := pb.ProtoRequestToLogicalRequest(wire)
+	if err != nil {
+		t.Fatalf("decode the request: %v", err)
+	}
+	out.Storage = e.storage
+	return out
+}
+
+func (e *engine) validate(t *testing.T, in *logical.Request, r result) {
+	t.Helper()
+	route := e.route(t, in.Path)
+	if r.err != nil || r.resp.IsError() || route == nil || route.Operations[in.Operation] == nil {
+		return
+	}
+	if r.resp == nil {
+		if _, declared := route.Operations[in.Operation].Properties().Responses[http.StatusNoContent]; !declared && r.status() == http.StatusNoContent {
+			t.Errorf("%s %s: the answer is empty, which is not declared", in.Operation, in.Path)
+		}
+		return
+	}
+	known := *r.resp
+	known.Data = maps.Clone(known.Data)
+	maps.DeleteFunc(known.Data, func(name string, _ any) bool { return slices.Contains(e.extras, name) })
+	schema.ValidateResponse(t, schema.GetResponseSchema(t, route, in.Operation), &known, true)
+}
+
+// route is the declaration of a path.
+func (e *engine) route(t *testing.T, path string) *framework.Path {
+	t.Helper()
+	router, ok := e.backend.(interface {
+		Route(path string) *framework.Path
+	})
+	if !ok {
+		t.Fatalf("%T has no routes", e.backend)
+	}
+	return router.Route(path)
+}
+
+// write creates or updates, as Vault decides by the existence check.
+func (e *engine) write(t *testing.T, path string, data fields) result {
+	t.Helper()
+	req := e.cross(t, &logical.Request{Operation: logical.UpdateOperation, Path: path, Data: data})
+	found, exists, err := e.backend.HandleExistenceCheck(t.Context(), req)
+	if err != nil {
+		return result{err: err, op: logical.UpdateOperation}
+	}
+	var op logical.Operation = logical.UpdateOperation
+	if found && !exists {
+		op = logical.CreateOperation
+	}
+	return e.request(t, op, path, data)
+}
+
+func (e *engine) patch(t *testing.T, path string, data fields) result {
+	t.Helper()
+	return e.request(t, logical.PatchOperation, path, data)
+}
+
+func (e *engine) read(t *testing.T, path string) result {
+	t.Helper()
+	return e.request(t, logical.ReadOperation, path, nil)
+}
+
+func (e *engine) list(t *testing.T, path string) []string {
+	t.Helper()
+	r := e.request(t, logical.ListOperation, path, nil)
+	out := []string{}
+	keys, _ := r.data(t)["keys"].([]any) // absent in an empty list
+	for _, k := range keys {
+		s, ok := k.(string)
+		if !ok {
+			t.Fatalf("a key is %T, want a string", k)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (e *engine) delete(t *testing.T, path string) result {
+	t.Helper()
+	return e.request(t, logical.DeleteOperation, path, nil)
+}
+
+// must writes and expects success.
+func (e *engine) must(t *testing.T, path string, data fields) {
+	t.Helper()
+	succeeded(t, e.write(t, path, data))
+}
+
+func succeeded(t *testing.T, r result) {
+	t.Helper()
+	if s := r.status(); s != http.StatusOK && s != http.StatusNoContent {
+		t.Fatalf("status %d: %s", s, r.text())
+	}
+}
+
+// refused expects an error of that status that says all of these.
+func refused(t *testing.T, r result, status int, says ...string) {
+	t.Helper()
+	if r.status() != status || r.err == nil {
+		t.Fatalf("status %d, want %d: %s", r.status(), status, r.text())
+	}
+	for _, s := range says {
+		if !strings.Contains(r.err.Error(), s) {
+			t.Errorf("the error does not say %q: %s", s, r.err)
+		}
+	}
+}
+
+// withoutSecrets looks for secrets as they are and in the usual encodings.
+func withoutSecrets(t *testing.T, where, text string, secrets ...string) {
+	t.Helper()
+	for _, secret := range secrets {
+		for _, form := range encodings(secret) {
+			if secret != "" && strings.Contains(strings.ToLower(text), strings.ToLower(form)) {
+				t.Errorf("%s holds the secret %q as %q: %s", where, secret, form, text)
+				return
+			}
+		}
+	}
+}
+
+// clock only moves when it is told to.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// server runs a token endpoint on the engine's clock.
+func (e *engine) server(t *testing.T, d providertest.Dialect, o providertest.Options) *providertest.Server {
+	t.Helper()
+	o.Now = e.clock.Now
+	return providertest.Start(t, d, o)
+}
+
+// standard is a config of a client at a server by the book.
+func standard(s *providertest.Server) fields {
+	c := s.Credentials()
+	return fields{"token_url": s.TokenURL(), "client_id": c.ClientID, "client_secret": c.ClientSecret}
+}
+
+func with(base, more fields) fields {
+	out := maps.Clone(base)
+	maps.Copy(out, more)
+	return out
+}

@@ -1,0 +1,222 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
+)
+
+// minted is a token with how it came about.
+type minted struct {
+	Token    grant.Token
+	Fallback bool   // with fallback_client_secret
+	orphan   string // the write-ahead entry, until a lease is registered
+}
+
+type (
+	held   = tokencache.Held[*minted]
+	answer = tokencache.Answer[*minted]
+)
+
+func (m *minted) held() held {
+	return held{Value: m, Born: m.Token.IssuedAt, Expires: m.Token.ExpiresAt}
+}
+
+// storeTime is for how long the outcome of a mint is written, however little
+// of request_timeout the provider left.
+const storeTime = 5 * time.Second
+
+// mintFor mints v's token and stores it before anybody gets it, unless the
+// config has come to another request meanwhile.
+func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held, error) {
+	c, err := b.load(ctx, s, v.target)
+	if err != nil {
+		return held{}, err
+	}
+	if key, err := c.key(); err != nil || key != v.key {
+		return held{}, errors.Join(err, tokencache.ErrForgotten)
+	}
+	m, err := b.mint(ctx, s, c, v.key)
+	if err != nil {
+		v.counts.failures.Add(1)
+		v.counts.lastFailure.Store(&failure{at: b.now(), text: err.Error()})
+		return held{}, err
+	}
+	v.counts.mints.Add(1)
+	v.counts.lastMint.Store(&m.Token.IssuedAt)
+	if v.reused() {
+		b.keep(ctx, s, v.key, m)
+	}
+	if v.revokes {
+		if err := b.remember(ctx, s, v.config, m); err != nil {
+			return held{}, err
+		}
+	}
+	return m.held(), nil
+}
+
+// mint runs c's grant: by the refresh token that came with the last token of
+// that key, where the grant is by password, or from the start.
+func (b *backend) mint(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
+	if d := c.effective.Dialect; d.ScopesRequired && len(d.Scopes) == 0 {
+		return nil, refuse("%s: provider %q grants nothing without a scope: write scopes to the config", c.target, c.Provider)
+	}
+	if c.effective.Dialect.GrantType == grant.GrantRefreshToken {
+		return b.nextInChain(ctx, s, c)
+	}
+	if c.effective.Dialect.GrantType == grant.GrantPassword {
+		m, err := b.refreshed(ctx, s, c, key)
+		if m != nil || err != nil {
+			return m, err
+		}
+	}
+	return b.ask(ctx, c, (*provider.Effective).Request)
+}
+
+// ask sends one request, and once more with the fallback secret when the
+// provider refuses the client.
+func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Effective) (grant.Request, error)) (*minted, error) {
+	t, err := b.send(ctx, c, c.effective, request)
+	var failed *grant.Error
+	if !errors.As(err, &failed) || !failed.ClientRefused() {
+		return t, err
+	}
+	fallback, ok, resolveErr := c.effective.WithFallback()
+	if resolveErr != nil || !ok {
+		return nil, err
+	}
+	m, second := b.send(ctx, c, fallback, request)
+	if second != nil {
+		return nil, fmt.Errorf("%w (fallback_client_secret was tried as well)", err)
+	}
+	m.Fallback = true
+	return m, nil
+}
+
+func (b *backend) send(ctx context.Context, c *config, e *provider.Effective, request func(*provider.Effective) (grant.Request, error)) (*minted, error) {
+	r, err := request(e)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.target, err)
+	}
+	t, err := b.client.Mint(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: no token from provider %q: %w", c.target, c.Provider, err)
+	}
+	return &minted{Token: *t}, nil
+}
+
+// refreshed renews by the stored refresh token. It gives neither token nor
+// error when there is none, or when the provider no longer takes it: then the
+// password is what is left.
+func (b *backend) refreshed(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
+	if key == "" {
+		return nil, nil
+	}
+	entry, err := load[tokenEntry](ctx, s, tokenPrefix+key)
+	if err != nil || entry == nil || entry.Token.RefreshToken == "" {
+		return nil, err
+	}
+	m, err := b.ask(ctx, c, func(e *provider.Effective) (grant.Request, error) {
+		return e.RefreshRequest(entry.Token.RefreshToken)
+	})
+	var failed *grant.Error
+	if errors.As(err, &failed) && failed.Kind == grant.Refused && !failed.ClientRefused() {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if m.Token.RefreshToken == "" {
+		m.Token.RefreshToken = entry.Token.RefreshToken // RFC 6749 section 6: not replaced, so still good
+	}
+	if m.Token.Scope == "" {
+		m.Token.Scope = entry.Token.Scope // likewise
+	}
+	return m, nil
+}
+
+// nextInChain spends the current refresh token of a chain, and stores the next
+// one before anybody gets the access token.
+func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
+	release, err := b.chains.enter(ctx, c.config)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	first := c.effective.RefreshToken()
+	state, err := load[grantEntry](ctx, s, grantPrefix+c.config)
+	if err != nil {
+		return nil, err
+	}
+	if state == nil || state.First != first {
+		state = &grantEntry{First: first, Current: first}
+	}
+	m, err := b.ask(ctx, c, func(e *provider.Effective) (grant.Request, error) {
+		return e.RefreshRequest(state.Current)
+	})
+	var failed *grant.Error
+	if errors.As(err, &failed) && failed.Code == grant.CodeInvalidGrant {
+		return nil, fmt.Errorf("%w; the refresh token is spent, expired or revoked: write a new refresh_token to the config", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if next := m.Token.RefreshToken; next != "" && next != state.Current {
+		state.Version, state.Current = schemaVersion, next
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+		defer cancel()
+		if err := store(ctx, s, grantPrefix+c.config, state); err != nil {
+			b.Logger().Error("the next refresh token could not be stored: the chain is broken unless the provider takes the last one again", "config", c.config, "error", err)
+			return nil, fmt.Errorf("%s: %w", c.target, err)
+		}
+	}
+	m.Token.RefreshToken = "" // the chain keeps it
+	return m, nil
+}
+
+// tryOut runs c's grant for its operator and keeps nothing, but for the next
+// refresh token of a chain.
+func (b *backend) tryOut(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout()+250*time.Millisecond) // so that a request says itself that it took too long
+	defer cancel()
+	return b.mint(ctx, s, c, "")
+}
+
+// keep stores a token. Failing to is no reason to withhold it: it costs one
+// more mint after a restart.
+func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *minted) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	if err := store(ctx, s, tokenPrefix+key, tokenEntry{Version: schemaVersion, Token: m.Token, Fallback: m.Fallback}); err != nil {
+		b.Logger().Warn("a token could not be stored; a restart will cost a mint", "key", key, "error", err)
+	}
+}
+
+// discard removes a token that was forgotten while it was minted.
+func (b *backend) discard(ctx context.Context, s logical.Storage, key string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	if err := s.Delete(ctx, tokenPrefix+key); err != nil {
+		b.Logger().Warn("a forgotten token could not be deleted; nothing will hand it out, and it is tidied when it expires", "key", key, "error", err)
+	}
+}
+
+// loadToken gives the stored token of that key, nil when there is none.
+func loadToken(ctx context.Context, s logical.Storage, key string) (*held, error) {
+	entry, err := load[tokenEntry](ctx, s, tokenPrefix+key)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	h := (&minted{Token: entry.Token, Fallback: entry.Fallback}).held()
+	return &h, nil
+}

@@ -1,0 +1,95 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const checkHelp = `
+Runs the grant of a config now, whatever is remembered of earlier failures, and
+tells what came of it; the token is thrown away. Meant for setting a config up:
+
+    vault write -force oauthcc/check/antsomi
+
+A failure is answered as a read of the token would answer it. A success lets
+readers through to the provider again at once.
+`
+
+func (b *backend) checkPaths() []*framework.Path {
+	path := func(pattern, suffix string, names map[string]*framework.FieldSchema) *framework.Path {
+		return b.declare(&framework.Path{
+			Pattern:      pattern,
+			DisplayAttrs: display(suffix),
+			Fields:       names,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.UpdateOperation: &framework.PathOperation{
+					Callback:                  b.writeCheck,
+					ForwardPerformanceStandby: true,
+					Summary:                   "Run a config's grant now and keep nothing.",
+					Responses: answers("What came of it", map[string]*framework.FieldSchema{
+						"status":               {Type: framework.TypeString, Required: true, Description: "ok: the provider issued a token, and the answer was understood."},
+						"duration_ms":          {Type: framework.TypeInt64, Required: true, Description: "How long it took, in milliseconds."},
+						"token_type":           {Type: framework.TypeString, Required: true, Description: "The token type that was understood."},
+						"scope":                {Type: framework.TypeString, Description: "The granted scopes, when known."},
+						"expires_in":           {Type: framework.TypeInt64, Required: true, Description: "The lifetime in seconds."},
+						"expires_at":           {Type: framework.TypeTime, Required: true, Description: "The expiry (RFC 3339, UTC)."},
+						"lifetime":             {Type: framework.TypeString, Required: true, Description: "Where the expiry comes from: expires_in, expires_at, jwt or default_token_lifetime."},
+						"refresh_token":        {Type: framework.TypeBool, Required: true, Description: "Whether a refresh token came along."},
+						"extra_fields":         {Type: framework.TypeStringSlice, Required: true, Description: "The names of the extra_fields that were there."},
+						"fallback_secret_used": {Type: framework.TypeBool, Required: true, Description: "Whether client_secret was refused and fallback_client_secret accepted."},
+					}),
+				},
+			},
+			HelpSynopsis:    "Try a config out: run its grant now and keep nothing.",
+			HelpDescription: strings.TrimSpace(checkHelp),
+		}, nil)
+	}
+	return []*framework.Path{
+		path("check/"+framework.GenericNameRegex("config"), "check",
+			map[string]*framework.FieldSchema{"config": nameField("The config's name.")}),
+		path("check/"+framework.GenericNameRegex("config")+"/"+framework.GenericNameRegex("role"), "role-check",
+			map[string]*framework.FieldSchema{"config": nameField("The config's name."), "role": nameField("The role's name.")}),
+	}
+}
+
+func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	t := targetOf(d)
+	t.entity = req.EntityID
+	c, err := b.load(ctx, req.Storage, t)
+	if err != nil {
+		return nil, err
+	}
+	if c.spends() && b.node().secondary() {
+		return nil, logical.ErrReadOnly
+	}
+	start := b.now()
+	m, err := b.tryOut(ctx, req.Storage, c)
+	if err != nil {
+		return nil, err
+	}
+	b.tokens.Forgive(t.config)
+	extra := []string{}
+	for field := range m.Token.Extra {
+		extra = append(extra, field)
+	}
+	slices.Sort(extra)
+	data := map[string]any{
+		"status": "ok", "duration_ms": b.now().Sub(start).Milliseconds(),
+		"token_type": m.Token.TokenType,
+		"expires_in": int64(m.Token.ExpiresAt.Sub(m.Token.IssuedAt) / time.Second), "expires_at": stamp(m.Token.ExpiresAt),
+		"lifetime": string(m.Token.Lifetime), "refresh_token": m.Token.RefreshToken != "" || c.spends(),
+		"extra_fields": extra, "fallback_secret_used": m.Fallback,
+	}
+	if m.Token.Scope != "" {
+		data["scope"] = m.Token.Scope
+	}
+	return &logical.Response{Data: data}, nil
+}

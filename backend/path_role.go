@@ -1,0 +1,171 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+)
+
+const roleHelp = `
+A role is a narrowed view of one config for one team: fewer scopes, parameters
+of its own, a shorter lease. It holds no credentials.
+
+    vault write oauthcc/role/antsomi/readers scopes=item ttl=15m
+    vault read oauthcc/token/antsomi/readers
+
+A policy that allows a team just oauthcc/token/antsomi/readers gives it just
+that token. Its parameters may name the caller by Vault's identity templating,
+such as {{identity.entity.name}}; each caller then has a token of its own.
+`
+
+// roleFields declares what a role holds.
+func roleFields() []provider.Field {
+	var out []provider.Field
+	for _, f := range configFields() {
+		switch f.Name {
+		case "scopes":
+			f.Description = "The scopes to ask for: some of the config's, when it names any."
+		case "parameters":
+			f.Description = "Parameters of the role, joined with the config's: these win, and a null removes an inherited one. They may name the caller by Vault's identity templating."
+		case "description":
+			f.Description = "Whom the role is for."
+		case "ttl", "max_ttl", "min_ttl", "reuse", "leased", "renewable":
+		default:
+			continue
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func (b *backend) rolePaths() []*framework.Path {
+	names := map[string]*framework.FieldSchema{"config": nameField("The config's name."), "role": nameField("The role's name.")}
+	list := b.listPath("role", nil)
+	list.Pattern = "role/" + framework.GenericNameRegex("config") + "/?$"
+	list.Fields["config"] = names["config"]
+	list.Operations[logical.ListOperation].(*framework.PathOperation).Callback = b.listRoles //nolint:forcetypeassert // listPath made it
+	return []*framework.Path{
+		list,
+		b.declare(&framework.Path{
+			Pattern:      "role/" + framework.GenericNameRegex("config") + "/" + framework.GenericNameRegex("role"),
+			DisplayAttrs: display("role"),
+			Fields:       names,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: &framework.PathOperation{
+					Callback:  b.readRole,
+					Summary:   "Read a role.",
+					Responses: answers("The role", schemaOf(roleFields())),
+				},
+				logical.CreateOperation: forwarded(&framework.PathOperation{
+					Callback:  b.writeRole,
+					Summary:   "Create a role.",
+					Responses: nothing("Created"),
+				}),
+				logical.UpdateOperation: forwarded(&framework.PathOperation{
+					Callback:  b.writeRole,
+					Summary:   "Create a role, or replace the fields of one that are sent.",
+					Responses: nothing("Written"),
+				}),
+				logical.PatchOperation: forwarded(&framework.PathOperation{
+					Callback:  b.writeRole,
+					Summary:   "Patch a role (RFC 7396): null returns a field to what the config says.",
+					Responses: nothing("Patched"),
+				}),
+				logical.DeleteOperation: forwarded(&framework.PathOperation{
+					Callback:  b.deleteRole,
+					Summary:   "Delete a role.",
+					Responses: nothing("Deleted"),
+				}),
+			},
+			ExistenceCheck:  exists,
+			HelpSynopsis:    "A narrowed view of one config, for one team.",
+			HelpDescription: strings.TrimSpace(roleHelp),
+		}, roleFields()),
+	}
+}
+
+func (b *backend) listRoles(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	roles, err := listStorage(rolePrefix+targetOf(d).config+"/")(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	return logical.ListResponse(roles), nil
+}
+
+func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	entry, err := load[roleEntry](ctx, req.Storage, rolePrefix+targetOf(d).path())
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	resp := &logical.Response{Data: entry.Fields}
+	t := targetOf(d)
+	t.entity = anyEntity
+	if _, err := b.load(ctx, req.Storage, t); err != nil {
+		resp.AddWarning("this role gives no token as it stands: " + err.Error())
+	}
+	return resp, nil
+}
+
+func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	t := targetOf(d)
+	leave, err := b.writers.enter(ctx, configPrefix+t.config)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	entry, err := load[roleEntry](ctx, req.Storage, rolePrefix+t.path())
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil && req.Operation == logical.PatchOperation {
+		return nil, fmt.Errorf("no %s to patch: %w", t, errNotFound)
+	}
+	if entry == nil {
+		entry = &roleEntry{Fields: provider.Layer{}}
+	}
+	entry.Version = schemaVersion
+	if entry.Fields, err = merged(entry.Fields, req); err != nil {
+		return nil, err
+	}
+	config, err := load[configEntry](ctx, req.Storage, configPrefix+t.config)
+	if err != nil {
+		return nil, err
+	}
+	if config == nil {
+		return nil, noConfig(t.config)
+	}
+	whoever := t
+	whoever.entity = anyEntity
+	c, err := b.resolve(ctx, req.Storage, whoever, config, entry)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if err := store(ctx, req.Storage, rolePrefix+t.path(), entry); err != nil {
+		return nil, err
+	}
+	b.views.drop(t.config)
+	b.tokens.Forgive(t.config)
+	return nil, nil
+}
+
+// deleteRole leaves the tokens alone: other roles may share them, and they are
+// tidied when they expire.
+func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	t := targetOf(d)
+	if err := req.Storage.Delete(ctx, rolePrefix+t.path()); err != nil {
+		return nil, fmt.Errorf("deleting %s from storage: %w", t, err)
+	}
+	b.views.drop(t.config)
+	return nil, nil
+}

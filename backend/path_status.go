@@ -1,0 +1,131 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const statusHelp = `
+Tells what the engine holds and knows of a config: its tokens by scope and
+expiry (never their values), the last mint, the last failure with its cause,
+when the next attempt is due, and counters since the plugin process started.
+`
+
+func (b *backend) statusPaths() []*framework.Path {
+	return []*framework.Path{b.declare(&framework.Path{
+		Pattern:      "status/" + framework.GenericNameRegex("config"),
+		DisplayAttrs: display("status"),
+		Fields:       map[string]*framework.FieldSchema{"config": nameField("The config's name.")},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{
+				Callback:                  b.readStatus,
+				ForwardPerformanceStandby: true, // the active node is the one that mints
+				Summary:                   "Read what is known of a config's tokens, without the tokens.",
+				Responses: answers("The status", map[string]*framework.FieldSchema{
+					"tokens":               {Type: framework.TypeSlice, Required: true, Description: "The usable tokens held: scope, token_type, issued_at, expires_at, usable_until, lifetime (where the expiry comes from) and fallback (minted with fallback_client_secret)."},
+					"minting":              {Type: framework.TypeBool, Required: true, Description: "Whether the provider is being asked right now."},
+					"last_mint":            {Type: framework.TypeTime, Description: "When a token was last minted (RFC 3339, UTC)."},
+					"last_failure":         {Type: framework.TypeTime, Description: "When minting last failed (RFC 3339, UTC)."},
+					"last_error":           {Type: framework.TypeString, Description: "Why it did."},
+					"next_attempt":         {Type: framework.TypeTime, Description: "Before then the provider is not asked again (RFC 3339, UTC)."},
+					"fallback_secret_used": {Type: framework.TypeBool, Required: true, Description: "Whether a token held was minted with fallback_client_secret, since the provider refused client_secret."},
+					"mints":                {Type: framework.TypeInt64, Required: true, Description: "Tokens minted since the process started."},
+					"failures":             {Type: framework.TypeInt64, Required: true, Description: "Mints that failed since the process started."},
+					"served":               {Type: framework.TypeInt64, Required: true, Description: "Tokens handed out since the process started."},
+				}),
+			},
+		},
+		HelpSynopsis:    "What is known of a config's tokens.",
+		HelpDescription: strings.TrimSpace(statusHelp),
+	}, nil)}
+}
+
+func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Get("config").(string)
+	entry, err := load[configEntry](ctx, req.Storage, configPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil {
+		return nil, noConfig(name)
+	}
+	counts := b.countsOf(name)
+	data := map[string]any{
+		"mints": counts.mints.Load(), "failures": counts.failures.Load(), "served": counts.served.Load(),
+		"minting": false,
+	}
+	if at := counts.lastMint.Load(); at != nil {
+		data["last_mint"] = stamp(*at)
+	}
+	if f := counts.lastFailure.Load(); f != nil {
+		data["last_failure"], data["last_error"] = stamp(f.at), f.text
+	}
+
+	held := map[string]*minted{}
+	for _, s := range b.tokens.Status(name) {
+		if s.Minting {
+			data["minting"] = true
+		}
+		if s.Failure != nil {
+			data["next_attempt"] = stamp(s.Failure.Next)
+		}
+		if s.Held != nil {
+			held[s.Key] = s.Held.Value
+		}
+	}
+	if err := addStored(ctx, req.Storage, name, held); err != nil {
+		return nil, err
+	}
+	tokens := []map[string]any{}
+	fallback := false
+	for _, m := range held {
+		until := m.held().UsableUntil()
+		if !b.now().Before(until) {
+			continue
+		}
+		fallback = fallback || m.Fallback
+		tokens = append(tokens, map[string]any{
+			"scope": m.Token.Scope, "token_type": m.Token.TokenType, "lifetime": string(m.Token.Lifetime),
+			"issued_at": stamp(m.Token.IssuedAt), "expires_at": stamp(m.Token.ExpiresAt), "usable_until": stamp(until),
+			"fallback": m.Fallback,
+		})
+	}
+	slices.SortFunc(tokens, func(a, b map[string]any) int {
+		return strings.Compare(fmt.Sprint(a["scope"], a["expires_at"]), fmt.Sprint(b["scope"], b["expires_at"]))
+	})
+	data["tokens"], data["fallback_secret_used"] = tokens, fallback
+	return &logical.Response{Data: data}, nil
+}
+
+// addStored adds the tokens that are stored and not in memory.
+func addStored(ctx context.Context, s logical.Storage, name string, held map[string]*minted) error {
+	keys, err := listStorage(tokenPrefix+name+"/")(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		key = name + "/" + key
+		if held[key] != nil {
+			continue
+		}
+		h, err := loadToken(ctx, s, key)
+		if err != nil {
+			return err
+		}
+		if h != nil {
+			held[key] = h.Value
+		}
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,254 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// everySecret sets each field that holds secrets. Extend it with each field
+// that comes to hold one.
+func everySecret() fields {
+	return fields{
+		"client_secret":          secretOne,
+		"fallback_client_secret": secretOne + "-old",
+		"password":               secretTwo,
+		"refresh_token":          secretTwo + "-refresh",
+		"secret_parameters":      fields{"pin": secretThree, "tan": secretThree},
+		"secret_variables":       fields{"key": secretFour, "more": secretFour},
+	}
+}
+
+func secretNames() []string { return slices.Sorted(maps.Keys(everySecret())) }
+
+func allSecrets() []string { return []string{secretOne, secretTwo, secretThree, secretFour} }
+
+// movable is an engine with a config that holds every secret, and inherits the
+// URL that they are sent to, with its host a variable.
+func movable(t *testing.T) *engine {
+	t.Helper()
+	e := mount(t, allSecrets()...)
+	for _, p := range []string{"acme", "evil"} {
+		e.must(t, "provider/"+p, fields{
+			"token_url": "https://{tenant}." + p + ".example.com/token",
+			"variables": fields{"tenant": fields{}, "key": fields{"secret": true}, "more": fields{"secret": true, "optional": true}},
+		})
+	}
+	e.must(t, "config/c", with(everySecret(), fields{
+		"provider": "acme", "client_id": "id", "username": "me", "variables": "tenant=good",
+	}))
+	e.must(t, "config/local", with(everySecret(), fields{
+		"token_url": "http://localhost:8080/token", "client_id": "id", "username": "me", "parameters": "a={key},b={more}",
+	}))
+	e.must(t, "config/local", fields{"parameters": fields{"a": "{key}", "b": "{more}"}})
+	return e
+}
+
+// moves are writes that send a config's credentials elsewhere, by the config.
+func moves(t *testing.T) map[string]struct {
+	config string
+	write  fields
+} {
+	t.Helper()
+	authority, err := providertest.New(providertest.RFC6749, providertest.Options{TLS: true})
+	if err != nil {
+		t.Fatalf("make an authority: %v", err)
+	}
+	t.Cleanup(authority.Close)
+	return map[string]struct {
+		config string
+		write  fields
+	}{
+		"the host of token_url":        {"c", fields{"token_url": "https://evil.example.com/token"}},
+		"the port of token_url":        {"c", fields{"token_url": "https://good.acme.example.com:8443/token"}},
+		"the scheme of token_url":      {"local", fields{"token_url": "https://localhost:8080/token"}},
+		"another loopback host":        {"local", fields{"token_url": "http://127.0.0.1:8080/token"}},
+		"the default port of a scheme": {"local", fields{"token_url": "http://localhost/token"}},
+		"tls_ca_certificate":           {"c", fields{"tls_ca_certificate": authority.CACertificate()}},
+		"allow_insecure_http":          {"c", fields{"allow_insecure_http": true}},
+		"the provider":                 {"c", fields{"provider": "evil"}},
+		"a variable in the host":       {"c", fields{"variables": fields{"tenant": "evil"}}},
+		"a new revocation_url":         {"c", fields{"revocation_url": "https://evil.example.com/revoke"}},
+		"a variable as text":           {"c", fields{"variables": `{"tenant":"evil"}`}},
+	}
+}
+
+func TestSecretsDoNotFollowAMoveWithoutBeingWrittenAgain(t *testing.T) {
+	for name, move := range moves(t) {
+		for _, op := range []logical.Operation{logical.UpdateOperation, logical.PatchOperation} {
+			t.Run(string(op)+" of "+name, func(t *testing.T) {
+				e := movable(t)
+				before := e.storage.snapshot(t)
+				r := e.request(t, op, "config/"+move.config, move.write)
+				refused(t, r, http.StatusBadRequest, append(secretNames(), "again")...)
+				withoutSecrets(t, "the refusal", r.text(), allSecrets()...)
+
+				for _, missing := range secretNames() {
+					some := with(everySecret(), move.write)
+					delete(some, missing)
+					r := e.request(t, op, "config/"+move.config, some)
+					refused(t, r, http.StatusBadRequest, "write "+missing+" again")
+				}
+				if after := e.storage.snapshot(t); !same(before, after) {
+					t.Error("a refused write stored something")
+				}
+				succeeded(t, e.request(t, op, "config/"+move.config, with(everySecret(), move.write)))
+			})
+		}
+	}
+}
+
+func TestSecretsMayBeReplacedOrDroppedWithAMove(t *testing.T) {
+	moved := fields{"token_url": "https://evil.example.com/token", "token_endpoint_auth_method": "none"}
+	for name, write := range map[string]fields{
+		"replaced": {"client_secret": "a", "fallback_client_secret": "f", "password": "b", "refresh_token": "r", "secret_parameters": fields{"c": "d"}, "secret_variables": fields{"key": "e"}},
+		"emptied":  {"client_secret": "", "fallback_client_secret": "", "password": "", "refresh_token": "", "secret_parameters": fields{}, "secret_variables": fields{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := movable(t)
+			succeeded(t, e.write(t, "config/c", with(moved, write)))
+		})
+	}
+	t.Run("dropped by a patch", func(t *testing.T) {
+		e := movable(t)
+		dropped := maps.Clone(moved)
+		for _, name := range secretNames() {
+			dropped[name] = nil
+		}
+		succeeded(t, e.patch(t, "config/c", dropped))
+		wantMembers(t, e.read(t, "config/c").data(t), fields{"secrets_set": []any{}})
+	})
+}
+
+func TestSecretMapsMustBeCarriedWhole(t *testing.T) {
+	for name, partial := range map[string]fields{
+		"a patch with one key of two":          {"secret_parameters": fields{"pin": "x"}},
+		"a patch with no key":                  {"secret_parameters": fields{}},
+		"a patch with a new key":               {"secret_parameters": fields{"new": "x"}},
+		"a patch that removes one, keeps one":  {"secret_parameters": fields{"pin": nil}},
+		"a patch with one variable of two":     {"secret_variables": fields{"key": "x"}},
+		"a patch as text with one key of two":  {"secret_parameters": "pin=x"},
+		"a patch with an empty text for a map": {"secret_parameters": ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := movable(t)
+			for field := range partial {
+				r := e.patch(t, "config/c", with(with(everySecret(), fields{"provider": "evil"}), partial))
+				refused(t, r, http.StatusBadRequest, field, "again")
+			}
+		})
+	}
+	t.Run("a patch that sends one and removes the other", func(t *testing.T) {
+		e := movable(t)
+		write := with(everySecret(), fields{"provider": "evil", "secret_parameters": fields{"pin": "x", "tan": nil}})
+		succeeded(t, e.patch(t, "config/c", write))
+	})
+}
+
+// A merge patch reaches into objects: an outer key that is sent says nothing of
+// what is kept below it.
+func TestSecretMapsMustBeCarriedWholeAlsoBelowTheirKeys(t *testing.T) {
+	e := movable(t)
+	e.must(t, "config/c", fields{"secret_parameters": fields{"outer": fields{"inner": secretThree}}})
+	good := e.read(t, "config/c").object(t, "effective")["token_url"]
+	for _, sent := range []any{fields{}, fields{"other": "x"}} {
+		write := with(everySecret(), fields{"provider": "evil", "secret_parameters": fields{"outer": sent}})
+		r := e.patch(t, "config/c", write)
+		if r.status() != http.StatusBadRequest {
+			t.Errorf("a patch with %v moved the secret below it to another host: status %d", sent, r.status())
+		}
+		if got := e.read(t, "config/c").object(t, "effective")["token_url"]; got != good {
+			t.Fatalf("the config now sends to %v", got)
+		}
+	}
+}
+
+func TestWritesThatMoveNothingNeedNoSecrets(t *testing.T) {
+	for name, write := range map[string]fields{
+		"a path on the same host": {"token_url": "https://good.acme.example.com/other?x=1"},
+		"the port said":           {"token_url": "https://good.acme.example.com:443/token"},
+		"capitals in the host":    {"token_url": "https://GOOD.Acme.example.com/token"},
+		"the same variables":      {"variables": fields{"tenant": "good"}},
+		"the same flag":           {"allow_insecure_http": false},
+		"no authority":            {"tls_ca_certificate": ""},
+		"another client":          {"client_id": "other"},
+		"scopes and parameters":   {"scopes": "a", "parameters": fields{"x": "{key}"}},
+		"one new secret":          {"password": "new"},
+	} {
+		for _, op := range []logical.Operation{logical.UpdateOperation, logical.PatchOperation} {
+			t.Run(string(op)+" of "+name, func(t *testing.T) {
+				e := movable(t)
+				succeeded(t, e.request(t, op, "config/c", write))
+			})
+		}
+	}
+}
+
+func TestProviderThatMovesLeavesItsConfigsWithoutTokens(t *testing.T) {
+	e := mount(t, providertest.DefaultCredentials(providertest.RFC6749).ClientSecret)
+	home := e.server(t, providertest.RFC6749, providertest.Options{})
+	away := e.server(t, providertest.RFC6749, providertest.Options{})
+	secret := home.Credentials().ClientSecret
+	e.must(t, "provider/acme", fields{"token_url": home.TokenURL()})
+	e.must(t, "config/c", fields{"provider": "acme", "client_id": home.Credentials().ClientID, "client_secret": secret})
+	succeeded(t, e.read(t, "token/c"))
+
+	r := e.write(t, "provider/acme", fields{"token_url": away.TokenURL()})
+	if r.status() != http.StatusOK || len(r.resp.Warnings) != 1 || !strings.Contains(r.resp.Warnings[0], `"c"`) {
+		t.Errorf("the move does not warn of the config that it strands: %s", r.text())
+	}
+	for range 2 {
+		refused(t, e.read(t, "token/c"), http.StatusBadRequest, `"c"`, `"acme"`, "secrets again")
+	}
+	if n := home.Requests() + away.Requests(); n != 1 {
+		t.Errorf("%d requests reached the providers, want the first alone", n)
+	}
+	read := e.read(t, "config/c")
+	if read.status() != http.StatusOK || len(read.resp.Warnings) != 1 {
+		t.Errorf("reading the config: %s", read.text())
+	}
+
+	// Nor does a write of something else confirm it, or one that goes back and forth.
+	refused(t, e.write(t, "config/c", fields{"description": "x"}), http.StatusBadRequest, "client_secret")
+	refused(t, e.patch(t, "config/c", fields{"ttl": 5}), http.StatusBadRequest, "client_secret")
+	refused(t, e.read(t, "token/c"), http.StatusBadRequest, "secrets again")
+
+	e.must(t, "config/c", fields{"client_secret": secret})
+	succeeded(t, e.read(t, "token/c"))
+	if away.IssuedCount() != 1 || home.Requests() != 1 {
+		t.Errorf("%d tokens at the new host, %d requests at the old one; want 1 each", away.IssuedCount(), home.Requests())
+	}
+}
+
+func TestProviderThatMovesAndReturnsNeedsNothing(t *testing.T) {
+	e := mount(t)
+	home := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "provider/acme", fields{"token_url": home.TokenURL()})
+	config := standard(home)
+	delete(config, "token_url")
+	e.must(t, "config/c", with(config, fields{"provider": "acme"}))
+	succeeded(t, e.write(t, "provider/acme", fields{"token_url": "https://elsewhere.example.com/"}))
+	refused(t, e.read(t, "token/c"), http.StatusBadRequest, "secrets again")
+	succeeded(t, e.write(t, "provider/acme", fields{"token_url": home.TokenURL()}))
+	succeeded(t, e.read(t, "token/c"))
+}
+
+func TestVerifyConnectionSendsNothingToAnUnconfirmedHost(t *testing.T) {
+	e := mount(t)
+	home := e.server(t, providertest.RFC6749, providertest.Options{})
+	away := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", standard(home))
+	refused(t, e.write(t, "config/c", fields{"token_url": away.TokenURL(), "verify_connection": true}), http.StatusBadRequest, "client_secret")
+	if away.Requests() != 0 {
+		t.Error("the stored secret was sent to a host that nobody confirmed")
+	}
+}

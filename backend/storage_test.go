@@ -1,0 +1,304 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// failingOn fails each operation of that kind on a key with that prefix.
+func failingOn(op, prefix string) func(string, string) error {
+	return func(o, key string) error {
+		if o == op && strings.HasPrefix(key, prefix) {
+			return errors.New("the disk is on fire")
+		}
+		return nil
+	}
+}
+
+func TestStorageThatFailsIsA500WithoutPartialWrites(t *testing.T) {
+	tests := map[string]struct {
+		op, prefix string
+		do         func(t *testing.T, e *engine) result
+	}{
+		"get for a config read":     {opGet, "config/", func(t *testing.T, e *engine) result { return e.read(t, "config/c") }},
+		"get for a token":           {opGet, "config/", func(t *testing.T, e *engine) result { return e.read(t, "token/c") }},
+		"get for its provider":      {opGet, "provider/", func(t *testing.T, e *engine) result { return e.read(t, "token/c") }},
+		"get for a config update":   {opGet, "config/", func(t *testing.T, e *engine) result { return update(t, e, "config/c", fields{"ttl": 5}) }},
+		"get for a config patch":    {opGet, "config/", func(t *testing.T, e *engine) result { return e.patch(t, "config/c", fields{"ttl": 5}) }},
+		"get for an update's other": {opGet, "provider/", func(t *testing.T, e *engine) result { return update(t, e, "config/c", fields{"ttl": 5}) }},
+		"put for a config update":   {opPut, "config/", func(t *testing.T, e *engine) result { return update(t, e, "config/c", fields{"ttl": 5}) }},
+		"put for a new config":      {opPut, "config/", func(t *testing.T, e *engine) result { return e.write(t, "config/new", acme()) }},
+		"list for configs":          {opList, "config/", func(t *testing.T, e *engine) result { return e.request(t, logical.ListOperation, "config/", nil) }},
+		"delete for a config":       {opDelete, "config/", func(t *testing.T, e *engine) result { return e.delete(t, "config/c") }},
+		"get for a provider read":   {opGet, "provider/", func(t *testing.T, e *engine) result { return e.read(t, "provider/p") }},
+		"get for a provider write":  {opGet, "provider/", func(t *testing.T, e *engine) result { return update(t, e, "provider/p", fields{"scopes": "read"}) }},
+		"put for a provider write":  {opPut, "provider/", func(t *testing.T, e *engine) result { return update(t, e, "provider/p", fields{"scopes": "read"}) }},
+		"list for a provider write": {opList, "config/", func(t *testing.T, e *engine) result { return update(t, e, "provider/p", fields{"scopes": "read"}) }},
+		"users for a provider":      {opGet, "config/", func(t *testing.T, e *engine) result { return update(t, e, "provider/p", fields{"scopes": "read"}) }},
+		"list for providers":        {opList, "provider/", func(t *testing.T, e *engine) result { return e.request(t, logical.ListOperation, "provider/", nil) }},
+		"list before a delete":      {opList, "config/", func(t *testing.T, e *engine) result { return e.delete(t, "provider/p") }},
+		"get before a delete":       {opGet, "config/", func(t *testing.T, e *engine) result { return e.delete(t, "provider/p") }},
+		"delete for a provider":     {opDelete, "provider/", func(t *testing.T, e *engine) result { return e.delete(t, "provider/unused") }},
+		"list for unknown provider": {opList, "provider/", func(t *testing.T, e *engine) result {
+			return update(t, e, "config/c", fields{"provider": "x", "client_secret": "y"})
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t, secretOne)
+			s := e.server(t, providertest.RFC6749, providertest.Options{ClientSecret: secretOne})
+			for _, p := range []string{"p", "unused"} {
+				e.must(t, "provider/"+p, fields{"token_url": s.TokenURL()})
+			}
+			config := with(standard(s), fields{"provider": "p"})
+			e.must(t, "config/c", config)
+			before := e.storage.snapshot(t)
+
+			e.storage.onUse(failingOn(test.op, test.prefix))
+			r := test.do(t, e)
+			e.storage.onUse(nil)
+			refused(t, r, http.StatusInternalServerError, "the disk is on fire")
+			withoutSecrets(t, "the error", r.text(), secretOne)
+			if after := e.storage.snapshot(t); !same(before, after) {
+				t.Errorf("a request that failed changed what is stored:\n%v\n%v", before, after)
+			}
+			if s.Requests() != 0 {
+				t.Error("the provider was asked")
+			}
+			succeeded(t, e.write(t, "config/c", config)) // also clears the memory of failure
+			succeeded(t, e.read(t, "token/c"))
+		})
+	}
+}
+
+// update is a write without the existence check before it.
+func update(t *testing.T, e *engine, path string, data fields) result {
+	t.Helper()
+	return e.request(t, logical.UpdateOperation, path, data)
+}
+
+func TestExistenceCheckOfStorageThatFailsIsAnError(t *testing.T) {
+	e := mount(t)
+	e.storage.onUse(failingOn(opGet, ""))
+	for _, path := range []string{"config/c", "provider/p"} {
+		req := e.cross(t, &logical.Request{Operation: logical.UpdateOperation, Path: path, Data: fields{"client_secret": fields{"k": secretTwo}}})
+		if _, _, err := e.backend.HandleExistenceCheck(t.Context(), req); err == nil || strings.Contains(err.Error(), secretTwo) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// A write that could not be stored must not cost the token of what is.
+func TestWriteThatFailsKeepsTheToken(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", standard(s))
+	got := requestsAfter(t, e, s, func() {
+		e.storage.onUse(func(op, _ string) error {
+			if op == opPut || op == opDelete {
+				return errors.New("the disk is full")
+			}
+			return nil
+		})
+		refused(t, e.write(t, "config/c", fields{"scopes": "read"}), http.StatusInternalServerError)
+		refused(t, e.delete(t, "config/c"), http.StatusInternalServerError)
+		e.storage.onUse(nil)
+	})
+	if got != 1 {
+		t.Errorf("%d requests, want 1", got)
+	}
+}
+
+func TestEntriesOfANewerSchemaAreRefusedClearly(t *testing.T) {
+	e := mount(t, secretThree)
+	entry := `{"version":99,"fields":{"client_secret":"` + secretThree + `","token_url":5},"unheard_of":true}`
+	e.storage.put(t, "config/c", entry)
+	e.storage.put(t, "provider/p", entry)
+	before := e.storage.snapshot(t)
+	for what, r := range map[string]result{
+		"config read":       e.read(t, "config/c"),
+		"config update":     e.write(t, "config/c", acme()),
+		"config patch":      e.patch(t, "config/c", fields{"ttl": 1}),
+		"token read":        e.read(t, "token/c"),
+		"provider read":     e.read(t, "provider/p"),
+		"provider write":    e.write(t, "provider/p", fields{"scopes": "x"}),
+		"config of that":    e.write(t, "config/new", with(acme(), fields{"provider": "p"})),
+		"provider in doubt": e.delete(t, "provider/p"),
+	} {
+		t.Run(what, func(t *testing.T) {
+			refused(t, r, http.StatusInternalServerError, "schema version 99", "newer", "plugin version")
+			withoutSecrets(t, "the error", r.text(), secretThree)
+		})
+	}
+	if !same(before, e.storage.snapshot(t)) {
+		t.Error("something was written")
+	}
+	if got := e.list(t, "config/"); !slices.Equal(got, []string{"c"}) {
+		t.Errorf("list: %v", got)
+	}
+	succeeded(t, e.delete(t, "config/c"))
+}
+
+func TestEntriesThatCannotBeDecodedAreNotQuoted(t *testing.T) {
+	for name, entry := range map[string]string{
+		"no JSON": secretThree, "of another type": `{"version":1,"fields":["` + secretThree + `"]}`,
+		"with a field of another type": `{"version":1,"origin":"","epoch":"","fields":{"client_secret":{"k":"` + secretThree + `"},"secret_variables":["` + secretThree + `"]}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t, secretThree)
+			e.storage.put(t, "config/c", entry)
+			for _, r := range []result{e.read(t, "config/c"), e.read(t, "token/c"), e.write(t, "config/c", fields{"ttl": 1})} {
+				withoutSecrets(t, "the answer", r.text(), secretThree)
+				if r.err == nil && len(r.resp.Warnings) == 0 {
+					t.Errorf("no complaint: %s", r.text())
+				}
+			}
+		})
+	}
+}
+
+func TestPanicBecomesA500WithoutItsValue(t *testing.T) {
+	e := mount(t, secretOne)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", standard(s))
+	e.storage.onUse(func(string, string) error { panic("panicking over " + secretOne) })
+	for what, do := range map[string]func() result{
+		"config read":  func() result { return e.read(t, "config/c") },
+		"config list":  func() result { return e.request(t, logical.ListOperation, "config/", nil) },
+		"config write": func() result { return update(t, e, "config/c", acme()) },
+		"config gone":  func() result { return e.delete(t, "config/c") },
+		"token read":   func() result { return e.read(t, "token/c") },
+	} {
+		r := do()
+		refused(t, r, http.StatusInternalServerError, "bug")
+		sane(t, r)
+		withoutSecrets(t, what, r.text(), secretOne)
+	}
+	req := e.cross(t, &logical.Request{Operation: logical.UpdateOperation, Path: "config/c"})
+	if _, _, err := e.backend.HandleExistenceCheck(t.Context(), req); err == nil || strings.Contains(err.Error(), "panicking") {
+		t.Errorf("existence check: %v", err)
+	}
+	if n := strings.Count(e.log.String(), "please report"); n != 6 {
+		t.Errorf("the log tells of %d bugs, want 6:\n%s", n, e.log)
+	}
+	e.storage.onUse(nil)
+	succeeded(t, e.read(t, "token/c"))
+}
+
+// A mint runs in a goroutine of its own, where a panic ends the process, and
+// with it every mount. So this runs in one of its own.
+func TestPanicOfAMintBecomesA500WithoutItsValueOrItsStack(t *testing.T) {
+	const child = "OAUTHCC_TEST_PANIC"
+	if os.Getenv(child) == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v") //nolint:gosec // this very test
+		cmd.Env = append(os.Environ(), child+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v:\n%.3000s", err, out)
+		}
+		return
+	}
+	for n := 2; n <= 6; n++ { // the first is the request's own
+		t.Run(fmt.Sprintf("at access %d", n), func(t *testing.T) {
+			e := mount(t, secretOne)
+			s := e.server(t, providertest.RFC6749, providertest.Options{})
+			e.must(t, "config/c", standard(s))
+			var count atomic.Int32
+			e.storage.onUse(func(string, string) error {
+				if count.Add(1) == int32(n) {
+					panic("panicking over " + secretOne)
+				}
+				return nil
+			})
+			r := e.read(t, "token/c")
+			e.storage.onUse(nil)
+			if int(count.Load()) < n {
+				return
+			}
+			refused(t, r, http.StatusInternalServerError, "bug")
+			sane(t, r)
+			withoutSecrets(t, "the error", r.text(), secretOne)
+			if strings.Contains(r.text(), "goroutine") || !strings.Contains(e.log.String(), "please report") {
+				t.Errorf("the stack belongs in the log, and not into the error: %s", r.text())
+			}
+		})
+	}
+}
+
+// What a write or a delete leaves behind when it fails half way must not hand
+// out tokens that the config does not stand for.
+func TestRequestsThatFailHalfWayLeaveNoForeignToken(t *testing.T) {
+	for name, test := range map[string]struct {
+		op, prefix string
+		do         func(t *testing.T, e *engine) result
+	}{
+		"an update that cannot list tokens":    {opList, "token/", func(t *testing.T, e *engine) result { return update(t, e, "config/c", fields{"scopes": "read"}) }},
+		"an update that cannot delete a token": {opDelete, "token/", func(t *testing.T, e *engine) result { return update(t, e, "config/c", fields{"scopes": "read"}) }},
+		"a delete that cannot list tokens":     {opList, "token/", func(t *testing.T, e *engine) result { return e.delete(t, "config/c") }},
+		"a delete that cannot delete a token":  {opDelete, "token/", func(t *testing.T, e *engine) result { return e.delete(t, "config/c") }},
+		"a delete that cannot delete a chain":  {opDelete, "grant/", func(t *testing.T, e *engine) result { return e.delete(t, "config/c") }},
+		"a provider that cannot forget":        {opDelete, "token/", func(t *testing.T, e *engine) result { return update(t, e, "provider/p", fields{"scopes": "read"}) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t)
+			s := e.server(t, providertest.RFC6749, providertest.Options{})
+			e.must(t, "provider/p", fields{"token_url": s.TokenURL()})
+			e.must(t, "config/c", with(standard(s), fields{"provider": "p"}))
+			old := e.read(t, "token/c").data(t)["access_token"]
+			before := e.storage.snapshot(t)
+
+			e.storage.onUse(failingOn(test.op, test.prefix))
+			failed := test.do(t, e).err != nil
+			after := e.storage.snapshot(t)
+			r := e.read(t, "token/c") // while it still fails
+			e.storage.onUse(nil)
+
+			changed := before["config/c"] != after["config/c"] || before["provider/p"] != after["provider/p"]
+			if failed && changed {
+				t.Error("the request failed, and was carried out all the same")
+			}
+			if changed && r.err == nil && r.resp.Data["access_token"] == old {
+				t.Error("the old token is handed out, which the config no longer stands for")
+			}
+		})
+	}
+}
+
+// Storage that hangs holds up no reader for longer than request_timeout.
+func TestStorageThatHangsIsTooSlow(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", with(standard(s), fields{"request_timeout": 1}))
+	release := make(chan struct{})
+	defer close(release)
+	var gets atomic.Int32
+	e.storage.onUse(func(string, string) error {
+		if gets.Add(1) == 2 {
+			<-release
+		}
+		return nil
+	})
+	start := time.Now()
+	r := e.read(t, "token/c")
+	if gets.Load() < 2 {
+		t.Skip("a reader does not wait for storage twice")
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("answered after %s", took)
+	}
+	refused(t, r, http.StatusGatewayTimeout, `"c"`)
+}

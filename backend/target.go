@@ -1,0 +1,277 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+)
+
+// target is which token is wanted: a config's, or a narrower one.
+type target struct {
+	config string
+	role   string   // "" for the config's own
+	scopes []string // a reader's choice among those granted, sorted; nil for all
+	entity string   // the caller, where the role's parameters name its identity
+}
+
+// path is the target as the API's paths name it.
+func (t target) path() string {
+	if t.role == "" {
+		return t.config
+	}
+	return t.config + "/" + t.role
+}
+
+// memory is the name of the target's view.
+func (t target) memory() string {
+	if t.scopes == nil {
+		return t.path()
+	}
+	return t.path() + "?" + strings.Join(t.scopes, " ")
+}
+
+func (t target) String() string {
+	if t.role == "" {
+		return fmt.Sprintf("config %q", t.config)
+	}
+	return fmt.Sprintf("role %q of config %q", t.role, t.config)
+}
+
+// targetOf reads the target from a request's path.
+func targetOf(d *framework.FieldData) target {
+	config, _ := d.Raw["config"].(string)
+	role, _ := d.Raw["role"].(string)
+	return target{config: config, role: role}
+}
+
+// load reads the config of the target, and its role, and resolves them. Where
+// one is missing the error names it, since Vault's clients throw a 404's text
+// away.
+func (b *backend) load(ctx context.Context, s logical.Storage, t target) (*config, error) {
+	entry, err := load[configEntry](ctx, s, configPrefix+t.config)
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil {
+		return nil, noConfig(t.config)
+	}
+	var role *roleEntry
+	if t.role != "" {
+		if role, err = load[roleEntry](ctx, s, rolePrefix+t.path()); err != nil {
+			return nil, err
+		}
+		if role == nil {
+			return nil, refuse("no role %q of config %q: write role/%s first, or see the list of role/%s/", t.role, t.config, t.path(), t.config)
+		}
+	}
+	c, err := b.resolve(ctx, s, t, entry, role)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t, err)
+	}
+	origin, err := c.effective.Origin()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t, err)
+	}
+	if origin != entry.Origin {
+		return nil, refuse("%s: its provider %q now sends credentials elsewhere than when they were written; write the config's secrets again to confirm that", t, c.Provider)
+	}
+	return c, nil
+}
+
+func noConfig(name string) error {
+	return refuse("no config %q: write config/%s first, or see the list of config/", name, name)
+}
+
+// resolve lays role over entry, and both over their provider, and narrows what
+// that comes to as the target says.
+func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entry *configEntry, role *roleEntry) (*config, error) {
+	c := &config{target: t, entry: entry}
+	fields, of := entry.Fields, roleEntry{}
+	if role != nil {
+		fields, of = provider.Overlay(entry.Fields, role.Fields), *role
+	}
+	if err := remarshal(fields, &c.settings); err != nil {
+		return nil, err
+	}
+	var registration provider.Registration
+	if err := remarshal(entry.Fields, &registration); err != nil {
+		return nil, err
+	}
+	if c.Provider == "" {
+		c.Provider = provider.Generic
+	}
+	if err := c.setLimits(entry.Fields, of.Fields); err != nil {
+		return nil, err
+	}
+	definition, err := b.definition(ctx, s, c.Provider)
+	if err != nil {
+		return nil, err
+	}
+	if definition == nil {
+		return nil, b.unknownProvider(ctx, s, c.Provider)
+	}
+	own := entry.Fields.Only(provider.Fields())
+	delete(own, "variables") // on a config: values, which the registration has
+	narrower := of.Fields.Only(provider.Fields())
+	if narrower, c.perCaller, err = b.identified(narrower, t.entity); err != nil {
+		return nil, err
+	}
+	registration.RequestTimeout = c.timeout()
+	if c.effective, err = provider.Resolve(definition, own, registration, narrower); err != nil {
+		return nil, err
+	}
+	if role != nil {
+		if err := within("scopes", role.Fields["scopes"], own["scopes"], definition["scopes"]); err != nil {
+			return nil, err
+		}
+	}
+	return c, c.narrow(t.scopes)
+}
+
+// narrow leaves c those of its scopes that a reader asks for.
+func (c *config) narrow(scopes []string) error {
+	if scopes == nil {
+		return nil
+	}
+	granted := c.effective.Dialect.Scopes
+	if len(scopes) == 0 {
+		return refuse("scopes names none: leave it out for all that there are")
+	}
+	if len(granted) == 0 {
+		return refuse("scopes cannot be chosen: %s names none to choose from", c.target)
+	}
+	for _, scope := range scopes {
+		if !slices.Contains(granted, scope) {
+			return refuse("scopes holds one that is not granted here: there are %s", strings.Join(granted, ", "))
+		}
+	}
+	c.effective = c.effective.WithScopes(scopes)
+	return nil
+}
+
+// within refuses a role's scopes that its config does not name, where the
+// config, or else its provider, names any.
+func within(field string, narrower any, outer ...any) error {
+	for _, o := range outer {
+		granted := textList(o)
+		if o == nil {
+			continue
+		}
+		if len(granted) == 0 {
+			return nil
+		}
+		for _, scope := range textList(narrower) {
+			if !slices.Contains(granted, scope) {
+				return refuse("%s holds one that the config does not name: a role can only narrow its config, to some of %s", field, strings.Join(granted, ", "))
+			}
+		}
+		if narrower != nil && len(textList(narrower)) == 0 {
+			return refuse("%s is empty, which would ask for whatever the provider grants by default: name some of %s, or leave it out", field, strings.Join(granted, ", "))
+		}
+		return nil
+	}
+	return nil
+}
+
+// textList reads a list as storage or a request holds it.
+func textList(v any) []string {
+	if list, ok := v.([]string); ok {
+		return list
+	}
+	list, _ := v.([]any)
+	out := make([]string, 0, len(list))
+	for _, item := range list {
+		if s, ok := item.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// identityTemplate is one placeholder of Vault's identity templating, as in
+// templated policies.
+var identityTemplate = regexp.MustCompile(`\{\{\s*identity\.[^{}]*\}\}`)
+
+// identified fills the caller's identity into a role's parameters, before any
+// other placeholder is looked at; the values are escaped so that none of them
+// is taken for one. It says whether there was anything to fill in.
+func (b *backend) identified(l provider.Layer, entity string) (provider.Layer, bool, error) {
+	found := false
+	params, _ := l["parameters"].(map[string]any)
+	filled, err := eachText(params, func(text string) (string, error) {
+		var failed error
+		out := identityTemplate.ReplaceAllStringFunc(text, func(placeholder string) string {
+			found = true
+			value, err := b.identity(placeholder, entity)
+			failed = errors.Join(failed, err)
+			return strings.NewReplacer("{", "{{", "}", "}}").Replace(value)
+		})
+		return out, failed
+	})
+	if err != nil || !found {
+		return l, found, err
+	}
+	out := provider.Overlay(l)
+	out["parameters"] = filled
+	return out, true, nil
+}
+
+// anyEntity stands for a caller while a role is written.
+const anyEntity = "*"
+
+func (b *backend) identity(placeholder, entity string) (string, error) {
+	if entity == anyEntity {
+		if _, err := framework.ValidateIdentityTemplate(placeholder); err != nil {
+			return "", refuse("parameters holds %s, which Vault's identity templating does not know", placeholder)
+		}
+		return "caller", nil
+	}
+	if entity == "" {
+		return "", refuse("the parameters name the caller's identity, and this token has none: log in by an auth method that gives tokens an entity")
+	}
+	value, err := framework.PopulateIdentityTemplate(placeholder, entity, b.System())
+	if err != nil {
+		return "", refuse("the parameters name %s, which the caller's identity does not have", placeholder)
+	}
+	return value, nil
+}
+
+// eachText applies f to every string in v.
+func eachText(v any, f func(string) (string, error)) (any, error) {
+	switch v := v.(type) {
+	case string:
+		return f(v)
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, item := range v {
+			c, err := eachText(item, f)
+			if err != nil {
+				return nil, err
+			}
+			out[name] = c
+		}
+		return out, nil
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			c, err := eachText(item, f)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = c
+		}
+		return out, nil
+	}
+	return v, nil
+}

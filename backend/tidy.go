@@ -1,0 +1,95 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	// tidyEvery keeps the reading of all tokens rare; what has expired is
+	// never handed out, only in the way.
+	tidyEvery = 15 * time.Minute
+
+	// refreshTokenStays is for how long a refresh token is kept beyond its
+	// access token. Losing it costs a grant by password.
+	refreshTokenStays = 7 * 24 * time.Hour
+)
+
+// tidy removes stored tokens that have expired, or whose config is gone. Vault
+// calls it every minute.
+func (b *backend) tidy(ctx context.Context, req *logical.Request) error {
+	now := b.now()
+	last := b.tidied.Load()
+	if b.node().standby() || now.UnixNano()-last < int64(tidyEvery) || !b.tidied.CompareAndSwap(last, now.UnixNano()) {
+		return nil
+	}
+	configs, err := listStorage(tokenPrefix)(ctx, req.Storage)
+	if err != nil {
+		return err
+	}
+	for _, config := range configs {
+		config = strings.TrimSuffix(config, "/")
+		entry, err := req.Storage.Get(ctx, configPrefix+config)
+		if err != nil {
+			return err
+		}
+		if entry == nil {
+			if err := clearTokens(ctx, req.Storage, config, ""); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := b.tidyConfig(ctx, req.Storage, config, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *backend) tidyConfig(ctx context.Context, s logical.Storage, config string, now time.Time) error {
+	keys, err := listStorage(tokenPrefix+config+"/")(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		key = tokenPrefix + config + "/" + key
+		entry, err := load[tokenEntry](ctx, s, key)
+		if err != nil {
+			b.Logger().Warn("a stored token cannot be read and stays", "key", key, "error", err)
+			continue
+		}
+		if entry == nil {
+			continue
+		}
+		until := entry.Token.ExpiresAt
+		if entry.Token.RefreshToken != "" {
+			until = until.Add(refreshTokenStays)
+		}
+		if now.After(until) {
+			if err := s.Delete(ctx, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// invalidate drops from memory what another node has changed in storage.
+func (b *backend) invalidate(_ context.Context, key string) {
+	if name, ok := strings.CutPrefix(key, configPrefix); ok {
+		b.views.drop(name)
+		b.tokens.Forgive(name)
+	}
+	if strings.HasPrefix(key, providerPrefix) {
+		b.views.dropAll()
+	}
+	if token, ok := strings.CutPrefix(key, tokenPrefix); ok {
+		b.tokens.Drop(token)
+	}
+}

@@ -1,0 +1,125 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// view is what handing out a token needs to know of its target. It is small,
+// and kept in memory for each target that is read.
+type view struct {
+	target
+	key string // of the token, in memory and below tokenPrefix
+	settings
+	spends  bool // its grant uses up a refresh token
+	revokes bool // its tokens are revoked at the provider with their leases
+	counts  *counts
+}
+
+// counts is what status tells of a config, since this process started.
+type counts struct {
+	served, mints, failures atomic.Int64
+	lastMint                atomic.Pointer[time.Time]
+	lastFailure             atomic.Pointer[failure]
+}
+
+type failure struct {
+	at   time.Time
+	text string
+}
+
+// view gives the view of that target, from memory if it is there. One that
+// depends on the caller is not kept, since the caller's identity may change.
+func (b *backend) view(ctx context.Context, s logical.Storage, t target, entity string) (*view, error) {
+	if v := b.views.get(t.memory()); v != nil {
+		return v, nil
+	}
+	generation := b.views.generation.Load()
+	t.entity = entity
+	c, err := b.load(ctx, s, t)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	key, err := c.key()
+	if err != nil {
+		return nil, err
+	}
+	if !c.perCaller {
+		t.entity = ""
+	}
+	v := &view{
+		target: t, key: key, settings: c.settings, counts: b.countsOf(t.config),
+		spends: c.spends(), revokes: !c.reused() && c.effective.Dialect.RevocationURL != "",
+	}
+	if !c.perCaller {
+		b.views.keep(v, generation)
+	}
+	return v, nil
+}
+
+func (b *backend) countsOf(config string) *counts {
+	c, _ := b.counts.LoadOrStore(config, &counts{})
+	return c.(*counts) //nolint:forcetypeassert // nothing else is stored
+}
+
+// maxViews bounds the memory for views, at about 400 bytes each.
+const maxViews = 50_000
+
+// views holds the views of what is read. A view is dropped as soon as anything
+// that it was made of is written.
+type views struct {
+	byName     *lru.Cache[string, *view]
+	mu         sync.Mutex    // one writer at a time
+	generation atomic.Uint64 // counts drops, so that no view is kept that was read before one
+}
+
+func newViews() *views {
+	byName, err := lru.New[string, *view](maxViews)
+	if err != nil { // only a size below one is an error
+		panic(err)
+	}
+	return &views{byName: byName}
+}
+
+func (v *views) get(name string) *view {
+	found, _ := v.byName.Peek(name) // no exclusive lock: what is kept longest goes first
+	return found
+}
+
+func (v *views) keep(found *view, generation uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.generation.Load() == generation {
+		v.byName.Add(found.memory(), found)
+	}
+}
+
+// drop drops every view of a config.
+func (v *views) drop(config string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.generation.Add(1)
+	for _, name := range v.byName.Keys() {
+		if found, ok := v.byName.Peek(name); ok && found.config == config {
+			v.byName.Remove(name)
+		}
+	}
+}
+
+func (v *views) dropAll() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.generation.Add(1)
+	v.byName.Purge()
+}

@@ -1,0 +1,193 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+func TestKindOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		status int
+		code   string
+		want   Kind
+	}{
+		{400, "", Refused},
+		{400, "invalid_request", Refused},
+		{400, "invalid_scope", Refused},
+		{400, "made_up", Refused},
+		{400, "slow_down", RateLimited},
+		{400, "server_error", Unavailable},
+		{400, "temporarily_unavailable", Unavailable},
+		{401, "", Refused},
+		{401, "invalid_client", Refused},
+		{403, "", Refused},
+		{404, "", Refused},
+		{405, "", Refused},
+		{408, "", TooSlow},
+		{415, "", Refused},
+		{429, "", RateLimited},
+		{429, "invalid_client", RateLimited},
+		{499, "", Refused},
+		{500, "", Unavailable},
+		{500, "invalid_client", Unavailable},
+		{501, "", Unavailable},
+		{502, "", Unavailable},
+		{503, "", Unavailable},
+		{503, "slow_down", RateLimited},
+		{504, "", Unavailable},
+		{599, "", Unavailable},
+		{200, "", Unintelligible},
+		{200, "invalid_client", Refused},
+		{200, "server_error", Unavailable},
+		{204, "", Unintelligible},
+		{300, "", Unintelligible},
+		{301, "", Unintelligible},
+		{302, "invalid_client", Unintelligible},
+		{304, "", Unintelligible},
+		{307, "", Unintelligible},
+		{308, "", Unintelligible},
+	} {
+		if got := kindOf(tc.status, tc.code); got != tc.want {
+			t.Errorf("kindOf(%d, %q) = %d, want %d", tc.status, tc.code, got, tc.want)
+		}
+	}
+}
+
+func TestClientRefused(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		e    Error
+		want bool
+	}{
+		{Error{Kind: Refused, Status: 401, Code: "invalid_client"}, true},
+		{Error{Kind: Refused, Status: 400, Code: "invalid_client"}, true},
+		{Error{Kind: Refused, Status: 200, Code: "invalid_client"}, true},
+		{Error{Kind: Refused, Status: 401}, true},
+		{Error{Kind: Refused, Status: 401, Code: "401021"}, true},
+		{Error{Kind: Refused, Status: 401, Code: "invalid_grant"}, false},
+		{Error{Kind: Refused, Status: 401, Code: "unauthorized_client"}, false},
+		{Error{Kind: Refused, Status: 403}, false},
+		{Error{Kind: Refused, Status: 400}, false},
+		{Error{Kind: Refused, Status: 400, Code: "invalid_scope"}, false},
+		{Error{Kind: Unavailable, Status: 503}, false},
+		{Error{Kind: Unavailable}, false},
+	} {
+		if got := tc.e.ClientRefused(); got != tc.want {
+			t.Errorf("%+v: got %t", tc.e, got)
+		}
+	}
+}
+
+func TestWhatAnErrorSays(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status    int
+		typ, body string
+		change    func(*Request)
+		kind      Kind
+		code      string
+		text      string
+	}{
+		"RFC 6749 section 5.2": {
+			status: 400, body: `{"error":"invalid_scope","error_description":"No such scope"}`,
+			kind: Refused, code: "invalid_scope", text: "the provider answered HTTP 400: invalid_scope: No such scope",
+		},
+		"a form":                       {status: 400, typ: asForm, body: "error=invalid_scope&error_description=No+such+scope", kind: Refused, code: "invalid_scope", text: "the provider answered HTTP 400: invalid_scope: No such scope"},
+		"an error in a 200":            {status: 200, body: `{"error":"invalid_client","error_description":"Who?"}`, kind: Refused, code: "invalid_client", text: "the provider answered HTTP 200: invalid_client: Who?"},
+		"an error in a 200, as a form": {status: 200, typ: asForm, body: "error=bad_verification_code&error_description=Gone", kind: Refused, code: "bad_verification_code", text: "the provider answered HTTP 200: bad_verification_code: Gone"},
+		"nested":                       {status: 401, body: `{"error":{"code":"c","message":"m"}}`, kind: Refused, code: "c", text: "the provider answered HTTP 401: c: m"},
+		"nested in a string":           {status: 403, body: `{"error":"{\"code\":7,\"message\":\"m\"}"}`, change: func(r *Request) { r.Answer.Error = []Pointer{"/error/code"} }, kind: Refused, code: "7", text: "the provider answered HTTP 403: 7: m"},
+		"a plain string":               {status: 403, body: `{"error":"Forbidden"}`, kind: Refused, code: "Forbidden", text: "the provider answered HTTP 403: Forbidden"},
+		"a code that repeats itself":   {status: 400, body: `{"error":"x","error_description":"x"}`, kind: Refused, code: "x", text: "the provider answered HTTP 400: x"},
+		"a null error":                 {status: 400, body: `{"error":null,"message":"m"}`, kind: Refused, text: "the provider answered HTTP 400: m"},
+		"an error that is a list":      {status: 400, body: `{"error":[1]}`, kind: Refused, text: "the provider answered HTTP 400"},
+		"an empty body":                {status: 404, body: "", kind: Refused, text: "the provider answered HTTP 404"},
+		"HTML":                         {status: 502, typ: "text/html", body: "<h1>Bad Gateway</h1>", kind: Unavailable, text: "the provider answered HTTP 502"},
+		"a token in an error is none":  {status: 400, body: `{"access_token":"tok","expires_in":60}`, kind: Refused, text: "the provider answered HTTP 400"},
+		"control characters":           {status: 400, body: `{"error":"a\u0000b","error_description":"x\r\n\ty\u001b[31mz\u202e"}`, kind: Refused, code: "a b", text: "the provider answered HTTP 400: a b: x y [31mz"},
+		"a broken description":         {status: 400, body: "{\"error\":\"e\",\"error_description\":\"a\xffb\"}", kind: Refused, code: "e", text: "the provider answered HTTP 400: e: a�b"},
+		"someone else's token":         {status: 400, body: `{"error":"e","error_description":"token eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln expired, key 0123456789abcdef0123456789abcdef01234567 too"}`, kind: Refused, code: "e", text: "the provider answered HTTP 400: e: token […] expired, key […] too"},
+		"a long description":           {status: 400, body: `{"error":"e","error_description":"` + strings.Repeat("ä ", 300) + `"}`, kind: Refused, code: "e", text: "the provider answered HTTP 400: e: " + strings.Repeat("ä ", 99) + "ä…"},
+		"a redirect":                   {status: 302, body: "", kind: Unintelligible, text: "the provider answered HTTP 302: a redirect or an unknown status; redirects are never followed: set token_url to the final address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tc.typ == "" {
+				tc.typ = asJSON
+			}
+			r := standardRequest(answering(t, tc.status, tc.typ, tc.body).TokenURL())
+			r.Spends = true // the status counts, not the retries
+			if tc.change != nil {
+				tc.change(&r)
+			}
+			e := refusal(t, r)
+			if e.Kind != tc.kind || e.Status != tc.status || e.Code != tc.code || e.Error() != tc.text {
+				t.Errorf("got kind %d, status %d, code %q, text %q\nwant %d, %d, %q, %q",
+					e.Kind, e.Status, e.Code, e.Error(), tc.kind, tc.status, tc.code, tc.text)
+			}
+		})
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]time.Duration{
+		"":                               0,
+		"120":                            2 * time.Minute,
+		" 120 ":                          2 * time.Minute,
+		"0":                              0,
+		"-5":                             0,
+		"1.5":                            0,
+		"soon":                           0,
+		"999999999999":                   24 * time.Hour,
+		"99999999999999999999999":        24 * time.Hour,
+		"Fri, 02 Jan 2026 03:05:05 GMT":  time.Minute,
+		"Fri, 02 Jan 2026 03:03:05 GMT":  0,
+		"Sat, 02 Jan 2126 03:03:05 GMT":  24 * time.Hour,
+		"Friday, 02-Jan-26 03:05:05 GMT": time.Minute,
+	} {
+		t.Run(value, func(t *testing.T) {
+			t.Parallel()
+			s := granting(t)
+			s.Behave(providertest.Behavior{Times: -1, Status: 429, Header: http.Header{"Retry-After": {value}}})
+			e := refusal(t, standardRequest(s.TokenURL()))
+			if e.Kind != RateLimited || e.RetryAfter != want {
+				t.Errorf("got kind %d, retry after %s, want %s", e.Kind, e.RetryAfter, want)
+			}
+		})
+	}
+}
+
+// A redirect would carry the credentials to a host that nobody named.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			here, there := granting(t), granting(t)
+			here.Behave(providertest.Behavior{Times: -1, Status: status, Redirect: there.TokenURL() + "?secret=value"})
+			e := refusal(t, standardRequest(here.TokenURL()))
+			if e.Kind != Unintelligible || e.Status != status || !strings.Contains(e.Detail, "redirects are never followed") {
+				t.Errorf("got %+v", e)
+			}
+			if strings.Contains(e.Error(), there.URL()) {
+				t.Errorf("quotes the Location: %s", e)
+			}
+			if n := len(there.All()); n != 0 {
+				t.Errorf("the other host saw %d requests", n)
+			}
+			if here.Requests() != 1 {
+				t.Errorf("asked %d times", here.Requests())
+			}
+		})
+	}
+}

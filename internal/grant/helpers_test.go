@@ -1,0 +1,110 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// clock is when every test of this package takes place.
+func clock() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+
+// standardAnswer reads the answer of RFC 6749 section 5.
+func standardAnswer() Answer {
+	return Answer{
+		AccessToken: []Pointer{"/access_token"}, ExpiresIn: []Pointer{"/expires_in"}, ExpiresInUnit: time.Second,
+		ExpiresAt: []Pointer{"/expires_at"}, TokenType: []Pointer{"/token_type"}, Scope: []Pointer{"/scope"},
+		RefreshToken: []Pointer{"/refresh_token"}, Error: []Pointer{"/error", "/error/code"},
+		ErrorDescription: []Pointer{"/error_description", "/error/message", "/message"},
+		DefaultTokenType: "Bearer", ScopeSeparator: " ",
+	}
+}
+
+// standardRequest is a plain client credentials request to url.
+func standardRequest(url string) Request {
+	return Request{
+		URL: url, Method: http.MethodPost, Format: Form, Auth: AuthPost, GrantType: "client_credentials",
+		ClientID: "the-client", ClientSecret: "the-secret-of-the-client", ScopeSeparator: " ",
+		Answer: standardAnswer(), Timeout: 10 * time.Second,
+	}
+}
+
+// granting runs a token endpoint that grants whatever it is asked.
+func granting(t *testing.T) *providertest.Server {
+	t.Helper()
+	return providertest.StartFunc(t, "/", func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"access_token":"granted","expires_in":60}`))
+	})
+}
+
+// answering runs a token endpoint that always answers so.
+func answering(t *testing.T, status int, contentType, body string) *providertest.Server {
+	t.Helper()
+	s := granting(t)
+	s.Behave(providertest.Behavior{
+		Times: -1, Status: status, Header: http.Header{"Content-Type": {contentType}}, Body: body,
+	})
+	return s
+}
+
+func mint(t *testing.T, r Request) (*Token, error) {
+	t.Helper()
+	c := NewClient(Options{Now: clock})
+	defer c.Close()
+	return c.Mint(t.Context(), r)
+}
+
+// refusal mints and expects an *Error.
+func refusal(t *testing.T, r Request) *Error {
+	t.Helper()
+	token, err := mint(t, r)
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got token %v, error %v (%T); want an *Error", token != nil, err, err)
+	}
+	if token != nil {
+		t.Error("an error came with a token")
+	}
+	return e
+}
+
+// awkwardSecrets are what encoders get wrong, each longer than a redaction
+// window.
+func awkwardSecrets() map[string]string {
+	return map[string]string{
+		"form syntax":         "p+l&u=s%41%2Bp;l?u#s",
+		"slashes and quotes":  `sl/ash\back"quote'tick`,
+		"spaces":              " leading and  inner  and trailing ",
+		"umlauts":             "Größe-äöüß-ÄÖÜ-señor",
+		"four-byte":           "🔑key-𝒮ecret-😀😀😀",
+		"only four-byte":      "😀🔑😀🔑😀🔑",
+		"markup":              `<b>&amp;"x"</b>&#43;&lt;`,
+		"template syntax":     "{tenant}{{x}}${y}%{z}",
+		"colons":              "a:b:c:d:e:f:g::",
+		"control characters":  "tab\there\nnew\rline\x01end",
+		"JSON escapes":        `\u0041\n\t\\x41\"end`,
+		"looks like base64":   "c2VjcmV0LXZhbHVlLWluLWJhc2U2NA==",
+		"looks like a number": "12345678901234567890",
+		"upper and lower":     "SeCrEt-VaLuE-0123456789",
+	}
+}
+
+func jsonNumber(s string) json.Number { return json.Number(s) }
+
+func gzipped(s string) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write([]byte(s)) // a bytes.Buffer takes everything
+	_ = w.Close()
+	return b.Bytes()
+}

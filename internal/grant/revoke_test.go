@@ -1,0 +1,46 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+)
+
+func TestRevoke(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+		kind   Kind // 0: revoked
+	}{
+		"200":                       {status: 200},
+		"200 with anything":         {status: 200, body: "gone"},
+		"204":                       {status: 204},
+		"a token that is gone":      {status: 400, body: `{"error":"invalid_token"}`},
+		"a grant that is gone":      {status: 400, body: `{"error":"invalid_grant"}`},
+		"a refused client":          {status: 401, body: `{"error":"invalid_client"}`, kind: Refused},
+		"a kind of token it cannot": {status: 400, body: `{"error":"unsupported_token_type"}`, kind: Refused},
+		"out of order":              {status: 500, kind: Unavailable},
+		"a redirect":                {status: 302, kind: Unintelligible},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := answering(t, tc.status, asJSON, tc.body)
+			r := standardRequest(s.TokenURL())
+			r.GrantType, r.Parameters = "", map[string]any{"token": "a-token-to-revoke"}
+			c := NewClient(Options{Now: clock})
+			defer c.Close()
+			err := c.Revoke(t.Context(), r)
+			var e *Error
+			if tc.kind == 0 && err != nil || tc.kind != 0 && (!errors.As(err, &e) || e.Kind != tc.kind) {
+				t.Errorf("got %v", err)
+			}
+			if got := s.Last(); s.Requests() != 1 || got.Method != http.MethodPost || got.Form().Get("token") != "a-token-to-revoke" {
+				t.Errorf("asked %d times, %s", s.Requests(), got.Body)
+			}
+		})
+	}
+}

@@ -1,0 +1,274 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+func TestWhatIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	status := func(n int) providertest.Behavior { return providertest.Behavior{Times: -1, Status: n} }
+	later := http.Header{"Retry-After": {"1"}}
+	for name, tc := range map[string]struct {
+		behavior []providertest.Behavior
+		spends   bool
+		requests int
+		kind     Kind // 0: a token
+	}{
+		"502 twice at most":                         {behavior: []providertest.Behavior{status(502)}, requests: 3, kind: Unavailable},
+		"503 twice at most":                         {behavior: []providertest.Behavior{status(503)}, requests: 3, kind: Unavailable},
+		"504 twice at most":                         {behavior: []providertest.Behavior{status(504)}, requests: 3, kind: Unavailable},
+		"dropped connections twice at most":         {behavior: []providertest.Behavior{{Times: -1, Drop: true}}, requests: 3, kind: Unavailable},
+		"503 until it works":                        {behavior: []providertest.Behavior{{Times: 2, Status: 503}}, requests: 3},
+		"a dropped connection until it works":       {behavior: []providertest.Behavior{{Drop: true}}, requests: 2},
+		"a mixture":                                 {behavior: []providertest.Behavior{{Drop: true}, {Status: 502}}, requests: 3},
+		"not what the retry refuses":                {behavior: []providertest.Behavior{{Status: 503}, status(401)}, requests: 2, kind: Refused},
+		"not 503 with a Retry-After":                {behavior: []providertest.Behavior{{Times: -1, Status: 503, Header: later}}, requests: 1, kind: Unavailable},
+		"not 429":                                   {behavior: []providertest.Behavior{status(429)}, requests: 1, kind: RateLimited},
+		"not 429 with a Retry-After":                {behavior: []providertest.Behavior{{Times: -1, Status: 429, Header: later}}, requests: 1, kind: RateLimited},
+		"not 400":                                   {behavior: []providertest.Behavior{status(400)}, requests: 1, kind: Refused},
+		"not 401":                                   {behavior: []providertest.Behavior{status(401)}, requests: 1, kind: Refused},
+		"not 408":                                   {behavior: []providertest.Behavior{status(408)}, requests: 1, kind: TooSlow},
+		"not 500":                                   {behavior: []providertest.Behavior{status(500)}, requests: 1, kind: Unavailable},
+		"not what is unintelligible":                {behavior: []providertest.Behavior{{Times: -1, Body: "?"}}, requests: 1, kind: Unintelligible},
+		"not 502 for a grant that spends something": {behavior: []providertest.Behavior{status(502)}, spends: true, requests: 1, kind: Unavailable},
+		"not 503 for a grant that spends something": {behavior: []providertest.Behavior{status(503)}, spends: true, requests: 1, kind: Unavailable},
+		"not a connection that broke for a grant that spends something": {
+			behavior: []providertest.Behavior{{Times: -1, Drop: true}}, spends: true, requests: 1, kind: Unavailable,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := granting(t)
+			s.Behave(tc.behavior...)
+			r := standardRequest(s.TokenURL())
+			r.Spends = tc.spends
+			c := NewClient(Options{Now: clock})
+			c.retryWait = time.Millisecond
+			defer c.Close()
+			_, err := c.Mint(t.Context(), r)
+			var e *Error
+			switch {
+			case tc.kind == 0 && err != nil:
+				t.Error(err)
+			case tc.kind != 0 && (!errors.As(err, &e) || e.Kind != tc.kind):
+				t.Errorf("got %v, want kind %d", err, tc.kind)
+			}
+			if s.Requests() != tc.requests {
+				t.Errorf("asked %d times, want %d", s.Requests(), tc.requests)
+			}
+			for i, one := range s.All() {
+				if one.Body != s.Last().Body {
+					t.Errorf("request %d had another body", i)
+				}
+			}
+		})
+	}
+}
+
+func TestRetriesStayWithinTheTimeout(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]providertest.Behavior{
+		"answers at once":  {Times: -1, Status: 503},
+		"answers late":     {Times: -1, Status: 503, Delay: 200 * time.Millisecond},
+		"breaks at once":   {Times: -1, Drop: true},
+		"breaks then late": {Times: -1, Drop: true, Delay: 200 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := granting(t)
+			s.Behave(b)
+			r := standardRequest(s.TokenURL())
+			r.Timeout = 500 * time.Millisecond
+			start := time.Now()
+			e := refusal(t, r)
+			if took := time.Since(start); took > r.Timeout+300*time.Millisecond {
+				t.Errorf("took %s of %s", took, r.Timeout)
+			}
+			// The provider did answer, or break: it was not too slow.
+			if e.Kind != Unavailable || e.Status != b.Status {
+				t.Errorf("got kind %d, status %d: %s", e.Kind, e.Status, e)
+			}
+		})
+	}
+}
+
+func TestNoAnswerInTimeIsTooSlow(t *testing.T) {
+	t.Parallel()
+	slowBody := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		_, _ = w.Write([]byte(`{"access_token":`))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	hangs := granting(t)
+	hangs.Behave(providertest.Behavior{Times: -1, Hang: true})
+	silent := listen(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1<<16)); _, _ = c.Read(make([]byte, 1)) })
+	for name, url := range map[string]string{
+		"hangs": hangs.TokenURL(), "hangs within the body": slowBody.TokenURL(),
+		"never answers": "http://" + silent, "never shakes hands": "https://" + silent,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := standardRequest(url)
+			r.Timeout = 250 * time.Millisecond
+			start := time.Now()
+			e := refusal(t, r)
+			if e.Kind != TooSlow || e.Error() != "no answer within 250ms (request_timeout)" {
+				t.Errorf("got kind %d: %s", e.Kind, e)
+			}
+			if took := time.Since(start); took < r.Timeout || took > r.Timeout+500*time.Millisecond {
+				t.Errorf("took %s", took)
+			}
+			if url == hangs.TokenURL() && hangs.Requests() != 1 {
+				t.Errorf("asked %d times", hangs.Requests())
+			}
+		})
+	}
+}
+
+func TestTheCallersEndIsTheCallersError(t *testing.T) {
+	t.Parallel()
+	for name, hang := range map[string]bool{"while it hangs": true, "between retries": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				cancel()
+				if hang {
+					<-r.Context().Done()
+				}
+			})
+			c := NewClient(Options{Now: clock})
+			defer c.Close()
+			if _, err := c.Mint(ctx, standardRequest(s.TokenURL())); err != context.Canceled { //nolint:errorlint // the very error is promised
+				t.Errorf("got %v", err)
+			}
+			if s.Requests() != 1 {
+				t.Errorf("asked %d times", s.Requests())
+			}
+		})
+	}
+	t.Run("its deadline is the provider's slowness", func(t *testing.T) {
+		t.Parallel()
+		s := granting(t)
+		s.Behave(providertest.Behavior{Times: -1, Hang: true})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		c := NewClient(Options{Now: clock})
+		defer c.Close()
+		_, err := c.Mint(ctx, standardRequest(s.TokenURL()))
+		var e *Error
+		if !errors.As(err, &e) || e.Kind != TooSlow {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestConnectionsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	nobody := listen(t, nil)
+	tlsServer := providertest.Start(t, providertest.RFC6749, providertest.Options{TLS: true})
+	other := providertest.Start(t, providertest.RFC6749, providertest.Options{TLS: true})
+	plain := granting(t)
+	cut := listen(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1<<16))
+		_, _ = c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Type: application/json\r\n\r\n{\"access_token\":"))
+	})
+	noHTTP := listen(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1<<16))
+		_, _ = c.Write([]byte("220 mail.example ESMTP the-secret-of-the-client\r\n"))
+	})
+	for name, tc := range map[string]struct {
+		url, ca string
+		detail  string
+		kind    Kind
+	}{
+		"connection refused":  {url: "http://" + nobody, detail: "no connection ("},
+		"unknown host":        {url: "https://nowhere.invalid/token", detail: "its host name cannot be resolved; check token_url"},
+		"unknown authority":   {url: tlsServer.TokenURL(), detail: "its certificate is not trusted ("},
+		"another's authority": {url: tlsServer.TokenURL(), ca: other.CACertificate(), detail: "its certificate is not trusted ("},
+		"another name in the certificate": {
+			url: strings.Replace(tlsServer.TokenURL(), "127.0.0.1", "127.0.0.2", 1), ca: tlsServer.CACertificate(), detail: "",
+		},
+		"TLS to a plain port":       {url: strings.Replace(plain.TokenURL(), "http:", "https:", 1), detail: "it does not speak TLS on this port"},
+		"TLS to no HTTP at all":     {url: "https://" + noHTTP, detail: "it does not speak TLS on this port"},
+		"plain to a TLS port":       {url: strings.Replace(tlsServer.TokenURL(), "https:", "http:", 1), kind: Refused},
+		"broken within the body":    {url: "http://" + cut, detail: "the connection broke before the answer was complete"},
+		"no HTTP at all":            {url: "http://" + noHTTP, detail: "the connection broke before the answer was complete"},
+		"an authority that is none": {url: tlsServer.TokenURL(), ca: "no PEM", detail: "tls_ca_certificate holds no PEM certificate", kind: Misconfigured},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := standardRequest(tc.url + "?key=query-secret-value")
+			r.Format, r.CACertificate = Query, tc.ca
+			r.Secrets = []string{"query-secret-value"}
+			if tc.kind == 0 {
+				tc.kind = Unavailable
+			}
+			e := refusal(t, r)
+			if e.Kind != tc.kind || !strings.Contains(e.Detail, tc.detail) {
+				t.Errorf("got kind %d: %s", e.Kind, e)
+			}
+			for _, never := range []string{"query-secret", "the-secret", "client_secret", "?", "ESMTP"} {
+				if strings.Contains(e.Error(), never) {
+					t.Errorf("shows %q: %s", never, e)
+				}
+			}
+		})
+	}
+}
+
+func TestATrustedAuthority(t *testing.T) {
+	t.Parallel()
+	s := providertest.Start(t, providertest.RFC6749, providertest.Options{TLS: true})
+	r := standardRequest(s.TokenURL())
+	r.ClientID, r.ClientSecret, r.CACertificate = s.Credentials().ClientID, s.Credentials().ClientSecret, s.CACertificate()
+	for range 2 { // and again, after the first one's connections are gone
+		if _, err := mint(t, r); err != nil {
+			t.Error(err)
+		}
+	}
+	r.CACertificate = "# a comment\n" + r.CACertificate
+	if _, err := mint(t, r); err != nil {
+		t.Errorf("with a comment: %v", err)
+	}
+}
+
+// listen runs a TCP server that does handle with each connection, or, without
+// one, gives an address where nobody listens.
+func listen(t *testing.T, handle func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if handle == nil {
+		_ = l.Close()
+		return l.Addr().String()
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer func() { _ = c.Close() }(); handle(c) }()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return l.Addr().String()
+}

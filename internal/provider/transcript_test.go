@@ -1,0 +1,242 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// transcript is what a provider's document says passes between it and a
+// client: testdata/<provider>.json.
+type transcript struct {
+	Documentation string     `json:"documentation"`
+	Exchanges     []exchange `json:"exchanges"`
+}
+
+type exchange struct {
+	Name   string    `json:"name"`
+	Source string    `json:"source"` // what of it is documented, and where, and what is not
+	Now    time.Time `json:"now"`
+
+	// Config holds what the operator writes: dialect fields, credentials and
+	// variables. The host of token_url is replaced by the test's server.
+	Config map[string]any `json:"config"`
+	// URL is where the provider's own definition sends it; "" is not checked.
+	URL string `json:"url"`
+
+	Request struct {
+		Method  string            `json:"method"`
+		Path    string            `json:"path"`
+		Headers map[string]string `json:"headers"` // "" is: none of that name
+		Form    string            `json:"form"`    // the body, to the byte
+		JSON    map[string]any    `json:"json"`    // the body, as a value
+	} `json:"request"`
+
+	Answer struct {
+		Status  int               `json:"status"`
+		Headers map[string]string `json:"headers"`
+		Body    string            `json:"body"`
+		JSON    json.RawMessage   `json:"json"`
+	} `json:"answer"`
+
+	Token *struct {
+		AccessToken  string    `json:"access_token"`
+		TokenType    string    `json:"token_type"`
+		Scope        string    `json:"scope"`
+		RefreshToken string    `json:"refresh_token"`
+		ExpiresAt    time.Time `json:"expires_at"`
+		Lifetime     string    `json:"lifetime"`
+	} `json:"token"`
+	Error *struct {
+		Kind          string `json:"kind"`
+		Code          string `json:"code"`
+		Description   string `json:"description"`
+		ClientRefused bool   `json:"client_refused"`
+	} `json:"error"`
+}
+
+func TestEveryTranscriptReplays(t *testing.T) {
+	t.Parallel()
+	for _, name := range BuiltinNames() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			script := readTranscript(t, name)
+			if script.Documentation == "" || len(script.Exchanges) == 0 {
+				t.Fatal("says nothing")
+			}
+			succeeds, fails := false, false
+			for _, x := range script.Exchanges {
+				succeeds, fails = succeeds || x.Token != nil, fails || x.Error != nil
+				t.Run(x.Name, func(t *testing.T) { t.Parallel(); replay(t, name, x) })
+			}
+			if !succeeds || !fails {
+				t.Errorf("shows a success: %t, an error: %t", succeeds, fails)
+			}
+		})
+	}
+}
+
+func TestEveryTranscriptHasItsProvider(t *testing.T) {
+	t.Parallel()
+	files, err := os.ReadDir("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if name, isJSON := strings.CutSuffix(f.Name(), ".json"); isJSON && !f.IsDir() {
+			if _, there, err := Builtin(name); !there || err != nil {
+				t.Errorf("%s: %t, %v", f.Name(), there, err)
+			}
+		}
+	}
+}
+
+func readTranscript(t *testing.T, name string) transcript {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name + ".json")
+	if err != nil {
+		t.Fatalf("every catalog entry has a transcript: %v", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	var out transcript
+	if err := dec.Decode(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func replay(t *testing.T, name string, x exchange) {
+	t.Helper()
+	if x.Source == "" || (x.Token == nil) == (x.Error == nil) || x.Now.IsZero() {
+		t.Fatal("needs a source, a fixed clock, and a token or an error")
+	}
+	body := x.Answer.Body
+	if x.Answer.JSON != nil {
+		body = string(x.Answer.JSON)
+	}
+	server := providertest.StartFunc(t, "/", func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		for header, value := range x.Answer.Headers {
+			w.Header().Set(header, value)
+		}
+		w.WriteHeader(x.Answer.Status)
+		_, _ = w.Write([]byte(body)) // the client has its own opinion
+	})
+
+	request := effective(t, name, x.Config)
+	if x.URL != "" && request.URL != x.URL {
+		t.Errorf("asks %s, not %s", request.URL, x.URL)
+	}
+	request.URL = server.URL() + x.Request.Path
+	request.Timeout = 10 * time.Second
+	request.Spends = true // one exchange, no retries
+	client := grant.NewClient(grant.Options{Now: func() time.Time { return x.Now }})
+	defer client.Close()
+	token, err := client.Mint(t.Context(), request)
+
+	checkRequest(t, x, server.Last())
+	switch {
+	case x.Token != nil:
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token.AccessToken != x.Token.AccessToken || token.TokenType != x.Token.TokenType || token.Scope != x.Token.Scope ||
+			token.RefreshToken != x.Token.RefreshToken || !token.ExpiresAt.Equal(x.Token.ExpiresAt) || string(token.Lifetime) != x.Token.Lifetime {
+			t.Errorf("\n got %+v\nwant %+v", *token, *x.Token)
+		}
+	default:
+		var e *grant.Error
+		if !errors.As(err, &e) {
+			t.Fatalf("got %v, %v", token != nil, err)
+		}
+		kind := map[grant.Kind]string{
+			grant.Refused: "refused", grant.Misconfigured: "misconfigured", grant.RateLimited: "rate_limited",
+			grant.Unavailable: "unavailable", grant.Unintelligible: "unintelligible", grant.TooSlow: "too_slow",
+		}[e.Kind]
+		if kind != x.Error.Kind || e.Status != x.Answer.Status || e.Code != x.Error.Code ||
+			e.Description != x.Error.Description || e.ClientRefused() != x.Error.ClientRefused {
+			t.Errorf("\n got %s, %+v, client refused: %t\nwant %+v", kind, *e, e.ClientRefused(), *x.Error)
+		}
+	}
+}
+
+func checkRequest(t *testing.T, x exchange, got providertest.Request) {
+	t.Helper()
+	if got.Method != x.Request.Method || got.Path != x.Request.Path || got.RawQuery != "" {
+		t.Errorf("got %s %s?%s, want %s %s", got.Method, got.Path, got.RawQuery, x.Request.Method, x.Request.Path)
+	}
+	for header, want := range x.Request.Headers {
+		if value := strings.Join(got.Header.Values(header), " and "); value != want {
+			t.Errorf("%s: got %q, want %q", header, value, want)
+		}
+	}
+	if x.Request.JSON == nil {
+		if got.Body != x.Request.Form {
+			t.Errorf("body\n got %s\nwant %s", got.Body, x.Request.Form)
+		}
+		return
+	}
+	var sent map[string]any
+	if err := json.Unmarshal([]byte(got.Body), &sent); err != nil || !reflect.DeepEqual(sent, x.Request.JSON) {
+		t.Errorf("body\n got %s\nwant %v", got.Body, x.Request.JSON)
+	}
+}
+
+// effective is the request of a config at a built-in provider, made of what an
+// operator writes.
+func effective(t *testing.T, provider string, config map[string]any) grant.Request {
+	t.Helper()
+	e, err := resolveBuiltin(provider, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := e.Request()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request
+}
+
+func resolveBuiltin(provider string, config map[string]any) (*Effective, error) {
+	definition, there, err := Builtin(provider)
+	if err != nil || !there {
+		return nil, errors.Join(err, errors.New("no such provider"))
+	}
+	return resolveConfig(definition, config)
+}
+
+// resolveConfig takes a config apart as the backend does: into dialect fields
+// and the registration.
+func resolveConfig(definition Layer, config map[string]any) (*Effective, error) {
+	b, err := json.Marshal(config)
+	if err != nil {
+		return nil, err
+	}
+	var r Registration
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, err
+	}
+	dialect := map[string]any{}
+	for _, f := range Fields() {
+		if v, set := config[f.Name]; set && f.Name != "variables" {
+			dialect[f.Name] = v
+		}
+	}
+	own, err := Canonical(Fields(), dialect)
+	if err != nil {
+		return nil, err
+	}
+	return Resolve(definition, own, r)
+}

@@ -1,0 +1,143 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package tokencache
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// ofGroup gives the slots of a group with the key by which memory holds them,
+// "" for one that is there only because its mint is under way.
+func (c *Cache[T]) ofGroup(group string) map[*slot[T]]string {
+	out := map[*slot[T]]string{}
+	c.mu.Lock()
+	for s := range c.flying {
+		if s.group == group {
+			out[s] = ""
+		}
+	}
+	c.mu.Unlock()
+	for _, key := range c.slots.Keys() {
+		if s, ok := c.slots.Peek(key); ok && s.group == group {
+			out[s] = key
+		}
+	}
+	return out
+}
+
+// Forget drops every token of the group but that of one key, and those that
+// are being minted: they are neither kept nor handed out. The key is the one
+// that the group has come to, which a reader may have asked for already.
+func (c *Cache[T]) Forget(group, but string) {
+	for s, key := range c.ofGroup(group) {
+		if s.key == but {
+			continue
+		}
+		if key != "" {
+			c.slots.Remove(key)
+		}
+		s.mu.Lock()
+		s.dead = true
+		s.held.Store(nil)
+		s.mu.Unlock()
+	}
+}
+
+// Seed puts a token into memory that another node has minted and stored, if
+// it is fresh enough to be handed out without a mint.
+func (c *Cache[T]) Seed(key, group string, h Held[T], minLeft time.Duration) bool {
+	now := c.now()
+	if !now.Before(h.RenewsAt()) || !h.usable(now) || !h.lasts(minLeft, now) {
+		return false
+	}
+	s := c.slot(Ask[T]{Key: key, Group: group})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead {
+		return false
+	}
+	s.held.Store(&h)
+	return true
+}
+
+// Drop lets go of the token of that key in memory, so that it is loaded again:
+// another node has stored a newer one.
+func (c *Cache[T]) Drop(key string) {
+	if s, ok := c.slots.Peek(key); ok {
+		s.held.Store(nil)
+	}
+}
+
+// Forgive forgets the failures of the group, so that the next reader's request
+// reaches the provider.
+func (c *Cache[T]) Forgive(group string) {
+	for s := range c.ofGroup(group) {
+		s.failure.Store(nil)
+	}
+}
+
+// Status is what is known of one token.
+type Status[T any] struct {
+	Key     string
+	Held    *Held[T] // nil when none is in memory
+	Failure *Failure // the last attempt failed
+	Minting bool
+}
+
+// Status tells of the tokens of the group that are in memory.
+func (c *Cache[T]) Status(group string) []Status[T] {
+	var out []Status[T]
+	for s, key := range c.ofGroup(group) {
+		s.mu.Lock()
+		out = append(out, Status[T]{Key: key, Held: s.held.Load(), Failure: s.failure.Load(), Minting: s.call != nil})
+		s.mu.Unlock()
+	}
+	slices.SortFunc(out, func(a, b Status[T]) int { return strings.Compare(a.Key, b.Key) })
+	return out
+}
+
+// begin counts a mint, unless the cache is closed.
+func (c *Cache[T]) begin(s *slot[T]) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle != nil {
+		return false
+	}
+	c.flying[s]++
+	return true
+}
+
+func (c *Cache[T]) end(s *slot[T]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flying[s]--; c.flying[s] == 0 {
+		delete(c.flying, s)
+	}
+	if len(c.flying) == 0 && c.idle != nil {
+		close(c.idle)
+	}
+}
+
+// Close waits, for at most that long, for mints under way. None starts
+// afterwards.
+func (c *Cache[T]) Close(wait time.Duration) {
+	c.mu.Lock()
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+		if len(c.flying) == 0 {
+			close(c.idle)
+		}
+	}
+	idle := c.idle
+	c.mu.Unlock()
+
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,168 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package harness
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// stopTimeout is how long a process may take to end after SIGTERM. Vault waits
+// for its plugins, and they for requests in flight.
+const stopTimeout = 20 * time.Second
+
+// Process is a program under test, with its output in a file.
+type Process struct {
+	tb      testing.TB
+	name    string
+	dir     string
+	logPath string
+	cmd     *exec.Cmd
+	done    chan struct{}
+}
+
+// command says what to run.
+type command struct {
+	name string
+	path string
+	args []string
+	env  []string
+	dir  string
+	log  string
+}
+
+// startProcess starts it in a process group of its own, which dies with the
+// test binary (on Linux). Its output is appended to the log, so that a log
+// covers restarts. The caller sees to it that finish is called.
+func startProcess(tb testing.TB, c command) *Process {
+	tb.Helper()
+	out, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		tb.Fatalf("start %s: %v", c.name, err)
+	}
+	cmd := exec.Command(c.path, c.args...)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = c.env, c.dir, out, out
+	cmd.SysProcAttr = ownGroup()
+	p := &Process{tb: tb, name: c.name, dir: c.dir, logPath: c.log, cmd: cmd, done: make(chan struct{})}
+
+	started := make(chan error)
+	go func() {
+		defer out.Close()
+		// Linux kills the child when the *thread* that started it ends. Locked
+		// to this goroutine, the thread lives as long as the child.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		}
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		tb.Fatalf("start %s: %v", c.name, err)
+	}
+	return p
+}
+
+// PID returns the process's ID.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Dir returns its working directory, which holds its configuration.
+func (p *Process) Dir() string { return p.dir }
+
+// Log returns what it has written so far, standard output and error together.
+func (p *Process) Log() string { return readLog(p.logPath) }
+
+// Done returns a channel that is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Running reports whether it has not ended yet.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// ExitCode returns how it ended: -1 while it runs, or when a signal ended it.
+func (p *Process) ExitCode() int {
+	if p.Running() {
+		return -1
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Signal sends it a signal, for instance SIGHUP.
+func (p *Process) Signal(sig os.Signal) {
+	p.tb.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.tb.Fatalf("signal %s: %v", p.name, err)
+	}
+}
+
+// Stop asks it to end, insists after a while, and returns when it is gone.
+func (p *Process) Stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // may have ended by itself
+	select {
+	case <-p.done:
+	case <-time.After(stopTimeout):
+		p.tb.Logf("%s did not end within %s of SIGTERM, killing it", p.name, stopTimeout)
+		p.Kill()
+	}
+}
+
+// Kill ends it at once, as kill -9 does, and returns when it is gone. What it
+// started is left alone, as it would be on a real machine.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // may have ended by itself
+	<-p.done
+}
+
+// finish stops it, and then whatever it left behind: nothing may outlive a test.
+func (p *Process) finish() {
+	p.Stop()
+	_ = syscall.Kill(-p.PID(), syscall.SIGKILL) // mostly there is nothing left
+}
+
+func readLog(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "cannot read the log: " + err.Error()
+	}
+	return string(data)
+}
+
+// keepLog saves the log of a failed test, which would vanish with the test's
+// temporary directory, and shows its end.
+func keepLog(tb testing.TB, name, path string) {
+	tb.Helper()
+	if !tb.Failed() {
+		return
+	}
+	const shown = 40
+	log := readLog(path)
+	lines := strings.Split(strings.TrimRight(log, "\n"), "\n")
+	where := "not kept"
+	if root, err := moduleRoot(); err == nil {
+		file := strings.NewReplacer("/", "_", " ", "_").Replace(tb.Name()+"-"+name) + ".log"
+		kept := filepath.Join(root, ".cache", "test-logs", file)
+		if err := os.MkdirAll(filepath.Dir(kept), 0o750); err == nil {
+			if err := os.WriteFile(kept, []byte(log), 0o600); err == nil {
+				where = kept
+			}
+		}
+	}
+	tb.Logf("log of %s (%d lines: %s), its end:\n%s", name, len(lines), where,
+		strings.Join(lines[max(0, len(lines)-shown):], "\n"))
+}

@@ -1,0 +1,346 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package harness
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// readyTimeout is how long a server may take to answer, to unseal, to become
+// active. Generous, since test machines are small and busy.
+const readyTimeout = 90 * time.Second
+
+// raftTiming makes a failover take seconds, not the ten and more of the
+// defaults; shorter still, a busy two-core machine loses its leaders. Autopilot
+// decides every ten seconds otherwise who may vote.
+const raftTiming = `  performance_multiplier = 2
+  autopilot_reconcile_interval = "1s"
+  autopilot_update_interval = "1s"
+`
+
+// Vault is a running server and the test that it reports to.
+type Vault struct {
+	tb testing.TB
+	s  *server
+}
+
+// server is what all views of one Vault share.
+type server struct {
+	owner     testing.TB // whose cleanup ends the server: not a subtest's
+	name      string     // in logs: "vault", "node1"
+	bin       string
+	opts      Options
+	dir       string
+	home      string
+	pluginDir string
+	auditPath string
+	logPath   string
+	peers     string // further raft configuration of a cluster's node
+
+	addr, clusterAddr string // host:port
+	tls               *certificate
+	transport         *http.Transport
+
+	proc      *Process   // the one that runs, or ran last
+	former    []*Process // before restarts; plugins may have survived them
+	unsealKey string
+	rootToken string
+}
+
+func newServer(tb testing.TB, opts Options, dir, name, pluginDir string) *server {
+	tb.Helper()
+	if !opts.NoPlugin {
+		PluginBinary(tb) // before anything is started in vain
+	}
+	return &server{
+		owner: tb, name: name, bin: VaultBinary(tb), opts: opts, dir: dir, pluginDir: pluginDir,
+		home:      filepath.Join(dir, "home"),
+		auditPath: filepath.Join(dir, "audit.log"),
+		logPath:   filepath.Join(dir, "server.log"),
+	}
+}
+
+// For returns a view of the same server that reports to another test: what a
+// subtest needs, since it must not end its parent.
+func (v *Vault) For(tb testing.TB) *Vault { return &Vault{tb: tb, s: v.s} }
+
+// Addr returns the server's URL, without a trailing slash.
+func (v *Vault) Addr() string { return v.s.url() }
+
+// RootToken returns the root token.
+func (v *Vault) RootToken() string { return v.s.rootToken }
+
+// CACert returns the path of the CA certificate to trust, or "" without TLS.
+func (v *Vault) CACert() string {
+	if v.s.tls == nil {
+		return ""
+	}
+	return v.s.tls.caPath
+}
+
+// Name returns what logs call the server: "vault", or "node1" in a cluster.
+func (v *Vault) Name() string { return v.s.name }
+
+// PluginDir returns the directory that the server loads plugins from.
+func (v *Vault) PluginDir() string { return v.s.pluginDir }
+
+// PID returns the server's process ID.
+func (v *Vault) PID() int { return v.s.proc.PID() }
+
+// Log returns the server's log so far, over all its restarts.
+func (v *Vault) Log() string { return readLog(v.s.logPath) }
+
+// AuditLog returns the audit log so far: one JSON object a line.
+func (v *Vault) AuditLog() string { return readLog(v.s.auditPath) }
+
+// Seal seals the server.
+func (v *Vault) Seal() {
+	v.tb.Helper()
+	if err := v.Client().Sys().SealWithContext(v.tb.Context()); err != nil {
+		v.tb.Fatalf("seal %s: %v", v.s.name, err)
+	}
+}
+
+// Unseal unseals the server, and returns when it is. In a cluster this also
+// completes a join that is under way; becoming active may take longer.
+func (v *Vault) Unseal() {
+	v.tb.Helper()
+	sys := v.Client().Sys()
+	// A node that has not heard from the leader yet refuses the key. Once it
+	// has taken it, it must not get it again: a join goes on in the background,
+	// and Vault unsealed twice has two standby loops, of which step-down
+	// reaches one.
+	Eventually(v.tb, readyTimeout, func() error {
+		_, err := sys.UnsealWithContext(v.tb.Context(), v.s.unsealKey)
+		if err != nil {
+			return fmt.Errorf("unseal %s: %w", v.s.name, err)
+		}
+		return nil
+	})
+	Eventually(v.tb, readyTimeout, func() error {
+		status, err := sys.SealStatusWithContext(v.tb.Context())
+		if err != nil {
+			return fmt.Errorf("unseal %s: %w", v.s.name, err)
+		}
+		if status.Sealed {
+			return fmt.Errorf("%s took the key and is still sealed", v.s.name)
+		}
+		return nil
+	})
+}
+
+// Stop ends the server as a service manager does: SIGTERM, and time to comply.
+func (v *Vault) Stop() { v.s.proc.Stop() }
+
+// Kill9 ends the server as a power cut does. Its plugins are left behind, as
+// they would be, and have to notice by themselves. Restart brings it back.
+func (v *Vault) Kill9() { v.s.proc.Kill() }
+
+// Restart stops the server, unless that has happened, starts it again at the
+// same address, and unseals it. A server on its own is active on return, one
+// of a cluster may be a standby. In-memory storage would not survive, so it is
+// refused.
+func (v *Vault) Restart() {
+	v.tb.Helper()
+	if v.s.opts.Storage == InMem {
+		v.tb.Fatal("Restart would lose in-memory storage: use Raft")
+	}
+	if v.s.proc.Running() {
+		v.s.proc.Stop()
+	}
+	v.s.transport.CloseIdleConnections()
+	v.launch()
+	if err := v.waitAnswering(); err != nil {
+		v.tb.Fatalf("restart %s: %v", v.s.name, err)
+	}
+	v.Unseal()
+	if v.s.peers == "" {
+		v.waitActive()
+	}
+}
+
+// prepare makes the directories and, with TLS, the certificate, and sees to the
+// server's end.
+func (v *Vault) prepare() {
+	v.tb.Helper()
+	for _, dir := range []string{v.s.dir, v.s.home, v.s.pluginDir, filepath.Join(v.s.dir, "data")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			v.tb.Fatal(err)
+		}
+	}
+	v.s.transport = &http.Transport{MaxIdleConnsPerHost: 64}
+	if v.s.opts.TLS {
+		v.s.tls = newCertificate(v.tb, v.s.dir)
+		v.s.transport.TLSClientConfig = v.s.tls.clientConfig()
+	}
+	v.s.owner.Cleanup(v.s.finish)
+}
+
+func (s *server) finish() {
+	s.transport.CloseIdleConnections()
+	if s.proc == nil {
+		return
+	}
+	for _, p := range append(s.former, s.proc) {
+		p.finish()
+	}
+	keepLog(s.owner, s.name, s.logPath)
+}
+
+// launchFirst starts the server on free ports. Between finding a port and
+// listening there somebody else may take it; then others are tried.
+func (v *Vault) launchFirst(peers string) {
+	v.tb.Helper()
+	v.s.peers = peers
+	for attempt := 1; ; attempt++ {
+		if v.s.addr == "" || attempt > 1 {
+			v.s.addr, v.s.clusterAddr = FreeAddr(v.tb), FreeAddr(v.tb)
+		}
+		v.launch()
+		err := v.waitAnswering()
+		if err == nil {
+			return
+		}
+		taken := strings.Contains(v.Log(), "address already in use")
+		if !taken || attempt == 3 || peers != "" {
+			v.tb.Fatalf("start %s: %v", v.s.name, err)
+		}
+	}
+}
+
+// launch starts the process; it may not answer yet.
+func (v *Vault) launch() {
+	v.tb.Helper()
+	config := filepath.Join(v.s.dir, "vault.hcl")
+	if err := os.WriteFile(config, []byte(v.s.config(v.tb)), 0o600); err != nil {
+		v.tb.Fatal(err)
+	}
+	if v.s.proc != nil {
+		v.s.former = append(v.s.former, v.s.proc)
+	}
+	v.s.proc = startProcess(v.s.owner, command{
+		name: v.s.name, path: v.s.bin, dir: v.s.dir, log: v.s.logPath,
+		args: []string{"server", "-config=" + config},
+		env:  append(baseEnv(v.s.home), v.s.opts.Env...),
+	})
+}
+
+// config is the server's configuration file.
+func (s *server) config(tb testing.TB) string {
+	tb.Helper()
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("disable_mlock = true")
+	line("plugin_directory = %q", s.pluginDir)
+	line("api_addr = %q", s.url())
+	line("cluster_addr = %q", "https://"+s.clusterAddr)
+	line("log_level = %q", s.opts.LogLevel)
+	if bao, err := isOpenBao(); err != nil {
+		tb.Fatalf("ask %s for its version: %v", s.bin, err)
+	} else if bao {
+		line("unsafe_allow_api_audit_creation = true")
+	}
+	data := filepath.Join(s.dir, "data")
+	switch s.opts.Storage {
+	case InMem:
+		line(`storage "inmem" {}`)
+	case Raft:
+		line("storage \"raft\" {\n  path = %q\n  node_id = %q\n%s%s}", data, s.name, raftTiming, s.peers)
+	default:
+		tb.Fatalf("unknown storage %d", s.opts.Storage)
+	}
+	line("listener \"tcp\" {\n  address = %q\n  cluster_address = %q", s.addr, s.clusterAddr)
+	if s.tls == nil {
+		line("  tls_disable = true")
+	} else {
+		line("  tls_cert_file = %q\n  tls_key_file = %q", s.tls.certPath, s.tls.keyPath)
+	}
+	line("%s\n}\n%s", s.opts.Listener, s.opts.Config)
+	return b.String()
+}
+
+func (s *server) url() string {
+	if s.opts.TLS {
+		return "https://" + s.addr
+	}
+	return "http://" + s.addr
+}
+
+func (v *Vault) initialize() {
+	v.tb.Helper()
+	init, err := v.Client().Sys().InitWithContext(v.tb.Context(), &api.InitRequest{SecretShares: 1, SecretThreshold: 1})
+	if err != nil {
+		v.tb.Fatalf("initialise %s: %v", v.s.name, err)
+	}
+	v.s.unsealKey, v.s.rootToken = init.KeysB64[0], init.RootToken
+}
+
+// waitAnswering waits until the server answers at all.
+func (v *Vault) waitAnswering() error {
+	return poll(v.tb.Context(), readyTimeout, func() error {
+		if !v.s.proc.Running() {
+			return stop(fmt.Errorf("it ended by itself (exit code %d)", v.s.proc.ExitCode()))
+		}
+		status, body := v.Status(http.MethodGet, "sys/health", nil, "")
+		if status == 0 {
+			return fmt.Errorf("no answer yet: %s", body)
+		}
+		return nil
+	})
+}
+
+// active reports by an error why the server is not the active one.
+func (v *Vault) active() error {
+	if status, body := v.Status(http.MethodGet, "sys/health", nil, ""); status != http.StatusOK {
+		return fmt.Errorf("%s is not active: health is %d: %s", v.s.name, status, body)
+	}
+	return nil
+}
+
+func (v *Vault) waitActive() {
+	v.tb.Helper()
+	Eventually(v.tb, readyTimeout, v.active)
+}
+
+func (v *Vault) enableAudit() {
+	v.tb.Helper()
+	err := v.Client().Sys().EnableAuditWithOptionsWithContext(v.tb.Context(), "file", &api.EnableAuditOptions{
+		Type: "file", Options: map[string]string{"file_path": v.s.auditPath},
+	})
+	if err != nil {
+		v.tb.Fatalf("enable the audit log: %v", err)
+	}
+}
+
+// FreeAddr returns a loopback address ("127.0.0.1:port") that nobody listened
+// on a moment ago, for a listener in an Agent's or Proxy's configuration.
+func FreeAddr(tb testing.TB) string {
+	tb.Helper()
+	var config net.ListenConfig
+	l, err := config.Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatalf("find a free port: %v", err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// baseEnv is all that a process under test is told: nothing of whoever runs the
+// tests (tokens, addresses, a ~/.vault-token) may reach it.
+func baseEnv(home string) []string {
+	env := []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
+	if tmp := os.Getenv("TMPDIR"); tmp != "" {
+		env = append(env, "TMPDIR="+tmp)
+	}
+	return env
+}
