@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -76,7 +77,8 @@ type backend struct {
 
 	counts    sync.Map // *counts by config
 	nodeState atomic.Pointer[node]
-	tidied    atomic.Int64 // when, in nanoseconds since the epoch
+	mount     atomic.Pointer[string] // as the last request named it
+	tidied    atomic.Int64           // when, in nanoseconds since the epoch
 }
 
 // Factory returns the function by which Vault makes a backend for each mount.
@@ -157,6 +159,8 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	if resp := b.cached(req); resp != nil {
 		return resp, nil
 	}
+	mount := req.MountPoint
+	b.mount.Store(&mount)
 	if err := b.prepare(req); err != nil {
 		return b.respond(nil, err)
 	}
@@ -176,6 +180,14 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }
 
+// log is the logger of this mount: one process serves them all.
+func (b *backend) log() hclog.Logger {
+	if mount := b.mount.Load(); mount != nil {
+		return b.Logger().With("mount", *mount)
+	}
+	return b.Logger()
+}
+
 // panicked logs a bug. The value of a panic may quote data, so only its type
 // is told, unless the runtime made it.
 func (b *backend) panicked(where string, p any) error {
@@ -183,6 +195,6 @@ func (b *backend) panicked(where string, p any) error {
 	if e, ok := p.(runtime.Error); ok {
 		what = e.Error()
 	}
-	b.Logger().Error("a bug was caught; please report it", "path", where, "panic", what, "stack", string(debug.Stack()))
+	b.log().Error("a bug was caught; please report it", "path", where, "panic", what, "stack", string(debug.Stack()))
 	return errors.New("a bug in the engine was caught; Vault's log has the details")
 }

@@ -48,10 +48,12 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held
 	}
 	m, err := b.mint(ctx, s, c, v.key)
 	if err != nil {
+		b.log().Warn("no token", "token", v.path(), "error", err)
 		v.counts.failures.Add(1)
 		v.counts.lastFailure.Store(&failure{at: b.now(), text: err.Error()})
 		return held{}, err
 	}
+	b.log().Debug("minted a token", "token", v.path(), "expires_at", m.Token.ExpiresAt, "fallback", m.Fallback)
 	v.counts.mints.Add(1)
 	v.counts.lastMint.Store(&m.Token.IssuedAt)
 	if v.reused() {
@@ -176,7 +178,7 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 		defer cancel()
 		if err := store(ctx, s, grantPrefix+c.config, state); err != nil {
-			b.Logger().Error("the next refresh token could not be stored: the chain is broken unless the provider takes the last one again", "config", c.config, "error", err)
+			b.log().Error("the next refresh token could not be stored: the chain is broken unless the provider takes the last one again", "config", c.config, "error", err)
 			return nil, fmt.Errorf("%s: %w", c.target, err)
 		}
 	}
@@ -198,7 +200,7 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
 	if err := store(ctx, s, tokenPrefix+key, tokenEntry{Version: schemaVersion, Token: m.Token, Fallback: m.Fallback}); err != nil {
-		b.Logger().Warn("a token could not be stored; a restart will cost a mint", "key", key, "error", err)
+		b.log().Warn("a token could not be stored; a restart will cost a mint", "key", key, "error", err)
 	}
 }
 
@@ -207,7 +209,7 @@ func (b *backend) discard(ctx context.Context, s logical.Storage, key string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
 	if err := s.Delete(ctx, tokenPrefix+key); err != nil {
-		b.Logger().Warn("a forgotten token could not be deleted; nothing will hand it out, and it is tidied when it expires", "key", key, "error", err)
+		b.log().Warn("a forgotten token could not be deleted; nothing will hand it out, and it is tidied when it expires", "key", key, "error", err)
 	}
 }
 

@@ -349,7 +349,7 @@ func (b *backend) changes(ctx context.Context, s logical.Storage, old *configEnt
 func (b *backend) forget(ctx context.Context, s logical.Storage, name, but string) {
 	b.tokens.Forget(name, but)
 	if err := clearTokens(ctx, s, name, but); err != nil {
-		b.Logger().Warn("forgotten tokens could not be deleted; they are tidied when they expire", "config", name, "error", err)
+		b.log().Warn("forgotten tokens could not be deleted; they are tidied when they expire", "config", name, "error", err)
 	}
 }
 

@@ -64,7 +64,7 @@ func (b *backend) revoke(ctx context.Context, s logical.Storage, name, token str
 		return err
 	}
 	if entry == nil {
-		b.Logger().Warn("a token cannot be revoked at its provider, since its config is gone; it lives until it expires", "config", name)
+		b.log().Warn("a token cannot be revoked at its provider, since its config is gone; it lives until it expires", "config", name)
 		return nil
 	}
 	c, err := b.load(ctx, s, target{config: name})
@@ -121,7 +121,7 @@ func (b *backend) handedOver(ctx context.Context, s logical.Storage, m *minted) 
 		ctx, cancel := context.WithTimeout(ctx, storeTime)
 		defer cancel()
 		if err := framework.DeleteWAL(ctx, s, m.orphan); err != nil {
-			b.Logger().Warn("a write-ahead entry could not be deleted: a token that is leased will be revoked early", "error", err)
+			b.log().Warn("a write-ahead entry could not be deleted: a token that is leased will be revoked early", "error", err)
 		}
 	})
 }

@@ -61,7 +61,7 @@ func (b *backend) tidyConfig(ctx context.Context, s logical.Storage, config stri
 		key = tokenPrefix + config + "/" + key
 		entry, err := load[tokenEntry](ctx, s, key)
 		if err != nil {
-			b.Logger().Warn("a stored token cannot be read and stays", "key", key, "error", err)
+			b.log().Warn("a stored token cannot be read and stays", "key", key, "error", err)
 			continue
 		}
 		if entry == nil {
