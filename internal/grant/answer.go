@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +36,9 @@ type Answer struct {
 	DefaultLifetime  time.Duration // 0: an answer that states no lifetime is an error
 	ScopeSeparator   string        // of the request; answers use it, a space, a comma or a list
 }
+
+// maxNames bounds the member names that an error tells.
+const maxNames = 20
 
 // maxLifetime keeps arithmetic with absurd lifetimes within time.Duration.
 const maxLifetime = 100 * 365 * 24 * time.Hour
@@ -81,17 +83,17 @@ func readError(r Request, got reply, doc any, now time.Time, redact redactor) *E
 func readToken(r Request, text string, doc any, now time.Time, redact redactor) (*Token, *Error) {
 	a := r.Answer
 	t := &Token{AccessToken: text, TokenType: a.DefaultTokenType, IssuedAt: now}
-	if kind, found := first(a.TokenType, doc, tokenText); found && !redact.leaks(kind) {
+	if kind, found := first(a.TokenType, doc, tokenText); found && !redact.repeats(kind) {
 		t.TokenType = kind
 	}
 	t.RefreshToken, _ = first(a.RefreshToken, doc, tokenText)
 	t.Scope = strings.Join(r.Scopes, " ") // RFC 6749 section 5.1: unsaid is as asked
-	if scopes, found := first(a.Scope, doc, a.scopes); found && !redact.leaksIn(scopes) {
+	if scopes, found := first(a.Scope, doc, a.scopes); found && !redact.repeats(scopes) {
 		t.Scope = scopes
 	}
 	for name, p := range a.Extra {
 		v, found := p.Lookup(doc)
-		if !found || v == nil || redact.leaksIn(v) || contains(v, t.RefreshToken) {
+		if !found || v == nil || redact.repeats(v) || contains(v, t.RefreshToken) {
 			continue
 		}
 		if t.Extra == nil {
@@ -354,19 +356,27 @@ func list(pointers []Pointer) string {
 func members(doc any, redact redactor) string {
 	switch doc := doc.(type) {
 	case map[string]any:
-		names := make([]string, 0, len(doc))
+		var paths [][]string
 		for name, v := range doc {
-			if inner, ok := v.(map[string]any); ok && len(inner) > 0 {
-				for innerName := range inner {
-					names = append(names, redact.text(name)+"/"+redact.text(innerName))
-				}
-				continue
+			inner, ok := v.(map[string]any)
+			for innerName := range inner {
+				paths = append(paths, []string{name, innerName})
 			}
-			names = append(names, redact.text(name))
+			if !ok || len(inner) == 0 {
+				paths = append(paths, []string{name})
+			}
 		}
-		sort.Strings(names)
-		if len(names) > 20 {
-			names = append(names[:20], "…")
+		slices.SortFunc(paths, slices.Compare)
+		var names []string
+		for i, path := range paths {
+			if i == maxNames { // what comes of a name takes a while to tell
+				names = append(names, "…")
+				break
+			}
+			for i, name := range path {
+				path[i] = redact.text(name)
+			}
+			names = append(names, strings.Join(path, "/"))
 		}
 		if len(names) == 0 {
 			return "is an empty object"

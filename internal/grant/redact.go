@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"html"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,13 +32,16 @@ const (
 // undoes the encodings in which a request can be echoed, and looks for parts
 // of a credential, since an echo may be cut anywhere.
 type redactor struct {
-	short   []string            // whole credentials of at most a window
+	whole   []string            // the credentials themselves, in each usual encoding
+	short   []string            // those of at most a window, in lower case
 	windows map[string]struct{} // of the longer ones
 }
 
 func newRedactor(r Request) redactor {
 	out := redactor{windows: map[string]struct{}{}}
 	for _, secret := range append([]string{r.ClientSecret, r.Password, r.RefreshToken}, r.Secrets...) {
+		out.whole = append(out.whole, secret, url.QueryEscape(secret), url.PathEscape(secret),
+			base64.RawStdEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret)))
 		for _, s := range folded(secret) {
 			if s != "" && len(s) <= window && !slices.Contains(out.short, s) {
 				out.short = append(out.short, s)
@@ -46,6 +50,9 @@ func newRedactor(r Request) redactor {
 				out.windows[s[i:i+window]] = struct{}{}
 			}
 		}
+	}
+	if r.Auth == AuthBasic {
+		out.whole = append(out.whole, strings.TrimRight(r.basicCredentials(), "="))
 	}
 	return out
 }
@@ -106,21 +113,14 @@ func folded(s string) []string {
 	return []string{string(ascii)}
 }
 
-// leaksIn is leaks for any JSON value.
-func (r redactor) leaksIn(v any) bool {
-	switch v := v.(type) {
-	case string:
-		return r.leaks(v)
-	case map[string]any:
-		for name, item := range v {
-			if r.leaks(name) || r.leaksIn(item) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(v, r.leaksIn)
-	}
-	return false
+// repeats says whether a member of a good answer holds a whole credential. Such
+// members can be long and opaque (an ID token), so what is looked for is encoded
+// rather than they decoded, and a credential that may be there by chance, for
+// its shortness, is passed over.
+func (r redactor) repeats(v any) bool {
+	return slices.ContainsFunc(r.whole, func(secret string) bool {
+		return len(secret) >= window && contains(v, secret)
+	})
 }
 
 // text is a provider's own words as an error may show them.
