@@ -71,6 +71,12 @@ func (l *limit) lower(seconds int64, by string) {
 func (s settings) reused() bool { return s.Reuse == nil || *s.Reuse }
 func (s settings) leased() bool { return s.Leased == nil || *s.Leased }
 
+// minLeft is the least usable life to hand out. Less than a second is none:
+// lease durations are whole seconds.
+func (s settings) minLeft() time.Duration {
+	return max(time.Duration(s.MinTTL)*time.Second, time.Second)
+}
+
 func (s settings) timeout() time.Duration {
 	if s.RequestTimeout == 0 {
 		return defaultRequestTimeout

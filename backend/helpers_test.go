@@ -5,6 +5,7 @@ package backend_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -34,16 +35,23 @@ type engine struct {
 	backend logical.Backend
 	storage *storage
 	clock   *clock
+	system  *logical.StaticSystemView
 	log     *lockedBuffer
 	extras  []string // members of an answer that no schema can know
 }
 
 // mount makes an engine. Its log must not hold any of the secrets.
-func mount(t *testing.T, secrets ...string) *engine {
+func mount(t testing.TB, secrets ...string) *engine {
 	t.Helper()
-	e := &engine{storage: &storage{}, clock: newClock(), log: &lockedBuffer{}}
 	system := logical.TestSystemView()
 	system.PluginEnvironment = &logical.PluginEnvironment{VaultVersion: "1.21.2"}
+	return mountOn(t, &storage{}, newClock(), system, secrets...)
+}
+
+// mountOn makes an engine on what there is already.
+func mountOn(t testing.TB, on *storage, clock *clock, system *logical.StaticSystemView, secrets ...string) *engine {
+	t.Helper()
+	e := &engine{storage: on, clock: clock, system: system, log: &lockedBuffer{}}
 	factory := backend.Factory(backend.Options{
 		Build:     backend.Build{Version: "v1.2.3", Commit: "0123456789ab", Date: "2026-01-02T03:04:05Z"},
 		Transport: &http.Transport{ForceAttemptHTTP2: true},
@@ -60,7 +68,7 @@ func mount(t *testing.T, secrets ...string) *engine {
 	}
 	e.backend = b
 	t.Cleanup(func() {
-		b.Cleanup(t.Context())
+		b.Cleanup(context.Background())
 		withoutSecrets(t, "the log", e.log.String(), secrets...)
 	})
 	return e
@@ -271,7 +279,7 @@ func refused(t *testing.T, r result, status int, says ...string) {
 }
 
 // withoutSecrets looks for secrets as they are and in the usual encodings.
-func withoutSecrets(t *testing.T, where, text string, secrets ...string) {
+func withoutSecrets(t testing.TB, where, text string, secrets ...string) {
 	t.Helper()
 	for _, secret := range secrets {
 		for _, form := range encodings(secret) {
@@ -321,7 +329,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // server runs a token endpoint on the engine's clock.
-func (e *engine) server(t *testing.T, d providertest.Dialect, o providertest.Options) *providertest.Server {
+func (e *engine) server(t testing.TB, d providertest.Dialect, o providertest.Options) *providertest.Server {
 	t.Helper()
 	o.Now = e.clock.Now
 	return providertest.Start(t, d, o)

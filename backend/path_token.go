@@ -114,7 +114,7 @@ func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework
 	if err != nil {
 		return wanted{}, err
 	}
-	w := wanted{view: v, minLeft: time.Duration(v.MinTTL) * time.Second}
+	w := wanted{view: v, minLeft: v.minLeft()}
 	if seconds, sent := d.Raw["min_ttl"].(int64); sent {
 		w.minLeft = max(w.minLeft, time.Duration(seconds)*time.Second)
 	}
@@ -134,7 +134,7 @@ func (b *backend) cached(req *logical.Request) *logical.Response {
 	if v == nil || !v.reused() || v.leased() && b.node().standby() {
 		return nil
 	}
-	h, ok := b.tokens.Hit(v.key, time.Duration(v.MinTTL)*time.Second)
+	h, ok := b.tokens.Hit(v.key, v.minLeft())
 	if !ok {
 		return nil
 	}

@@ -43,6 +43,9 @@ func (b *backend) tokenSecret() *framework.Secret {
 func (b *backend) handOut(v *view, got answer) (*logical.Response, error) {
 	now := b.now()
 	usable := got.UsableUntil().Sub(now).Truncate(time.Second)
+	if usable < time.Second && got.Failure != nil {
+		return nil, got.Failure
+	}
 	if usable < time.Second {
 		return nil, fmt.Errorf("%s: %w", v.target, &grant.Error{
 			Kind: grant.Unintelligible, Detail: "the provider's tokens live too short to be handed out: less than a second is left of this one",

@@ -53,7 +53,7 @@ func (e *Effective) checkVariables() error {
 				err = e.env.check(t)
 			}
 			if err != nil {
-				return invalid("variables", "declares %q, whose text %s", name, err)
+				return invalid("variables", "declares %s, whose text %s", quoted(name), err)
 			}
 			used = append(used, t.names()...)
 		}
@@ -106,7 +106,7 @@ func (e *Effective) checkNames() error {
 			if near := Nearest(name, standard); near != "" {
 				hint = near
 			}
-			return invalid("parameter_names", "renames %q, which is no standard parameter: %s", name, hint)
+			return invalid("parameter_names", "renames %s, which is no standard parameter: %s", quoted(name), hint)
 		}
 		if to, _ := as.(string); to != "" && e.mayBeSent(name) {
 			if other, taken := sent[to]; taken {
@@ -175,7 +175,7 @@ func (e *Effective) checkParameters() error {
 				continue
 			}
 			if _, _, err := leaves(v, e.checkText); err != nil {
-				return invalid(field, "holds a text under %q that %s", name, err)
+				return invalid(field, "holds a text under %s that %s", quoted(name), err)
 			}
 		}
 	}
@@ -199,7 +199,7 @@ func (e *Effective) checkHeaders() error {
 		}
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if other, twice := seen[canonical]; twice {
-			return invalid("request_headers", "holds %s and %s, which are one header; remove one with a null", min(name, other), max(name, other))
+			return invalid("request_headers", "holds %s and %s, which are one header; remove one with a null", quoted(min(name, other)), quoted(max(name, other)))
 		}
 		seen[canonical] = name
 		switch {
@@ -212,7 +212,7 @@ func (e *Effective) checkHeaders() error {
 		}
 		text, _ := v.(string)
 		if _, _, err := e.checkText(text); err != nil {
-			return invalid("request_headers", "holds a value for %s that %s", name, err)
+			return invalid("request_headers", "holds a value for %s that %s", quoted(name), err)
 		}
 	}
 	return nil
@@ -231,14 +231,14 @@ func (e *Effective) checkExtraFields() error {
 	for name, v := range e.Dialect.ExtraFields {
 		p, _ := v.(string)
 		if err := grant.Pointer(p).Check(); err != nil {
-			return invalid("extra_fields", "holds a pointer for %q that is wrong: %s", name, err)
+			return invalid("extra_fields", "holds a pointer for %s that is wrong: %s", quoted(name), err)
 		}
 		if slices.Contains(answerNames(), name) {
 			return invalid("extra_fields", "holds %q, which the reader's answer has already; choose another name", name)
 		}
 		for _, secret := range e.Dialect.RefreshTokenPointer {
 			if grant.Pointer(p).Within(grant.Pointer(secret)) || grant.Pointer(secret).Within(grant.Pointer(p)) {
-				return invalid("extra_fields", "holds a pointer for %q that leads to the refresh token, which no reader gets", name)
+				return invalid("extra_fields", "holds a pointer for %s that leads to the refresh token, which no reader gets", quoted(name))
 			}
 		}
 	}

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
@@ -184,6 +186,18 @@ func Canonical(fields []Field, raw map[string]any) (Layer, error) {
 	}
 	return out, nil
 }
+
+// quoted is the name of a map's entry as an error may show it. What does not
+// look like a name may be a value in the wrong place: text for a map is split
+// at its first "=".
+func quoted(name string) string {
+	if !plainName.MatchString(name) {
+		return "an entry whose name is not shown, for it is no usual one,"
+	}
+	return strconv.Quote(name)
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.:-]{0,40}$`)
 
 // UnknownField is the error for a field that nothing declares.
 func UnknownField(name string, known []string) error {

@@ -239,7 +239,7 @@ func values(v any, item func(any) (any, error)) (any, error) {
 		}
 		c, err := item(value)
 		if err != nil {
-			return nil, fmt.Errorf("has an entry %q that %w", name, err)
+			return nil, fmt.Errorf("has an entry %s that %w", quoted(name), err)
 		}
 		canonical[name] = c
 	}

@@ -55,7 +55,7 @@ func (e *Effective) Request() (grant.Request, error) {
 	for name, v := range d.Parameters {
 		expanded, set, err := leaves(v, e.expandText)
 		if err != nil {
-			return grant.Request{}, invalid("parameters", "holds a text under %q that %s", name, err)
+			return grant.Request{}, invalid("parameters", "holds a text under %s that %s", quoted(name), err)
 		}
 		if set {
 			out.Parameters[name] = expanded
@@ -68,7 +68,7 @@ func (e *Effective) Request() (grant.Request, error) {
 			err = checkHeaderValue(expanded.(string)) //nolint:forcetypeassert // expandText gives strings
 		}
 		if err != nil {
-			return grant.Request{}, invalid("request_headers", "holds a value for %s that %s", name, err)
+			return grant.Request{}, invalid("request_headers", "holds a value for %s that %s", quoted(name), err)
 		}
 		if set {
 			out.Headers[name] = expanded.(string) //nolint:forcetypeassert // likewise

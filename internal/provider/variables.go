@@ -32,7 +32,7 @@ func declarations(raw map[string]any) (map[string]Variable, error) {
 	out := make(map[string]Variable, len(raw))
 	for name, v := range raw {
 		at := func(problem string) error {
-			return invalid("variables", "declares %q, which %s", name, problem)
+			return invalid("variables", "declares %s, which %s", quoted(name), problem)
 		}
 		if !variableName.MatchString(name) {
 			return nil, at("is no name for a placeholder: use lower-case letters, digits and _")

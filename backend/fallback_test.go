@@ -1,0 +1,158 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// rotating is an engine whose config/c has a new secret, which the provider
+// does not know yet, and falls back to the old one.
+func rotating(t *testing.T, more fields) (*engine, *providertest.Server) {
+	t.Helper()
+	e := mount(t, secretOne, secretTwo)
+	s := e.server(t, providertest.RFC6749, providertest.Options{ClientSecret: secretTwo, RotateRefreshTokens: true})
+	e.must(t, "config/c", with(standard(s), with(fields{"client_secret": secretOne, "fallback_client_secret": secretTwo}, more)))
+	return e, s
+}
+
+func TestFallbackSecretIsTriedOnceAndSaid(t *testing.T) {
+	e, s := rotating(t, nil)
+	r := e.read(t, "token/c")
+	token := r.token(t)
+	warned(t, r, "fallback_client_secret")
+	asked(t, s, 2)
+	withoutSecrets(t, "the answer", r.text(), secretOne, secretTwo)
+
+	for _, e := range []*engine{e, e.restart(t, secretOne, secretTwo)} {
+		r = e.read(t, "token/c")
+		if r.token(t) != token {
+			t.Error("another token")
+		}
+		warned(t, r, "fallback_client_secret")
+		status := e.read(t, "status/c")
+		wantMembers(t, status.data(t), fields{"fallback_secret_used": true})
+		withoutSecrets(t, "the status", status.text(), secretOne, secretTwo, token)
+	}
+	asked(t, s, 2)
+
+	r = update(t, e, "check/c", nil)
+	wantMembers(t, r.data(t), fields{"status": "ok", "fallback_secret_used": true})
+	withoutSecrets(t, "the check", r.text(), secretOne, secretTwo)
+	asked(t, s, 4)
+
+	s.SetCredentials(providertest.Credentials{ClientSecret: secretOne}) // the rotation is through
+	e.clock.advance(50 * time.Minute)
+	r = e.read(t, "token/c")
+	if r.token(t) == token {
+		t.Error("the old token")
+	}
+	warned(t, r)
+	wantMembers(t, e.read(t, "status/c").data(t), fields{"fallback_secret_used": false})
+	wantMembers(t, update(t, e, "check/c", nil).data(t), fields{"fallback_secret_used": false})
+	asked(t, s, 6)
+}
+
+func TestFallbackSecretIsTriedOnlyWhenTheClientIsRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer providertest.Behavior
+		status int // the reader's
+		asked  int
+	}{
+		"invalid_client":                 {providertest.Behavior{Status: 400, Body: `{"error":"invalid_client"}`}, 200, 2},
+		"invalid_client with a 401":      {providertest.Behavior{Status: 401, Body: `{"error":"invalid_client"}`}, 200, 2},
+		"invalid_client with a 200":      {providertest.Behavior{Status: 200, Body: `{"error":"invalid_client"}`}, 200, 2},
+		"a bare 401":                     {providertest.Behavior{Status: 401}, 200, 2},
+		"invalid_scope":                  {providertest.Behavior{Status: 400, Body: `{"error":"invalid_scope"}`}, 400, 1},
+		"invalid_grant":                  {providertest.Behavior{Status: 400, Body: `{"error":"invalid_grant"}`}, 400, 1},
+		"invalid_grant with a 401":       {providertest.Behavior{Status: 401, Body: `{"error":"invalid_grant"}`}, 400, 1},
+		"unauthorized_client":            {providertest.Behavior{Status: 400, Body: `{"error":"unauthorized_client"}`}, 400, 1},
+		"a bare 403":                     {providertest.Behavior{Status: 403}, 400, 1},
+		"a rate limit":                   {providertest.Behavior{Status: 429}, 429, 1},
+		"a failure":                      {providertest.Behavior{Status: 500}, 502, 1},
+		"an answer that makes no sense":  {providertest.Behavior{Body: `{}`}, 502, 1},
+		"invalid_client but out of work": {providertest.Behavior{Status: 500, Body: `{"error":"server_error"}`}, 502, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := rotating(t, nil)
+			s.Behave(test.answer)
+			r := e.read(t, "token/c")
+			if r.status() != test.status {
+				t.Errorf("status %d, want %d: %s", r.status(), test.status, r.text())
+			}
+			asked(t, s, test.asked)
+			withoutSecrets(t, "the answer", r.text(), secretOne, secretTwo)
+		})
+	}
+}
+
+func TestFallbackSecretThatIsRefusedAsWell(t *testing.T) {
+	e, s := rotating(t, nil)
+	s.SetCredentials(providertest.Credentials{ClientSecret: "neither"})
+	s.Behave(providertest.Behavior{Times: 2, Echo: true, Status: 401})
+	for range 2 {
+		r := e.read(t, "token/c")
+		refused(t, r, http.StatusBadRequest, `"c"`, "fallback_client_secret was tried as well", "check client_id")
+		withoutSecrets(t, "the error", r.text(), secretOne, secretTwo)
+	}
+	asked(t, s, 2)
+	status := e.read(t, "status/c")
+	wantMembers(t, status.data(t), fields{"failures": float64(1), "mints": float64(0), "fallback_secret_used": false})
+	withoutSecrets(t, "the status", status.text(), secretOne, secretTwo)
+	r := update(t, e, "check/c", nil)
+	refused(t, r, http.StatusBadRequest, "fallback_client_secret was tried as well")
+	withoutSecrets(t, "the check", r.text(), secretOne, secretTwo)
+	asked(t, s, 4)
+}
+
+func TestFallbackSecretServesEveryGrant(t *testing.T) {
+	t.Run("password, and the refresh token that comes with it", func(t *testing.T) {
+		e, s := rotating(t, fields{"grant_type": "password", "username": "sample user+rfc6749", "password": providertest.DefaultCredentials(providertest.RFC6749).Password})
+		warned(t, e.read(t, "token/c"), "fallback_client_secret")
+		asked(t, s, 2)
+		e.clock.advance(50 * time.Minute)
+		warned(t, e.read(t, "token/c"), "fallback_client_secret")
+		asked(t, s, 4)
+		if got := s.Last().Form().Get("grant_type"); got != "refresh_token" {
+			t.Errorf("the last request is by %s", got)
+		}
+	})
+	t.Run("refresh_token", func(t *testing.T) {
+		e := mount(t, secretOne, secretTwo)
+		s := e.server(t, providertest.RFC6749, providertest.Options{ClientSecret: secretTwo, RotateRefreshTokens: true})
+		e.must(t, "config/c", with(chainAt(t, s), fields{"client_secret": secretOne, "fallback_client_secret": secretTwo}))
+		for n := range 3 {
+			warned(t, e.read(t, "token/c"), "fallback_client_secret")
+			asked(t, s, 2*(n+1))
+			e.clock.advance(50 * time.Minute)
+		}
+	})
+	t.Run("the revocation of a lease's own token", func(t *testing.T) {
+		e, s := rotating(t, fields{"reuse": false})
+		e.must(t, "config/c", fields{"revocation_url": s.RevocationURL()})
+		r := e.read(t, "token/c")
+		token := r.token(t)
+		succeeded(t, e.revokeLease(t, r.resp.Secret))
+		if s.Valid(token) {
+			t.Error("the token lives on")
+		}
+	})
+}
+
+func TestFallbackSecretIsOfNoUseWithoutAnOldOne(t *testing.T) {
+	e, s := rotating(t, fields{"fallback_client_secret": ""})
+	r := e.read(t, "token/c")
+	refused(t, r, http.StatusBadRequest, "invalid_client")
+	if strings.Contains(r.text(), "fallback") {
+		t.Errorf("names what is not set: %s", r.text())
+	}
+	asked(t, s, 1)
+	e.must(t, "config/c", fields{"fallback_client_secret": secretTwo})
+	warned(t, e.read(t, "token/c"), "fallback_client_secret")
+}

@@ -1,0 +1,134 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package tests_test
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
+)
+
+// window is how many consecutive characters of a secret give it away.
+const window = 10
+
+// detective knows secrets, and finds any part of them in a text: as they are,
+// in either case, in base64 at any alignment, and in hex. Their letters and
+// digits look the same percent-encoded or escaped in JSON.
+type detective struct {
+	windows map[string]string // to the secret's name
+}
+
+func newDetective() *detective { return &detective{windows: map[string]string{}} }
+
+// secret makes a secret that the detective will recognise, full of characters
+// that encoders change.
+func (d *detective) secret(name string) string {
+	word := rand.Text()
+	d.know(name, word)
+	return "+&" + word + `=% "ü🔑/` + "\\"
+}
+
+// word makes one of letters and digits alone.
+func (d *detective) word(name string) string {
+	word := rand.Text()
+	d.know(name, word)
+	return word
+}
+
+// know adds a text to look for.
+func (d *detective) know(name, text string) {
+	forms := []string{text, strings.ToLower(text), strings.ToUpper(text), hex.EncodeToString([]byte(text))}
+	for skip := range 3 {
+		encoded := base64.StdEncoding.EncodeToString([]byte(text[skip : len(text)-(len(text)-skip)%3]))
+		forms = append(forms, encoded, strings.NewReplacer("+", "-", "/", "_").Replace(encoded))
+	}
+	for _, form := range forms {
+		for i := 0; i+window <= len(form); i++ {
+			d.windows[form[i:i+window]] = name
+		}
+	}
+}
+
+// search reports each secret found in a text, once.
+func (d *detective) search(t *testing.T, where, text string) {
+	t.Helper()
+	found := map[string]bool{}
+	for i := 0; i+window <= len(text); i++ {
+		name, there := d.windows[text[i:i+window]]
+		if !there || found[name] {
+			continue
+		}
+		found[name] = true
+		t.Errorf("%s gives away %s: …%s…", where, name, text[max(0, i-200):min(len(text), i+100)])
+	}
+}
+
+// searchLogs looks into all that the server has written.
+func (d *detective) searchLogs(t *testing.T, v *harness.Vault) {
+	t.Helper()
+	log, audit := v.Log(), v.AuditLog()
+	if len(log) == 0 || len(audit) == 0 {
+		t.Error("there is no log to look into")
+	}
+	d.search(t, "the server's log", log)
+	d.search(t, "the audit log", audit)
+}
+
+// ask is a request whose answer may hold no secret.
+func (d *detective) ask(t *testing.T, v *harness.Vault, method, path string, body any) reply {
+	t.Helper()
+	r := ask(t, v, method, path, body)
+	d.search(t, fmt.Sprintf("the answer to %s %s", method, path), fmt.Sprint(r.raw, r.header))
+	return r
+}
+
+// command is likewise with the command line.
+func (d *detective) command(t *testing.T, v *harness.Vault, args ...string) harness.Result {
+	t.Helper()
+	r := v.CLI(args...)
+	d.search(t, "vault "+strings.Join(args[:2], " "), r.Stdout+r.Stderr)
+	return r
+}
+
+// rounds asks for everything that is known of a config.
+func (d *detective) rounds(t *testing.T, v *harness.Vault, config string) {
+	t.Helper()
+	d.ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil)
+	d.ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil) // what is remembered
+	d.ask(t, v, http.MethodPost, "oauthcc/token/"+config, nil)
+	d.ask(t, v, http.MethodPost, "oauthcc/check/"+config, nil)
+	d.ask(t, v, http.MethodGet, "oauthcc/status/"+config, nil).wants(t, http.StatusOK)
+	d.ask(t, v, http.MethodGet, "oauthcc/config/"+config, nil).wants(t, http.StatusOK)
+}
+
+func TestDetective(t *testing.T) {
+	t.Parallel()
+	d := newDetective()
+	secret := d.secret("it")
+	for name, text := range map[string]string{
+		"as it is":    "x" + secret,
+		"in part":     secret[7:18],
+		"lower case":  strings.ToLower(secret),
+		"base64":      base64.StdEncoding.EncodeToString([]byte("id:" + secret)),
+		"base64 at 1": base64.RawURLEncoding.EncodeToString([]byte("id:1" + secret)),
+		"base64 at 2": base64.StdEncoding.EncodeToString([]byte("id:12" + secret)),
+		"hex":         hex.EncodeToString([]byte(secret)),
+	} {
+		found := false
+		for i := 0; i+window <= len(text); i++ {
+			_, there := d.windows[text[i:i+window]]
+			found = found || there
+		}
+		if !found {
+			t.Errorf("not found %s", name)
+		}
+	}
+	d.search(t, "an innocent text", "hmac-sha256:"+rand.Text()+rand.Text())
+}
