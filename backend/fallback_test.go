@@ -134,9 +134,11 @@ func TestFallbackSecretServesEveryGrant(t *testing.T) {
 		}
 	})
 	t.Run("the revocation of a lease's own token", func(t *testing.T) {
-		e, s := rotating(t, fields{"reuse": false})
-		e.must(t, "config/c", fields{"revocation_url": s.RevocationURL()})
-		r := e.read(t, "token/c")
+		e, s := rotating(t, nil)
+		e.must(t, "config/own", with(standard(s), fields{
+			"client_secret": secretOne, "fallback_client_secret": secretTwo, "reuse": false, "revocation_url": s.RevocationURL(),
+		}))
+		r := e.read(t, "token/own")
 		token := r.token(t)
 		succeeded(t, e.revokeLease(t, r.resp.Secret))
 		if s.Valid(token) {

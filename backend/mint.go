@@ -85,36 +85,45 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, c *config, key st
 	return b.ask(ctx, c, (*provider.Effective).Request)
 }
 
-// ask sends one request, and once more with the fallback secret when the
-// provider refuses the client.
+// ask sends one request for a token.
 func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Effective) (grant.Request, error)) (*minted, error) {
-	t, err := b.send(ctx, c, c.effective, request)
-	var failed *grant.Error
-	if !errors.As(err, &failed) || !failed.ClientRefused() {
-		return t, err
-	}
-	fallback, ok, resolveErr := c.effective.WithFallback()
-	if resolveErr != nil || !ok {
-		return nil, err
-	}
-	m, second := b.send(ctx, c, fallback, request)
-	if second != nil {
-		return nil, fmt.Errorf("%w (fallback_client_secret was tried as well)", err)
-	}
-	m.Fallback = true
-	return m, nil
-}
-
-func (b *backend) send(ctx context.Context, c *config, e *provider.Effective, request func(*provider.Effective) (grant.Request, error)) (*minted, error) {
-	r, err := request(e)
+	m := &minted{}
+	var err error
+	m.Fallback, err = withFallback(c.effective, func(e *provider.Effective) error {
+		r, err := request(e)
+		if err != nil {
+			return err
+		}
+		t, err := b.client.Mint(ctx, r)
+		if err != nil {
+			return fmt.Errorf("no token from provider %q: %w", c.Provider, err)
+		}
+		m.Token = *t
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.target, err)
 	}
-	t, err := b.client.Mint(ctx, r)
-	if err != nil {
-		return nil, fmt.Errorf("%s: no token from provider %q: %w", c.target, c.Provider, err)
+	return m, nil
+}
+
+// withFallback does something as the client that e is, and once more with the
+// fallback secret when the provider refuses the client. It says whether that
+// was what worked.
+func withFallback(e *provider.Effective, do func(*provider.Effective) error) (bool, error) {
+	err := do(e)
+	var failed *grant.Error
+	if !errors.As(err, &failed) || !failed.ClientRefused() {
+		return false, err
 	}
-	return &minted{Token: *t}, nil
+	fallback, ok, resolveErr := e.WithFallback()
+	if resolveErr != nil || !ok {
+		return false, err
+	}
+	if do(fallback) != nil {
+		return false, fmt.Errorf("%w (fallback_client_secret was tried as well)", err)
+	}
+	return true, nil
 }
 
 // refreshed renews by the stored refresh token. It gives neither token nor
@@ -160,11 +169,11 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 	if err != nil {
 		return nil, err
 	}
-	if state == nil || state.First != first {
-		state = &grantEntry{First: first, Current: first}
+	if state == nil || state.First != first || state.Origin != c.entry.Origin {
+		state = &grantEntry{First: first, Origin: c.entry.Origin, Current: first}
 	}
 	m, err := b.ask(ctx, c, func(e *provider.Effective) (grant.Request, error) {
-		return e.RefreshRequest(state.Current)
+		return e.RefreshRequest(state.Current, e.Dialect.Scopes...)
 	})
 	var failed *grant.Error
 	if errors.As(err, &failed) && failed.Code == grant.CodeInvalidGrant {
@@ -189,7 +198,9 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 // tryOut runs c's grant for its operator and keeps nothing, but for the next
 // refresh token of a chain.
 func (b *backend) tryOut(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout()+250*time.Millisecond) // so that a request says itself that it took too long
+	// A little longer than a request, so that it says itself that it took too
+	// long; and to its end, since it may spend something.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout()+250*time.Millisecond)
 	defer cancel()
 	return b.mint(ctx, s, c, "")
 }
@@ -204,11 +215,16 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 	}
 }
 
-// discard removes a token that was forgotten while it was minted.
-func (b *backend) discard(ctx context.Context, s logical.Storage, key string) {
+// discard removes what a mint stored whose token was forgotten meanwhile: the
+// token, and the chain, if its config is gone.
+func (b *backend) discard(ctx context.Context, s logical.Storage, t target, key string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	if err := s.Delete(ctx, tokenPrefix+key); err != nil {
+	err := s.Delete(ctx, tokenPrefix+key)
+	if entry, getErr := s.Get(ctx, configPrefix+t.config); getErr == nil && entry == nil {
+		err = errors.Join(err, s.Delete(ctx, grantPrefix+t.config))
+	}
+	if err != nil {
 		b.log().Warn("a forgotten token could not be deleted; nothing will hand it out, and it is tidied when it expires", "key", key, "error", err)
 	}
 }

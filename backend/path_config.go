@@ -211,12 +211,6 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 			return nil, err
 		}
 	}
-	if old != nil && old.Origin != entry.Origin {
-		// The chain's current refresh token is not what the writer showed to know.
-		if err := req.Storage.Delete(ctx, grantPrefix+name); err != nil {
-			return nil, fmt.Errorf("deleting %s%s from storage: %w", grantPrefix, name, err)
-		}
-	}
 	if err := store(ctx, req.Storage, configPrefix+name, entry); err != nil {
 		return nil, err
 	}

@@ -152,14 +152,15 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		return b.elsewhere(ctx, s, w)
 	}
 	for range 3 {
+		v := w.view // a mint may outlive this turn of the loop
 		got, err := b.tokens.Get(ctx, tokencache.Ask[*minted]{
-			Key: w.key, Group: w.config, Timeout: w.timeout(), MinLeft: w.minLeft, Fresh: w.fresh, Single: !w.reused(),
-			Load:    func(ctx context.Context) (*held, error) { return loadToken(ctx, s, w.key) },
-			Mint:    func(ctx context.Context) (held, error) { return b.mintFor(ctx, s, w.view) },
-			Discard: func(ctx context.Context, _ held) { b.discard(ctx, s, w.key) },
+			Key: v.key, Group: v.config, Timeout: v.timeout(), MinLeft: w.minLeft, Fresh: w.fresh, Single: !v.reused(),
+			Load:    func(ctx context.Context) (*held, error) { return loadToken(ctx, s, v.key) },
+			Mint:    func(ctx context.Context) (held, error) { return b.mintFor(ctx, s, v) },
+			Discard: func(ctx context.Context, _ held) { b.discard(ctx, s, v.target, v.key) },
 		})
 		if errors.Is(err, tokencache.ErrTimeout) {
-			err = fmt.Errorf("%s: %w", w.target, err)
+			err = fmt.Errorf("%s: %w", v.target, err)
 		}
 		if !errors.Is(err, tokencache.ErrForgotten) {
 			return got, err

@@ -13,6 +13,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
 const (
@@ -71,28 +73,30 @@ func (b *backend) revoke(ctx context.Context, s logical.Storage, name, token str
 	if err != nil {
 		return err
 	}
-	request, ok, err := c.effective.RevocationRequest(token)
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.target, err)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	if _, err := withFallback(c.effective, func(e *provider.Effective) error { return b.askToRevoke(ctx, e, token) }); err != nil {
+		return fmt.Errorf("%s: the token was not revoked: %w", c.target, err)
 	}
-	if !ok {
-		return nil
+	return nil
+}
+
+// askToRevoke waits for its turn at the provider, and asks.
+func (b *backend) askToRevoke(ctx context.Context, e *provider.Effective, token string) error {
+	request, ok, err := e.RevocationRequest(token)
+	if err != nil || !ok {
+		return err
 	}
 	u, err := url.Parse(request.URL)
 	if err != nil {
 		return errors.New("the revocation_url cannot be parsed")
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout())
-	defer cancel()
 	leave, err := b.revokers.enter(ctx, u.Host)
 	if err != nil {
-		return fmt.Errorf("%s: waiting to revoke a token: %w", c.target, err)
+		return fmt.Errorf("waiting for others to finish: %w", err)
 	}
 	defer leave()
-	if err := b.client.Revoke(ctx, request); err != nil {
-		return fmt.Errorf("%s: the token was not revoked: %w", c.target, err)
-	}
-	return nil
+	return b.client.Revoke(ctx, request)
 }
 
 // remember writes a write-ahead entry for a token that nobody has a lease for

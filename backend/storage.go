@@ -62,9 +62,10 @@ type tokenEntry struct {
 // grantEntry is where a chain of rotating refresh tokens has come to.
 type grantEntry struct {
 	Version int `json:"version"`
-	// First is the refresh token that the operator wrote: another one starts
-	// another chain.
+	// First is the refresh token that the operator wrote, to be spent at Origin:
+	// another one, or another place, starts another chain.
 	First   string `json:"first"`
+	Origin  string `json:"origin"`
 	Current string `json:"current"`
 }
 

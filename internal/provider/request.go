@@ -91,10 +91,10 @@ func (e *Effective) Request() (grant.Request, error) {
 }
 
 // RefreshRequest is the literal request for the refresh token grant (RFC 6749
-// section 6). The scopes are left out, and so stay as they were granted.
-func (e *Effective) RefreshRequest(refreshToken string) (grant.Request, error) {
+// section 6). Without scopes they stay as they were granted.
+func (e *Effective) RefreshRequest(refreshToken string, scopes ...string) (grant.Request, error) {
 	r, err := e.Request()
-	r.GrantType, r.RefreshToken, r.Scopes, r.Spends = grant.GrantRefreshToken, refreshToken, nil, true
+	r.GrantType, r.RefreshToken, r.Scopes, r.Spends = grant.GrantRefreshToken, refreshToken, scopes, true
 	return r, err
 }
 

@@ -271,7 +271,7 @@ func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T])
 	defer c.end(s)
 	limited, cancel := context.WithTimeout(ctx, a.Timeout+grace/2)
 	defer cancel()
-	held, err := c.obtain(limited, s, a)
+	held, err := c.guarded(limited, func(ctx context.Context) (Held[T], error) { return c.obtain(ctx, s, a) })
 	call.held, call.err = c.settle(s, held, err, true)
 	if err == nil && call.err != nil && a.Discard != nil {
 		a.Discard(ctx, held)
@@ -304,12 +304,7 @@ func (c *Cache[T]) settle(s *slot[T], held Held[T], err error, keep bool) (Held[
 }
 
 // obtain loads what was stored, if that is fresh enough, or mints.
-func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (held Held[T], err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = c.panicked(p)
-		}
-	}()
+func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (Held[T], error) {
 	if a.Load != nil && s.held.Load() == nil {
 		stored, err := a.Load(ctx)
 		if err != nil {
@@ -330,6 +325,16 @@ func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (held Held[
 	return a.Mint(ctx)
 }
 
+// guarded makes an error of a panic.
+func (c *Cache[T]) guarded(ctx context.Context, mint func(context.Context) (Held[T], error)) (held Held[T], err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = c.panicked(p)
+		}
+	}()
+	return mint(ctx)
+}
+
 // wait waits for call for at most that long.
 func wait[T any](ctx context.Context, call *call[T], limit time.Duration) error {
 	timer := time.NewTimer(max(limit, 0))
@@ -345,6 +350,8 @@ func wait[T any](ctx context.Context, call *call[T], limit time.Duration) error 
 }
 
 // single mints for one reader alone, but minds and makes the memory of failure.
+// It goes on to its end when the reader leaves, since a mint may spend
+// something; what nobody is there to take is not handed out.
 func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T], error) {
 	if f := s.failure.Load(); f != nil && c.now().Before(f.Next) {
 		return Answer[T]{}, f
@@ -353,17 +360,18 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 		return Answer[T]{}, ErrForgotten
 	}
 	defer c.end(s)
-	limited, cancel := context.WithTimeout(ctx, a.Timeout+grace/2)
+	detached := context.WithoutCancel(ctx)
+	limited, cancel := context.WithTimeout(detached, a.Timeout+grace/2)
 	defer cancel()
-	held, err := a.Mint(limited)
-	if err != nil && ctx.Err() != nil {
-		return Answer[T]{}, ctx.Err() // the reader left, which says nothing about the provider
-	}
+	held, err := c.guarded(limited, a.Mint)
 	if _, lost := c.settle(s, held, err, false); lost != nil {
 		if err == nil && a.Discard != nil {
-			a.Discard(context.WithoutCancel(ctx), held)
+			a.Discard(detached, held)
 		}
 		return Answer[T]{}, lost
+	}
+	if ctx.Err() != nil {
+		return Answer[T]{}, ctx.Err()
 	}
 	return Answer[T]{Held: held, Short: !held.canLast(a.MinLeft)}, nil
 }

@@ -1,0 +1,252 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// restart is another engine on the same storage: what there is after a crash,
+// since the old one is left as it is.
+func (e *engine) restart(t *testing.T, secrets ...string) *engine {
+	t.Helper()
+	return mountOn(t, e.storage, e.clock, e.system, secrets...)
+}
+
+// token is the access token of an answer.
+func (r result) token(t *testing.T) string {
+	t.Helper()
+	token, ok := r.data(t)["access_token"].(string)
+	if !ok || token == "" {
+		t.Fatalf("no token: %s", r.text())
+	}
+	return token
+}
+
+// warned expects the warnings of an answer, by words that each of them says.
+func warned(t *testing.T, r result, words ...string) {
+	t.Helper()
+	var got []string
+	if r.resp != nil {
+		got = r.resp.Warnings
+	}
+	if len(got) != len(words) {
+		t.Fatalf("warnings %q, want %d: %s", got, len(words), r.text())
+	}
+	for i, w := range words {
+		if !strings.Contains(got[i], w) {
+			t.Errorf("the warning does not say %q: %s", w, got[i])
+		}
+	}
+}
+
+// asked expects so many token requests at the provider.
+func asked(t *testing.T, s *providertest.Server, want int) {
+	t.Helper()
+	if got := s.Requests(); got != want {
+		t.Errorf("%d requests at the provider, want %d", got, want)
+	}
+}
+
+// eventually polls for a condition.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not so: %s", what)
+		}
+	}
+}
+
+// readWith reads with a query.
+func (e *engine) readWith(t *testing.T, path string, query fields) result {
+	t.Helper()
+	return e.request(t, logical.ReadOperation, path, query)
+}
+
+// revokeLease ends a lease as Vault does.
+func (e *engine) revokeLease(t *testing.T, secret *logical.Secret) result {
+	t.Helper()
+	return e.send(t, &logical.Request{Operation: logical.RevokeOperation, Path: "token/c", Secret: secret})
+}
+
+// rollBack runs what Vault runs every minute, and all write-ahead entries of
+// whatever age.
+func (e *engine) rollBack(t *testing.T) result {
+	t.Helper()
+	return e.send(t, &logical.Request{Operation: logical.RollbackOperation, Data: fields{"immediate": true}})
+}
+
+// periodic runs what Vault runs every minute.
+func (e *engine) periodic(t *testing.T) {
+	t.Helper()
+	succeeded(t, e.send(t, &logical.Request{Operation: logical.RollbackOperation}))
+}
+
+// below gives what is stored below a prefix.
+func (e *engine) below(t *testing.T, prefix string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for key, value := range e.storage.snapshot(t) {
+		if strings.HasPrefix(key, prefix) {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// uses counts the operations on storage from now on.
+func (e *engine) uses() *atomic.Int64 {
+	n := &atomic.Int64{}
+	e.storage.onUse(func(string, string) error { n.Add(1); return nil })
+	return n
+}
+
+// soon sends one request in a goroutine of its own.
+func soon(t *testing.T, do func() result) <-chan result {
+	t.Helper()
+	return later(t, 1, do)
+}
+
+// readAs reads with a context of its own.
+func (e *engine) readAs(ctx context.Context, t *testing.T, op logical.Operation, path string) result {
+	t.Helper()
+	resp, err := e.backend.HandleRequest(ctx, e.cross(t, &logical.Request{Operation: op, Path: path}))
+	return result{resp: resp, err: err, op: op}
+}
+
+// desk is a token endpoint whose every answer the test gives itself.
+type desk struct {
+	*providertest.Server
+	visits chan visit
+}
+
+// visit is a request that waits for its answer.
+type visit struct {
+	form  url.Values
+	reply chan<- string
+}
+
+func newDesk(t *testing.T) *desk {
+	t.Helper()
+	d := &desk{visits: make(chan visit, 100)}
+	d.Server = invented(t, func(r *http.Request, body string) string {
+		form, _ := url.ParseQuery(body) // the test looks at what it expects
+		reply := make(chan string, 1)
+		d.visits <- visit{form: form, reply: reply}
+		select {
+		case text := <-reply:
+			return text
+		case <-t.Context().Done():
+			return ""
+		}
+	})
+	return d
+}
+
+func (d *desk) next(t *testing.T) visit {
+	t.Helper()
+	select {
+	case v := <-d.visits:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatal("no request arrived")
+		return visit{}
+	}
+}
+
+// token answers with a token of an hour.
+func (v visit) token(name string, more ...string) {
+	v.reply <- `{"access_token":"` + name + `","expires_in":3600` + strings.Join(append([]string{""}, more...), ",") + `}`
+}
+
+func (d *desk) config() fields {
+	return fields{"token_url": d.TokenURL(), "client_id": "c", "client_secret": secretOne}
+}
+
+// chainProvider takes each refresh token once, and the last one again until
+// the next one is used, as providers do that mind crashes.
+type chainProvider struct {
+	*providertest.Server
+
+	mu            sync.Mutex
+	n             int
+	current, last string
+}
+
+func newChainProvider(t *testing.T) *chainProvider {
+	t.Helper()
+	p := &chainProvider{current: "chain-r0"}
+	p.Server = invented(t, func(_ *http.Request, body string) string {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		form, _ := url.ParseQuery(body) // what it lacks is refused below
+		switch form.Get("refresh_token") {
+		case p.current:
+			p.last = p.current
+			p.n++
+			p.current = "chain-r" + string(rune('0'+p.n))
+		case p.last:
+		default:
+			return `{"error":"invalid_grant"}`
+		}
+		return `{"access_token":"access-of-` + p.current + `","refresh_token":"` + p.current + `","expires_in":3600}`
+	})
+	return p
+}
+
+func (p *chainProvider) config() fields {
+	return fields{"token_url": p.TokenURL(), "client_id": "c", "client_secret": secretOne, "grant_type": "refresh_token", "refresh_token": "chain-r0"}
+}
+
+// chainAt is a config of a chain at a server by the book, whose refresh tokens
+// can be used once.
+func chainAt(t *testing.T, s *providertest.Server) fields {
+	t.Helper()
+	return with(standard(s), fields{"grant_type": "refresh_token", "refresh_token": firstOf(t, s)})
+}
+
+// firstOf has a server by the book issue a refresh token, and forget to have
+// been asked.
+func firstOf(t *testing.T, s *providertest.Server) string {
+	t.Helper()
+	c := s.Credentials()
+	resp, err := s.Client().PostForm(s.TokenURL(), url.Values{
+		"grant_type": {"password"}, "username": {c.Username}, "password": {c.Password},
+		"client_id": {c.ClientID}, "client_secret": {c.ClientSecret},
+	})
+	if err != nil {
+		t.Fatalf("ask for a refresh token: %v", err)
+	}
+	defer resp.Body.Close()
+	text := readAll(t, resp.Body)
+	_, after, found := strings.Cut(text, `"refresh_token":"`)
+	token, _, _ := strings.Cut(after, `"`)
+	if !found || token == "" {
+		t.Fatalf("no refresh token: %s", text)
+	}
+	s.Reset()
+	return token
+}
+
+func readAll(t *testing.T, r io.Reader) string {
+	t.Helper()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	return string(b)
+}
