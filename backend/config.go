@@ -89,9 +89,6 @@ func (s settings) check() error {
 	if s.timeout() > maxRequestTimeout {
 		return refuse("request_timeout must be at most %s: a read that hangs holds up a step-down of the whole Vault", maxRequestTimeout)
 	}
-	if s.MaxTTL > 0 && s.TTL > s.MaxTTL {
-		return refuse("ttl must not be longer than max_ttl")
-	}
 	if !s.leased() {
 		switch {
 		case s.Renewable:
@@ -114,6 +111,9 @@ func (s *settings) setLimits(config, role provider.Layer) error {
 		var own settings
 		if err := remarshal(layer.fields, &own); err != nil {
 			return err
+		}
+		if own.MaxTTL > 0 && own.TTL > own.MaxTTL {
+			return refuse("ttl must not be longer than max_ttl")
 		}
 		s.ttl.lower(own.TTL, layer.of+"'s ttl")
 		s.maxTTL.lower(own.MaxTTL, layer.of+"'s max_ttl")

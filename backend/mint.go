@@ -36,8 +36,8 @@ func (m *minted) held() held {
 // of request_timeout the provider left.
 const storeTime = 5 * time.Second
 
-// mintFor mints v's token and stores it before anybody gets it, unless the
-// config has come to another request meanwhile.
+// mintFor mints v's token, unless the config has come to another request
+// meanwhile.
 func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held, error) {
 	c, err := b.load(ctx, s, v.target)
 	if err != nil {
@@ -56,9 +56,6 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held
 	b.log().Debug("minted a token", "token", v.path(), "expires_at", m.Token.ExpiresAt, "fallback", m.Fallback)
 	v.counts.mints.Add(1)
 	v.counts.lastMint.Store(&m.Token.IssuedAt)
-	if v.reused() {
-		b.keep(ctx, s, v.key, m)
-	}
 	if v.revokes {
 		if err := b.remember(ctx, s, v.config, m); err != nil {
 			return held{}, err
@@ -217,15 +214,18 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 
 // discard removes what a mint stored whose token was forgotten meanwhile: the
 // token, and the chain, if its config is gone.
-func (b *backend) discard(ctx context.Context, s logical.Storage, t target, key string) {
+func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *minted) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	err := s.Delete(ctx, tokenPrefix+key)
-	if entry, getErr := s.Get(ctx, configPrefix+t.config); getErr == nil && entry == nil {
-		err = errors.Join(err, s.Delete(ctx, grantPrefix+t.config))
+	stored, err := load[tokenEntry](ctx, s, tokenPrefix+v.key)
+	if err == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // and not a later one
+		err = s.Delete(ctx, tokenPrefix+v.key)
+	}
+	if entry, getErr := s.Get(ctx, configPrefix+v.config); getErr == nil && entry == nil {
+		err = errors.Join(err, s.Delete(ctx, grantPrefix+v.config))
 	}
 	if err != nil {
-		b.log().Warn("a forgotten token could not be deleted; nothing will hand it out, and it is tidied when it expires", "key", key, "error", err)
+		b.log().Warn("a forgotten token could not be deleted; nothing will hand it out, and it is tidied when it expires", "key", v.key, "error", err)
 	}
 }
 

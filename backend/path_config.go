@@ -188,9 +188,6 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	if err != nil {
 		return nil, err
 	}
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	if entry.Origin, err = c.effective.Origin(); err != nil {
 		return nil, err
 	}

@@ -144,11 +144,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	}
 	whoever := t
 	whoever.entity = anyEntity
-	c, err := b.resolve(ctx, req.Storage, whoever, config, entry)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.check(); err != nil {
+	if _, err := b.resolve(ctx, req.Storage, whoever, config, entry); err != nil {
 		return nil, err
 	}
 	if err := store(ctx, req.Storage, rolePrefix+t.path(), entry); err != nil {

@@ -101,6 +101,7 @@ func (b *backend) readToken(ctx context.Context, req *logical.Request, d *framew
 // wanted is what a reader wants: a view, and choices of its own.
 type wanted struct {
 	*view
+	caller  string // the entity
 	minLeft time.Duration
 	fresh   bool
 }
@@ -108,13 +109,14 @@ type wanted struct {
 func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework.FieldData) (wanted, error) {
 	t := targetOf(d)
 	if scopes, sent := d.Raw["scopes"]; sent {
-		t.scopes = slices.Sorted(slices.Values(textList(scopes)))
+		t.scopes = append([]string{}, textList(scopes)...) // not nil: none chosen is refused
+		slices.Sort(t.scopes)
 	}
 	v, err := b.view(ctx, req.Storage, t, req.EntityID)
 	if err != nil {
 		return wanted{}, err
 	}
-	w := wanted{view: v, minLeft: v.minLeft()}
+	w := wanted{view: v, caller: req.EntityID, minLeft: v.minLeft()}
 	if seconds, sent := d.Raw["min_ttl"].(int64); sent {
 		w.minLeft = max(w.minLeft, time.Duration(seconds)*time.Second)
 	}
@@ -130,15 +132,15 @@ func (b *backend) cached(req *logical.Request) *logical.Response {
 	if !isToken || req.Operation != logical.ReadOperation || len(req.Data) > 0 {
 		return nil
 	}
-	v := b.views.get(path)
+	v := b.views.get(viewKey{path: path})
 	if v == nil || !v.reused() || v.leased() && b.node().standby() {
 		return nil
 	}
-	h, ok := b.tokens.Hit(v.key, v.minLeft())
+	got, ok := b.tokens.Hit(v.key, v.minLeft())
 	if !ok {
 		return nil
 	}
-	resp, err := b.handOut(v, answer{Held: h})
+	resp, err := b.handOut(v, got)
 	if err != nil {
 		return nil // whoever answers next says why
 	}
@@ -157,7 +159,8 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 			Key: v.key, Group: v.config, Timeout: v.timeout(), MinLeft: w.minLeft, Fresh: w.fresh, Single: !v.reused(),
 			Load:    func(ctx context.Context) (*held, error) { return loadToken(ctx, s, v.key) },
 			Mint:    func(ctx context.Context) (held, error) { return b.mintFor(ctx, s, v) },
-			Discard: func(ctx context.Context, _ held) { b.discard(ctx, s, v.target, v.key) },
+			Store:   func(ctx context.Context, h held) { b.keep(ctx, s, v.key, h.Value) },
+			Discard: func(ctx context.Context, h held) { b.discard(ctx, s, v, h.Value) },
 		})
 		if errors.Is(err, tokencache.ErrTimeout) {
 			err = fmt.Errorf("%s: %w", v.target, err)
@@ -166,7 +169,7 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 			return got, err
 		}
 		// The config was changed meanwhile: what it is now decides.
-		if w.view, err = b.view(ctx, s, w.target, w.entity); err != nil {
+		if w.view, err = b.view(ctx, s, w.target, w.caller); err != nil {
 			return answer{}, err
 		}
 	}
@@ -180,8 +183,8 @@ func (b *backend) elsewhere(ctx context.Context, s logical.Storage, w wanted) (a
 	if w.leased() || w.fresh {
 		return answer{}, logical.ErrReadOnly
 	}
-	if h, ok := b.tokens.Hit(w.key, w.minLeft); ok {
-		return answer{Held: h}, nil
+	if got, ok := b.tokens.Hit(w.key, w.minLeft); ok {
+		return got, nil
 	}
 	h, err := loadToken(ctx, s, w.key)
 	if err != nil {

@@ -68,12 +68,13 @@ func (b *backend) handOut(v *view, got answer) (*logical.Response, error) {
 // lease gives resp a lease. Its TTL and MaxTTL are always set and positive:
 // none would become the mount's default.
 func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical.Response) {
-	ttl := usable
-	for _, l := range []limit{v.ttl, v.maxTTL} {
-		if capped := l.cap(ttl); capped < ttl {
-			resp.AddWarning(fmt.Sprintf("the lease is capped at %s by the %s; the token is usable for %s", capped, l.by, usable))
-			ttl = capped
-		}
+	shorter := v.ttl
+	if v.maxTTL.cap(shorter.cap(usable)) < shorter.cap(usable) {
+		shorter = v.maxTTL
+	}
+	ttl := shorter.cap(usable)
+	if ttl < usable {
+		resp.AddWarning(fmt.Sprintf("the lease is capped at %s by the %s; the token is usable for %s", ttl, shorter.by, usable))
 	}
 	internal := map[string]any{
 		"secret_type": tokenSecretType,

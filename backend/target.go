@@ -33,12 +33,12 @@ func (t target) path() string {
 	return t.config + "/" + t.role
 }
 
-// memory is the name of the target's view.
-func (t target) memory() string {
-	if t.scopes == nil {
-		return t.path()
-	}
-	return t.path() + "?" + strings.Join(t.scopes, " ")
+// viewKey is the name of the target's view. It is no text, so that no path of a
+// request can name a view that is narrower than the path.
+type viewKey struct{ path, scopes string }
+
+func (t target) viewKey() viewKey {
+	return viewKey{path: t.path(), scopes: strings.Join(t.scopes, " ")}
 }
 
 func (t target) String() string {
@@ -135,6 +135,9 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entr
 		if err := within("scopes", role.Fields["scopes"], own["scopes"], definition["scopes"]); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	return c, c.narrow(t.scopes)
 }

@@ -71,7 +71,7 @@ func (b *backend) tidyConfig(ctx context.Context, s logical.Storage, config stri
 		if entry.Token.RefreshToken != "" {
 			until = until.Add(refreshTokenStays)
 		}
-		if now.After(until) {
+		if now.After(until) && !b.tokens.Busy(strings.TrimPrefix(key, tokenPrefix)) { // else a new one is there, or near
 			if err := s.Delete(ctx, key); err != nil {
 				return err
 			}
@@ -84,10 +84,15 @@ func (b *backend) tidyConfig(ctx context.Context, s logical.Storage, config stri
 func (b *backend) invalidate(_ context.Context, key string) {
 	if name, ok := strings.CutPrefix(key, configPrefix); ok {
 		b.views.drop(name)
-		b.tokens.Forgive(name)
+		b.tokens.Forget(name, "") // what is still right is found in storage
+	}
+	if path, ok := strings.CutPrefix(key, rolePrefix); ok {
+		config, _, _ := strings.Cut(path, "/")
+		b.views.drop(config)
 	}
 	if strings.HasPrefix(key, providerPrefix) {
 		b.views.dropAll()
+		b.tokens.Forget("", "")
 	}
 	if token, ok := strings.CutPrefix(key, tokenPrefix); ok {
 		b.tokens.Drop(token)

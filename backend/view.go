@@ -39,16 +39,13 @@ type failure struct {
 // view gives the view of that target, from memory if it is there. One that
 // depends on the caller is not kept, since the caller's identity may change.
 func (b *backend) view(ctx context.Context, s logical.Storage, t target, entity string) (*view, error) {
-	if v := b.views.get(t.memory()); v != nil {
+	if v := b.views.get(t.viewKey()); v != nil {
 		return v, nil
 	}
 	generation := b.views.generation.Load()
 	t.entity = entity
 	c, err := b.load(ctx, s, t)
 	if err != nil {
-		return nil, err
-	}
-	if err := c.check(); err != nil {
 		return nil, err
 	}
 	key, err := c.key()
@@ -79,20 +76,20 @@ const maxViews = 50_000
 // views holds the views of what is read. A view is dropped as soon as anything
 // that it was made of is written.
 type views struct {
-	byName     *lru.Cache[string, *view]
+	byName     *lru.Cache[viewKey, *view]
 	mu         sync.Mutex    // one writer at a time
 	generation atomic.Uint64 // counts drops, so that no view is kept that was read before one
 }
 
 func newViews() *views {
-	byName, err := lru.New[string, *view](maxViews)
+	byName, err := lru.New[viewKey, *view](maxViews)
 	if err != nil { // only a size below one is an error
 		panic(err)
 	}
 	return &views{byName: byName}
 }
 
-func (v *views) get(name string) *view {
+func (v *views) get(name viewKey) *view {
 	found, _ := v.byName.Peek(name) // no exclusive lock: what is kept longest goes first
 	return found
 }
@@ -101,7 +98,7 @@ func (v *views) keep(found *view, generation uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.generation.Load() == generation {
-		v.byName.Add(found.memory(), found)
+		v.byName.Add(found.viewKey(), found)
 	}
 }
 

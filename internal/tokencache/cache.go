@@ -67,13 +67,14 @@ type Cache[T any] struct {
 	idle   chan struct{}    // set by Close; closed when none is under way any more
 }
 
-// slot is one token's place. held and failure are read without a lock.
+// slot is one token's place. Hit reads it without a lock.
 type slot[T any] struct {
 	key     string
 	group   string
 	held    atomic.Pointer[Held[T]]
 	failure atomic.Pointer[Failure]
-	touched atomic.Int64
+	touched atomic.Int64 // when, in nanoseconds since the epoch
+	minting atomic.Int64 // since when, likewise; 0 when nothing is under way
 
 	mu   sync.Mutex // guards what follows
 	call *call[T]
@@ -101,11 +102,14 @@ type Ask[T any] struct {
 	// not in memory, before Mint.
 	Load func(context.Context) (*Held[T], error)
 
-	// Mint makes a new token and stores it. Its context ends soon after Timeout,
-	// and not with the reader's.
+	// Mint makes a new token. Its context ends soon after Timeout, and not
+	// with the reader's.
 	Mint func(context.Context) (Held[T], error)
 
-	// Discard removes what Mint stored. It is called when the token was
+	// Store stores what Mint made, before anybody gets it.
+	Store func(context.Context, Held[T])
+
+	// Discard undoes what Mint and Store did. It is called when the token was
 	// forgotten while it was minted.
 	Discard func(context.Context, Held[T])
 }
@@ -138,20 +142,29 @@ func New[T any](o Options) *Cache[T] {
 }
 
 // Hit gives the token of that key if a reader may have it right away and
-// nothing needs to be done about it. It takes no exclusive lock and calls
-// nothing.
-func (c *Cache[T]) Hit(key string, minLeft time.Duration) (Held[T], bool) {
+// nothing needs to be done about it: it is fresh, or its refresh is under way
+// or not due yet after a failure. It takes no exclusive lock and calls nothing.
+func (c *Cache[T]) Hit(key string, minLeft time.Duration) (Answer[T], bool) {
 	s, ok := c.slots.Peek(key)
 	if !ok {
-		return Held[T]{}, false
+		return Answer[T]{}, false
 	}
 	h := s.held.Load()
 	now := c.now()
-	if h == nil || !now.Before(h.at(refreshAt)) || !h.usable(now) || !h.lasts(minLeft, now) || !h.canLast(minLeft) {
-		return Held[T]{}, false
+	if h == nil || !h.usable(now) || !h.lasts(minLeft, now) || !h.canLast(minLeft) {
+		return Answer[T]{}, false
+	}
+	if !now.Before(h.at(refreshAt)) {
+		minting := s.minting.Load()
+		hangs := minting != 0 && now.UnixNano()-minting >= int64(patience)
+		f := s.failure.Load()
+		waits := f != nil && now.Before(f.Next)
+		if !hangs && !waits && (minting == 0 || !now.Before(h.RenewsAt())) {
+			return Answer[T]{}, false
+		}
 	}
 	c.touch(key, s, now)
-	return *h, true
+	return c.answer(s, h, Ask[T]{MinLeft: minLeft}), true
 }
 
 // touch keeps recently used slots in memory; now and then is enough, and saves
@@ -201,7 +214,9 @@ func (c *Cache[T]) Get(ctx context.Context, a Ask[T]) (Answer[T], error) {
 		err = call.err
 	}
 	if err == nil {
-		return c.answer(s, &call.held, a), nil
+		out := c.answer(s, &call.held, a)
+		out.Young = a.Fresh && call.held.Born.Before(now) // it was found, not minted
+		return out, nil
 	}
 	h = s.held.Load() // by now perhaps one from the store
 	if h == nil || !h.usable(c.now()) || errors.Is(err, ErrForgotten) || ctx.Err() != nil {
@@ -261,6 +276,7 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 	}
 	started := &call[T]{started: now, done: make(chan struct{})}
 	s.call = started
+	s.minting.Store(now.UnixNano())
 	go c.run(context.WithoutCancel(ctx), s, a, started)
 	return started, nil
 }
@@ -287,6 +303,7 @@ func (c *Cache[T]) settle(s *slot[T], held Held[T], err error, keep bool) (Held[
 	defer s.mu.Unlock()
 	if keep {
 		s.call = nil
+		s.minting.Store(0)
 	}
 	switch {
 	case s.dead, errors.Is(err, ErrForgotten):
@@ -312,7 +329,8 @@ func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (Held[T], e
 		}
 		now := c.now()
 		if stored != nil && stored.usable(now) {
-			if !a.Fresh && now.Before(stored.RenewsAt()) && stored.lasts(a.MinLeft, now) {
+			young := now.Sub(stored.Born) < youth
+			if (!a.Fresh || young) && now.Before(stored.RenewsAt()) && stored.lasts(a.MinLeft, now) {
 				return *stored, nil
 			}
 			s.mu.Lock()
@@ -322,7 +340,17 @@ func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (Held[T], e
 			s.mu.Unlock()
 		}
 	}
-	return a.Mint(ctx)
+	held, err := a.Mint(ctx)
+	if err == nil && a.Store != nil && !s.forgotten() {
+		a.Store(context.WithoutCancel(ctx), held)
+	}
+	return held, err
+}
+
+func (s *slot[T]) forgotten() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dead
 }
 
 // guarded makes an error of a panic.

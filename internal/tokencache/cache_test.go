@@ -231,6 +231,45 @@ func TestAHangingRefreshSlowsNobody(t *testing.T) {
 	})
 }
 
+// TestHit says when a read needs no more than a look: whenever there is nothing
+// that it could set off.
+func TestHit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, p := New[int](Options{}), &source{life: 100 * time.Second}
+		defer c.Close(time.Minute)
+		hit := func(want bool, when string) Answer[int] {
+			t.Helper()
+			got, ok := c.Hit(p.ask().Key, 0)
+			if ok != want {
+				t.Errorf("%s: a hit is %v", when, ok)
+			}
+			return got
+		}
+		hit(false, "with nothing there")
+		get(t, c, p.ask())
+		hit(true, "when fresh")
+		time.Sleep(71 * time.Second)
+		hit(false, "when a refresh is due")
+		p.set(func() { p.delay, p.err = 20*time.Second, errProvider })
+		a := p.ask()
+		a.Timeout = 15 * time.Second
+		get(t, c, a)
+		hit(true, "while a refresh is under way")
+		time.Sleep(10 * time.Second)
+		if got := hit(true, "at 81 %, while it hangs"); !got.Slow {
+			t.Error("that it hangs is not said")
+		}
+		time.Sleep(6 * time.Second)
+		if got := hit(true, "after it failed, until the next is due"); got.Failure == nil {
+			t.Error("that it failed is not said")
+		}
+		time.Sleep(2 * time.Second)
+		hit(false, "when the next is due")
+		time.Sleep(7 * time.Second)
+		hit(false, "when it is no longer usable")
+	})
+}
+
 func TestWhoFindsTheRefreshStartingAt80PercentWaitsBriefly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := New[int](Options{}), &source{life: 100 * time.Second}

@@ -9,26 +9,36 @@ import (
 	"time"
 )
 
-// ofGroup gives the slots of a group with the key by which memory holds them,
+// Busy says whether a usable token of that key is in memory or being minted.
+func (c *Cache[T]) Busy(key string) bool {
+	s, ok := c.slots.Peek(key)
+	if !ok {
+		return false
+	}
+	h := s.held.Load()
+	return s.minting.Load() != 0 || h != nil && h.usable(c.now())
+}
+
+// ofGroup gives the slots of a group, or of all for "", with the key by which memory holds them,
 // "" for one that is there only because its mint is under way.
 func (c *Cache[T]) ofGroup(group string) map[*slot[T]]string {
 	out := map[*slot[T]]string{}
 	c.mu.Lock()
 	for s := range c.flying {
-		if s.group == group {
+		if group == "" || s.group == group {
 			out[s] = ""
 		}
 	}
 	c.mu.Unlock()
 	for _, key := range c.slots.Keys() {
-		if s, ok := c.slots.Peek(key); ok && s.group == group {
+		if s, ok := c.slots.Peek(key); ok && (group == "" || s.group == group) {
 			out[s] = key
 		}
 	}
 	return out
 }
 
-// Forget drops every token of the group but that of one key, and those that
+// Forget drops every token of the group (of all, for "") but that of one key, and those that
 // are being minted: they are neither kept nor handed out. The key is the one
 // that the group has come to, which a reader may have asked for already.
 func (c *Cache[T]) Forget(group, but string) {
@@ -90,10 +100,11 @@ type Status[T any] struct {
 // Status tells of the tokens of the group that are in memory.
 func (c *Cache[T]) Status(group string) []Status[T] {
 	var out []Status[T]
-	for s, key := range c.ofGroup(group) {
-		s.mu.Lock()
-		out = append(out, Status[T]{Key: key, Held: s.held.Load(), Failure: s.failure.Load(), Minting: s.call != nil})
-		s.mu.Unlock()
+	for s := range c.ofGroup(group) {
+		c.mu.Lock()
+		minting := c.flying[s] > 0
+		c.mu.Unlock()
+		out = append(out, Status[T]{Key: s.key, Held: s.held.Load(), Failure: s.failure.Load(), Minting: minting})
 	}
 	slices.SortFunc(out, func(a, b Status[T]) int { return strings.Compare(a.Key, b.Key) })
 	return out

@@ -86,9 +86,11 @@ func (w *world) ask(epoch int) Ask[token] {
 			}
 			born := time.Now()
 			h := Held[token]{Value: token{epoch: epoch, number: rand.Int()}, Born: born, Expires: born.Add(life)}
+			return h, nil
+		},
+		Store: func(_ context.Context, h Held[token]) {
 			w.locked(func() { w.store[key] = h })
 			time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond) // between storing and entering the cache
-			return h, nil
 		},
 		Discard: func(context.Context, Held[token]) { w.locked(func() { delete(w.store, key) }) },
 	}
