@@ -143,7 +143,7 @@ type visit struct {
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{visits: make(chan visit, 100)}
-	d.Server = invented(t, func(r *http.Request, body string) string {
+	d.Server = invented(t, func(_ *http.Request, body string) string {
 		form, _ := url.ParseQuery(body) // the test looks at what it expects
 		reply := make(chan string, 1)
 		d.visits <- visit{form: form, reply: reply}

@@ -86,10 +86,12 @@ func (s *storage) snapshot(t *testing.T) map[string]string {
 	out := map[string]string{}
 	for _, key := range keys {
 		entry, err := s.InmemStorage.Get(t.Context(), key)
-		if err != nil || entry == nil {
+		if err != nil {
 			t.Fatalf("get %s: %v", key, err)
 		}
-		out[key] = string(entry.Value)
+		if entry != nil { // it may have been deleted meanwhile
+			out[key] = string(entry.Value)
+		}
 	}
 	return out
 }

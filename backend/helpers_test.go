@@ -41,35 +41,35 @@ type engine struct {
 }
 
 // mount makes an engine. Its log must not hold any of the secrets.
-func mount(t testing.TB, secrets ...string) *engine {
-	t.Helper()
+func mount(tb testing.TB, secrets ...string) *engine {
+	tb.Helper()
 	system := logical.TestSystemView()
 	system.PluginEnvironment = &logical.PluginEnvironment{VaultVersion: "1.21.2"}
-	return mountOn(t, &storage{}, newClock(), system, secrets...)
+	return mountOn(tb, &storage{}, newClock(), system, secrets...)
 }
 
 // mountOn makes an engine on what there is already.
-func mountOn(t testing.TB, on *storage, clock *clock, system *logical.StaticSystemView, secrets ...string) *engine {
-	t.Helper()
+func mountOn(tb testing.TB, on *storage, clock *clock, system *logical.StaticSystemView, secrets ...string) *engine {
+	tb.Helper()
 	e := &engine{storage: on, clock: clock, system: system, log: &lockedBuffer{}}
 	factory := backend.Factory(backend.Options{
 		Build:     backend.Build{Version: "v1.2.3", Commit: "0123456789ab", Date: "2026-01-02T03:04:05Z"},
 		Transport: &http.Transport{ForceAttemptHTTP2: true},
 		Now:       e.clock.Now,
 	})
-	b, err := factory(t.Context(), &logical.BackendConfig{
+	b, err := factory(tb.Context(), &logical.BackendConfig{
 		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log}),
 		System:      system,
 		StorageView: e.storage,
 		BackendUUID: "5c7c9ee4-0000-0000-0000-000000000000",
 	})
 	if err != nil {
-		t.Fatalf("make the backend: %v", err)
+		tb.Fatalf("make the backend: %v", err)
 	}
 	e.backend = b
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		b.Cleanup(context.Background())
-		withoutSecrets(t, "the log", e.log.String(), secrets...)
+		withoutSecrets(tb, "the log", e.log.String(), secrets...)
 	})
 	return e
 }
@@ -279,12 +279,12 @@ func refused(t *testing.T, r result, status int, says ...string) {
 }
 
 // withoutSecrets looks for secrets as they are and in the usual encodings.
-func withoutSecrets(t testing.TB, where, text string, secrets ...string) {
-	t.Helper()
+func withoutSecrets(tb testing.TB, where, text string, secrets ...string) {
+	tb.Helper()
 	for _, secret := range secrets {
 		for _, form := range encodings(secret) {
 			if secret != "" && strings.Contains(strings.ToLower(text), strings.ToLower(form)) {
-				t.Errorf("%s holds the secret %q as %q: %s", where, secret, form, text)
+				tb.Errorf("%s holds the secret %q as %q: %s", where, secret, form, text)
 				return
 			}
 		}
@@ -329,10 +329,10 @@ func (l *lockedBuffer) String() string {
 }
 
 // server runs a token endpoint on the engine's clock.
-func (e *engine) server(t testing.TB, d providertest.Dialect, o providertest.Options) *providertest.Server {
-	t.Helper()
+func (e *engine) server(tb testing.TB, d providertest.Dialect, o providertest.Options) *providertest.Server {
+	tb.Helper()
 	o.Now = e.clock.Now
-	return providertest.Start(t, d, o)
+	return providertest.Start(tb, d, o)
 }
 
 // standard is a config of a client at a server by the book.

@@ -191,16 +191,19 @@ func TestRememberedFailureIsClearedBy(t *testing.T) {
 		forgets bool
 		asks    int
 	}{
-		"a config write":                    {func(t *testing.T, e *engine) result { return e.write(t, "config/c", fields{}) }, true, 0},
-		"a config patch":                    {func(t *testing.T, e *engine) result { return e.patch(t, "config/c", fields{"description": "x"}) }, true, 0},
-		"a role write":                      {func(t *testing.T, e *engine) result { return e.write(t, "role/c/r", fields{"ttl": 60}) }, true, 0},
-		"a provider write":                  {func(t *testing.T, e *engine) result { return e.write(t, "provider/p", fields{"description": "x"}) }, true, 0},
-		"a check":                           {func(t *testing.T, e *engine) result { return update(t, e, "check/c", nil) }, true, 1},
-		"a check of the role":               {func(t *testing.T, e *engine) result { return update(t, e, "check/c/r", nil) }, true, 1},
-		"a revoke":                          {func(t *testing.T, e *engine) result { return update(t, e, "revoke/c", nil) }, true, 0},
-		"not by another config":             {func(t *testing.T, e *engine) result { return e.write(t, "config/other", acme()) }, false, 0},
-		"not by a read of the status":       {func(t *testing.T, e *engine) result { return e.read(t, "status/c") }, false, 0},
-		"not by fresh=true":                 {func(t *testing.T, e *engine) result { _ = update(t, e, "token/c/r", fields{"fresh": true}); return result{op: "update"} }, false, 0},
+		"a config write":              {func(t *testing.T, e *engine) result { return e.write(t, "config/c", fields{}) }, true, 0},
+		"a config patch":              {func(t *testing.T, e *engine) result { return e.patch(t, "config/c", fields{"description": "x"}) }, true, 0},
+		"a role write":                {func(t *testing.T, e *engine) result { return e.write(t, "role/c/r", fields{"ttl": 60}) }, true, 0},
+		"a provider write":            {func(t *testing.T, e *engine) result { return e.write(t, "provider/p", fields{"description": "x"}) }, true, 0},
+		"a check":                     {func(t *testing.T, e *engine) result { return update(t, e, "check/c", nil) }, true, 1},
+		"a check of the role":         {func(t *testing.T, e *engine) result { return update(t, e, "check/c/r", nil) }, true, 1},
+		"a revoke":                    {func(t *testing.T, e *engine) result { return update(t, e, "revoke/c", nil) }, true, 0},
+		"not by another config":       {func(t *testing.T, e *engine) result { return e.write(t, "config/other", acme()) }, false, 0},
+		"not by a read of the status": {func(t *testing.T, e *engine) result { return e.read(t, "status/c") }, false, 0},
+		"not by fresh=true": {func(t *testing.T, e *engine) result {
+			_ = update(t, e, "token/c/r", fields{"fresh": true})
+			return result{op: "update"}
+		}, false, 0},
 		"not by a narrower read of another": {func(t *testing.T, e *engine) result { return e.readWith(t, "token/c", fields{"scopes": "write"}) }, false, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -92,7 +92,7 @@ func (b *backend) readToken(ctx context.Context, req *logical.Request, d *framew
 		return nil, err
 	}
 	resp, err := b.handOut(w.view, got)
-	if err == nil {
+	if err == nil && ctx.Err() == nil {
 		b.handedOver(ctx, req.Storage, got.Value)
 	}
 	return resp, err

@@ -22,9 +22,11 @@ func TestMintUnderWayLosesTo(t *testing.T) {
 		again bool   // the reader asks the provider again
 		says  string // or else is told this
 	}{
-		"a new secret":        {func(t *testing.T, e *engine, _ *desk) { e.must(t, "config/c", fields{"client_secret": secretTwo}) }, true, ""},
-		"other scopes":        {func(t *testing.T, e *engine, _ *desk) { e.must(t, "config/c", fields{"scopes": "x"}) }, true, ""},
-		"a patch":             {func(t *testing.T, e *engine, _ *desk) { succeeded(t, e.patch(t, "config/c", fields{"scopes": []any{"x"}})) }, true, ""},
+		"a new secret": {func(t *testing.T, e *engine, _ *desk) { e.must(t, "config/c", fields{"client_secret": secretTwo}) }, true, ""},
+		"other scopes": {func(t *testing.T, e *engine, _ *desk) { e.must(t, "config/c", fields{"scopes": "x"}) }, true, ""},
+		"a patch": {func(t *testing.T, e *engine, _ *desk) {
+			succeeded(t, e.patch(t, "config/c", fields{"scopes": []any{"x"}}))
+		}, true, ""},
 		"a move":              {func(t *testing.T, e *engine, d *desk) { e.must(t, "config/c", newMoved(d)) }, true, ""},
 		"there and back":      {func(t *testing.T, e *engine, _ *desk) { thereAndBack(t, e, "config/c") }, true, ""},
 		"a delete":            {func(t *testing.T, e *engine, _ *desk) { succeeded(t, e.delete(t, "config/c")) }, false, `no config "c"`},

@@ -22,6 +22,11 @@ const (
 	// time: Vault itself runs up to 200.
 	maxRevocations = 8
 
+	// turnTime is for how long a revocation waits for its turn. To fail is
+	// dearer: Vault comes back ten seconds later at the earliest, and gives up
+	// after six times.
+	turnTime = time.Minute
+
 	// orphanKind is the write-ahead entry of a token that is to be revoked
 	// with its lease, from its mint until its lease is surely registered.
 	orphanKind = "token"
@@ -73,8 +78,6 @@ func (b *backend) revoke(ctx context.Context, s logical.Storage, name, token str
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout())
-	defer cancel()
 	if _, err := withFallback(c.effective, func(e *provider.Effective) error { return b.askToRevoke(ctx, e, token) }); err != nil {
 		return fmt.Errorf("%s: the token was not revoked: %w", c.target, err)
 	}
@@ -91,7 +94,9 @@ func (b *backend) askToRevoke(ctx context.Context, e *provider.Effective, token 
 	if err != nil {
 		return errors.New("the revocation_url cannot be parsed")
 	}
-	leave, err := b.revokers.enter(ctx, u.Host)
+	turn, cancel := context.WithTimeout(ctx, turnTime)
+	defer cancel()
+	leave, err := b.revokers.enter(turn, u.Host)
 	if err != nil {
 		return fmt.Errorf("waiting for others to finish: %w", err)
 	}

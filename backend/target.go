@@ -206,6 +206,12 @@ func textList(v any) []string {
 // templated policies.
 var identityTemplate = regexp.MustCompile(`\{\{\s*identity\.[^{}]*\}\}`)
 
+// identitySelector is what Vault's templated policies know. The SDK's own check
+// looks at no more than the braces.
+var identitySelector = regexp.MustCompile(`^\{\{\s*identity\.(?:` +
+	`entity\.(?:id|name|metadata\.[^.{}\s]+|aliases\.[^.{}\s]+\.(?:id|name|(?:custom_)?metadata\.[^.{}\s]+))|` +
+	`groups\.(?:ids|names)\.[^.{}\s]+\.(?:id|name|metadata\.[^.{}\s]+))\s*\}\}$`)
+
 // identified fills the caller's identity into a role's parameters, before any
 // other placeholder is looked at; the values are escaped so that none of them
 // is taken for one. It says whether there was anything to fill in.
@@ -235,8 +241,8 @@ const anyEntity = "*"
 
 func (b *backend) identity(placeholder, entity string) (string, error) {
 	if entity == anyEntity {
-		if _, err := framework.ValidateIdentityTemplate(placeholder); err != nil {
-			return "", refuse("parameters holds %s, which Vault's identity templating does not know", placeholder)
+		if !identitySelector.MatchString(placeholder) {
+			return "", refuse("parameters holds a text that names the caller's identity in a way that Vault does not know: write {{identity.entity.id}}, .name, .metadata.<key> or .aliases.<mount accessor>.name, or {{identity.groups.names.<name>.id}}")
 		}
 		return "caller", nil
 	}

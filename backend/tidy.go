@@ -71,10 +71,14 @@ func (b *backend) tidyConfig(ctx context.Context, s logical.Storage, config stri
 		if entry.Token.RefreshToken != "" {
 			until = until.Add(refreshTokenStays)
 		}
-		if now.After(until) && !b.tokens.Busy(strings.TrimPrefix(key, tokenPrefix)) { // else a new one is there, or near
-			if err := s.Delete(ctx, key); err != nil {
-				return err
-			}
+		if !now.After(until) {
+			continue
+		}
+		if err := s.Delete(ctx, key); err != nil {
+			return err
+		}
+		if h := b.tokens.Held(strings.TrimPrefix(key, tokenPrefix)); h != nil { // minted meanwhile
+			b.keep(ctx, s, strings.TrimPrefix(key, tokenPrefix), h.Value)
 		}
 	}
 	return nil

@@ -120,7 +120,7 @@ func TestTidyDoesNothingOnAStandby(t *testing.T) {
 	}
 }
 
-// A token that is minted just when its predecessor is tidied stays.
+// A token that is minted just when its predecessor is tidied stays stored.
 func TestTidyTakesNoNewTokenAlong(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -139,6 +139,24 @@ func TestTidyTakesNoNewTokenAlong(t *testing.T) {
 	asked(t, s, 2)
 	succeeded(t, e.restart(t).read(t, "token/c"))
 	asked(t, s, 2)
+}
+
+func TestTidyUnderAMintTakesNothingAlong(t *testing.T) {
+	e, d := mount(t, secretOne), newDesk(t)
+	e.must(t, "config/c", d.config())
+	reader := soon(t, func() result { return e.read(t, "token/c") })
+	d.next(t).token("old")
+	wait(t, reader)
+	e.clock.advance(2 * time.Hour)
+	reader = soon(t, func() result { return e.read(t, "token/c") })
+	visit := d.next(t)
+	e.periodic(t)
+	visit.token("new")
+	wait(t, reader)
+	if got := e.restart(t, secretOne).read(t, "token/c").token(t); got != "new" {
+		t.Errorf("after a restart: %q", got)
+	}
+	asked(t, d.Server, 2)
 }
 
 func TestTidyOfStorageThatFailsIsAnError(t *testing.T) {

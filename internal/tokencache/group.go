@@ -9,14 +9,17 @@ import (
 	"time"
 )
 
-// Busy says whether a usable token of that key is in memory or being minted.
-func (c *Cache[T]) Busy(key string) bool {
+// Held gives the usable token of that key that is in memory, nil without.
+func (c *Cache[T]) Held(key string) *Held[T] {
 	s, ok := c.slots.Peek(key)
 	if !ok {
-		return false
+		return nil
 	}
 	h := s.held.Load()
-	return s.minting.Load() != 0 || h != nil && h.usable(c.now())
+	if h == nil || !h.usable(c.now()) {
+		return nil
+	}
+	return h
 }
 
 // ofGroup gives the slots of a group, or of all for "", with the key by which memory holds them,

@@ -1,0 +1,276 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// ownTokens is an engine whose config/c mints for each read, at a provider
+// that revokes.
+func ownTokens(t *testing.T, more fields) (*engine, *providertest.Server) {
+	t.Helper()
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", with(standard(s), with(fields{"reuse": false, "revocation_url": s.RevocationURL()}, more)))
+	return e, s
+}
+
+func TestLeaseOfItsOwnTokenRevokesItAtTheProviderOnce(t *testing.T) {
+	for name, config := range map[string]fields{
+		"with Basic":                        {},
+		"with the credentials in the body":  {"token_endpoint_auth_method": "client_secret_post"},
+		"with parameters of the grant only": {"scopes": "read", "secret_parameters": fields{}, "parameters": fields{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := ownTokens(t, config)
+			first, second := e.read(t, "token/c"), e.read(t, "token/c")
+			succeeded(t, e.revokeLease(t, first.resp.Secret))
+			got := s.Last()
+			form := got.Form()
+			if got.Method != http.MethodPost || got.Path != "/oauth2/revoke" || form.Get("token") != first.token(t) || form.Get("token_type_hint") != "access_token" {
+				t.Errorf("%s %s %s", got.Method, got.Path, got.Body)
+			}
+			for _, name := range []string{"grant_type", "scope"} {
+				if form.Has(name) {
+					t.Errorf("sends %s to the revocation endpoint", name)
+				}
+			}
+			if (got.Header.Get("Authorization") != "") == (form.Has("client_secret")) {
+				t.Errorf("authenticates in two ways or none: %v", got)
+			}
+			if s.RevocationRequests() != 1 || s.Valid(first.token(t)) || !s.Valid(second.token(t)) {
+				t.Errorf("%d requests, first valid %t, second valid %t", s.RevocationRequests(), s.Valid(first.token(t)), s.Valid(second.token(t)))
+			}
+		})
+	}
+}
+
+func TestLeaseOfARoleRevokesItsOwnToken(t *testing.T) {
+	e, s := ownTokens(t, fields{"reuse": true})
+	e.must(t, "role/c/own", fields{"reuse": false})
+	shared, own := e.read(t, "token/c"), e.read(t, "token/c/own")
+	succeeded(t, e.delete(t, "role/c/own"))
+	succeeded(t, e.revokeLease(t, shared.resp.Secret))
+	if s.RevocationRequests() != 0 {
+		t.Error("a shared token was revoked")
+	}
+	succeeded(t, e.revokeLease(t, own.resp.Secret))
+	if !slices.Equal(s.Revoked(), []string{own.token(t)}) {
+		t.Errorf("revoked %v", s.Revoked())
+	}
+}
+
+// What cannot be revoked any more counts as revoked: else Vault would keep the
+// lease forever. What can be later is an error, for Vault to come back.
+func TestRevocationOfALease(t *testing.T) {
+	for name, test := range map[string]struct {
+		do     func(t *testing.T, e *engine, s *providertest.Server)
+		status int // 0 is success
+		asked  int
+	}{
+		"of a token that is gone there already": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Status: 400, Body: `{"error":"invalid_token"}`})
+		}, 0, 1},
+		"of a token that was never there": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Status: 400, Body: `{"error":"invalid_grant"}`})
+		}, 0, 1},
+		"with any success": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Status: 204})
+		}, 0, 1},
+		"of a token that has expired": {func(_ *testing.T, e *engine, _ *providertest.Server) { e.clock.advance(2 * time.Hour) }, 0, 0},
+		"a second before it expires":  {func(_ *testing.T, e *engine, _ *providertest.Server) { e.clock.advance(time.Hour - time.Second) }, 0, 1},
+		"of a config that is gone":    {func(t *testing.T, e *engine, _ *providertest.Server) { succeeded(t, e.delete(t, "config/c")) }, 0, 0},
+		"of a config that no longer can": {func(t *testing.T, e *engine, s *providertest.Server) {
+			e.must(t, "config/c", with(standard(s), fields{"revocation_url": ""}))
+		}, 0, 0},
+		"of a config that shares now": {func(t *testing.T, e *engine, _ *providertest.Server) { e.must(t, "config/c", fields{"reuse": true}) }, 0, 1},
+		"at a provider that fails": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Status: 503})
+		}, 502, 1},
+		"at one that refuses the client": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.SetCredentials(providertest.Credentials{ClientSecret: "another"})
+		}, 400, 1},
+		"at one that limits the rate": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Status: 429})
+		}, 429, 1},
+		"at one that is gone": {func(_ *testing.T, _ *engine, s *providertest.Server) { s.Close() }, 502, 0},
+		"at one that hangs": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Hang: true})
+		}, 504, 1},
+		"at one that redirects": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Redirect: "https://evil.example.com/"})
+		}, 502, 1},
+		"at one that echoes": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Echo: true, Status: 500})
+		}, 502, 1},
+		"of a config that cannot be read": {func(_ *testing.T, e *engine, _ *providertest.Server) { e.storage.onUse(failingOn(opGet, "config/")) }, 500, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e, s := ownTokens(t, fields{"request_timeout": 1})
+			r := e.read(t, "token/c")
+			token := r.token(t)
+			test.do(t, e, s)
+			got := e.revokeLease(t, r.resp.Secret)
+			e.storage.onUse(nil)
+			if test.status == 0 {
+				succeeded(t, got)
+			} else {
+				refused(t, got, test.status)
+			}
+			if s.RevocationRequests() != test.asked {
+				t.Errorf("%d requests, want %d", s.RevocationRequests(), test.asked)
+			}
+			withoutSecrets(t, "the answer and the log", got.text()+e.log.String(), token, s.Credentials().ClientSecret)
+			if test.status >= 429 && test.status != 500 && name != "at one that is gone" {
+				succeeded(t, e.revokeLease(t, r.resp.Secret)) // Vault's next attempt
+				if s.Valid(token) {
+					t.Error("the token lives on")
+				}
+			}
+		})
+	}
+}
+
+func TestLeaseWithoutARevocationURLIsForgottenSilently(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", with(standard(s), fields{"reuse": false}))
+	r := e.read(t, "token/c")
+	if strings.Contains(fmt.Sprint(r.resp.Secret.InternalData), r.token(t)) {
+		t.Error("the lease keeps a token that nothing can be done with")
+	}
+	succeeded(t, e.revokeLease(t, r.resp.Secret))
+	if len(e.below(t, "wal/")) != 0 || s.RevocationRequests() != 0 {
+		t.Error("something was done")
+	}
+}
+
+// Vault ends up to 200 leases at a time: a provider gets eight at most.
+func TestRevocationsAreEightAtATimeForOneProvider(t *testing.T) {
+	const leases = 30
+	e := mount(t)
+	var now, most atomic.Int32
+	release := make(chan struct{})
+	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		if r.URL.Path == "/token" {
+			_, _ = fmt.Fprint(w, `{"access_token":"t","expires_in":3600}`) // the client may be gone
+			return
+		}
+		defer now.Add(-1)
+		for n := now.Add(1); ; {
+			if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
+				break
+			}
+		}
+		<-release
+	})
+	config := fields{"token_url": s.URL() + "/token", "revocation_url": s.URL() + "/revoke", "client_id": "c", "client_secret": "s", "reuse": false}
+	for _, name := range []string{"c", "d"} { // of one provider, whatever the config
+		e.must(t, "config/"+name, config)
+	}
+	answers := make(chan result, leases)
+	for i := range leases {
+		secret := e.read(t, "token/"+[]string{"c", "d"}[i%2]).resp.Secret
+		go func() { answers <- e.revokeLease(t, secret) }()
+	}
+	eventually(t, "eight are under way", func() bool { return now.Load() == 8 })
+	other, elsewhere := ownTokens(t, nil) // and another provider's do not wait
+	r := other.read(t, "token/c")
+	succeeded(t, other.revokeLease(t, r.resp.Secret))
+	if elsewhere.RevocationRequests() != 1 || now.Load() != 8 {
+		t.Error("a provider's trouble is not its own")
+	}
+	close(release)
+	for range leases {
+		succeeded(t, wait(t, answers))
+	}
+	if most.Load() != 8 {
+		t.Errorf("%d at a time, want 8", most.Load())
+	}
+}
+
+func TestKillSwitch(t *testing.T) {
+	e, s := ownTokens(t, fields{"reuse": true, "scopes": "read,write"})
+	e.must(t, "role/c/r", fields{"scopes": "read"})
+	tokens := []string{e.read(t, "token/c").token(t), e.read(t, "token/c/r").token(t)}
+	e = e.restart(t) // also of what is only stored
+	succeeded(t, e.read(t, "token/c"))
+	r := update(t, e, "revoke/c", nil)
+	succeeded(t, r)
+	if r.resp != nil {
+		t.Errorf("warnings: %s", r.text())
+	}
+	revoked := s.Revoked()
+	slices.Sort(revoked)
+	slices.Sort(tokens)
+	if !slices.Equal(revoked, tokens) || s.RevocationRequests() != 2 {
+		t.Errorf("revoked %d of the %d tokens by %d requests", len(revoked), len(tokens), s.RevocationRequests())
+	}
+	if got := e.below(t, "token/"); len(got) != 0 {
+		t.Errorf("stored: %v", got)
+	}
+	for range 2 {
+		for _, path := range []string{"token/c", "token/c/r"} {
+			if token := e.read(t, path).token(t); !s.Valid(token) {
+				t.Errorf("%s: a revoked token is handed out", path)
+			}
+		}
+		e = e.restart(t)
+	}
+	asked(t, s, 4)
+	succeeded(t, update(t, e, "revoke/c", nil))
+	succeeded(t, update(t, e, "revoke/c", nil)) // with nothing to revoke
+	refused(t, update(t, e, "revoke/none", nil), http.StatusBadRequest, `no config "none"`)
+}
+
+func TestKillSwitchForgetsAlsoWhereTheProviderFails(t *testing.T) {
+	for name, does := range map[string]providertest.Behavior{
+		"fails": {Revocation: true, Times: -1, Status: 500}, "echoes": {Revocation: true, Times: -1, Echo: true, Status: 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := ownTokens(t, fields{"reuse": true, "scopes": "read,write"})
+			old := e.read(t, "token/c").token(t)
+			succeeded(t, e.readWith(t, "token/c", fields{"scopes": "read"}))
+			s.Behave(does)
+			r := update(t, e, "revoke/c", nil)
+			succeeded(t, r)
+			warned(t, r, "2 of them may live on")
+			withoutSecrets(t, "the warning and the log", r.text()+e.log.String(), append(s.Issued(), s.Credentials().ClientSecret)...)
+			if e.read(t, "token/c").token(t) == old {
+				t.Error("the old token is handed out")
+			}
+		})
+	}
+}
+
+func TestKillSwitchOfStorageThatFailsForgetsNothingByHalves(t *testing.T) {
+	for _, test := range []struct{ op, prefix string }{{opGet, "config/"}, {opPut, "config/"}, {opList, "token/"}, {opGet, "token/"}} {
+		e, s := ownTokens(t, fields{"reuse": true})
+		old := e.read(t, "token/c").token(t)
+		e = e.restart(t)
+		e.storage.onUse(failingOn(test.op, test.prefix))
+		r := e.request(t, logical.UpdateOperation, "revoke/c", nil)
+		e.storage.onUse(nil)
+		refused(t, r, http.StatusInternalServerError)
+		if s.RevocationRequests() != 0 || e.read(t, "token/c").token(t) != old {
+			t.Errorf("%s %s: half of it was done", test.op, test.prefix)
+		}
+		succeeded(t, update(t, e, "revoke/c", nil))
+		if s.Valid(old) {
+			t.Error("the token lives on")
+		}
+	}
+}

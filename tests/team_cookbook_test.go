@@ -1,0 +1,572 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package tests_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
+)
+
+// cookbook is docs/cookbook.md: its snippets and the files that it links to.
+type cookbook struct {
+	dir      string
+	snippets map[string]string
+	unused   map[string]bool // snippets and files that no test has taken
+}
+
+// openCookbook reads it. Every snippet has a name, in a comment above it.
+func openCookbook(t *testing.T) *cookbook {
+	t.Helper()
+	b := &cookbook{dir: filepath.Join(root(t), "docs"), snippets: map[string]string{}, unused: map[string]bool{}}
+	content, err := os.ReadFile(filepath.Join(b.dir, "cookbook.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(content)
+	for _, m := range regexp.MustCompile("(?ms)^<!-- snippet: (\\S+) -->\n```\\w+\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		if b.snippets[m[1]] != "" {
+			t.Errorf("two snippets are called %s", m[1])
+		}
+		b.snippets[m[1]], b.unused[m[1]] = m[2], true
+	}
+	if fences := len(regexp.MustCompile("(?m)^```").FindAllString(text, -1)); fences != 2*len(b.snippets) {
+		t.Errorf("%d snippets have names, and there are %d fences", len(b.snippets), fences)
+	}
+	for _, m := range regexp.MustCompile(`\]\((cookbook/[^)]+)\)`).FindAllStringSubmatch(text, -1) {
+		b.unused[m[1]] = true
+	}
+	files, err := filepath.Glob(filepath.Join(b.dir, "cookbook", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if name := "cookbook/" + filepath.Base(file); !b.unused[name] {
+			t.Errorf("cookbook.md has no link to %s", name)
+		}
+	}
+	// Links within the page.
+	anchors := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(text, -1) {
+		anchor := strings.ReplaceAll(strings.ToLower(m[1]), " ", "-")
+		anchors[regexp.MustCompile(`[^\w-]`).ReplaceAllString(anchor, "")] = true
+	}
+	for _, m := range regexp.MustCompile(`\]\(#([^)]+)\)`).FindAllStringSubmatch(text, -1) {
+		if !anchors[m[1]] {
+			t.Errorf("a link leads to #%s, and no heading is that", m[1])
+		}
+	}
+	return b
+}
+
+// take gives a snippet.
+func (b *cookbook) take(t *testing.T, name string) string {
+	t.Helper()
+	text, ok := b.snippets[name]
+	if !ok {
+		t.Fatalf("cookbook.md has no snippet %s", name)
+	}
+	delete(b.unused, name)
+	return text
+}
+
+// file gives a file that the cookbook links to.
+func (b *cookbook) file(t *testing.T, name string) string {
+	t.Helper()
+	delete(b.unused, name)
+	content, err := os.ReadFile(filepath.Join(b.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// replace changes what a snippet says of the reader's machine to this one's. It
+// has to say so.
+func replace(t *testing.T, text string, pairs ...string) string {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(text, pairs[i]) {
+			t.Fatalf("a snippet no longer has %q:\n%s", pairs[i], text)
+		}
+		text = strings.ReplaceAll(text, pairs[i], pairs[i+1])
+	}
+	return text
+}
+
+// put writes a file and gives its path.
+func put(t *testing.T, dir, name, content string, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestTeamCookbook follows docs/cookbook.md.
+func TestTeamCookbook(t *testing.T) {
+	t.Parallel()
+	book := openCookbook(t)
+	v := harness.Start(t, harness.Options{NoPlugin: true, LogLevel: "info"})
+	v.RegisterPlugin(harness.PluginName, harness.PluginBinary(t), "")
+	dir := t.TempDir()
+	s := providertest.Start(t, providertest.Antsomi, providertest.Options{})
+	// In the recipes the provider is at its real address.
+	here := []string{"provider=antsomi", "provider=antsomi token_url=" + s.TokenURL()}
+	credentials := []string{"CLIENT_ID=" + s.Credentials().ClientID, "CLIENT_SECRET=" + s.Credentials().ClientSecret}
+	run := func(t *testing.T, token, snippet string, env ...string) string {
+		t.Helper()
+		return mustShell(t, v.For(t), token, dir, snippet, env...)
+	}
+	good := func(t *testing.T, token string) {
+		t.Helper()
+		issuedBy(t, s, strings.TrimSpace(token))
+	}
+
+	run(t, v.RootToken(), replace(t, book.take(t, "setup"), here...), credentials...)
+	for _, path := range []string{"antsomi", "antsomi/readers"} {
+		good(t, read(t, v, "oauthcc/token/"+path).text(t, "access_token"))
+	}
+
+	t.Run("policies", func(t *testing.T) {
+		v := v.For(t)
+		for _, name := range []string{"readers", "narrow", "operators", "wrapped"} {
+			v.Policy("antsomi-"+name, book.take(t, "policy-"+name))
+		}
+		reader, narrow, operator := v.TokenWith("antsomi-readers"), v.TokenWith("antsomi-narrow"), v.TokenWith("antsomi-operators")
+		for _, test := range []struct {
+			token, method, path string
+			body                any
+			want                int
+		}{
+			{reader, "GET", "token/antsomi/readers", nil, 200}, {reader, "GET", "token/antsomi/readers?min_ttl=10m", nil, 200},
+			{reader, "GET", "token/antsomi/readers?scopes=event", nil, 400}, {reader, "POST", "token/antsomi/readers", fields{"fresh": true}, 403},
+			{reader, "GET", "token/antsomi", nil, 403}, {reader, "GET", "config/antsomi", nil, 403}, {reader, "GET", "status/antsomi", nil, 403},
+			{narrow, "GET", "token/antsomi?scopes=item", nil, 200}, {narrow, "GET", "token/antsomi", nil, 403},
+			{narrow, "GET", "token/antsomi?scopes=event", nil, 403}, {narrow, "GET", "token/antsomi?scopes=item&min_ttl=1m", nil, 403},
+			{operator, "LIST", "config", nil, 200}, {operator, "GET", "config/antsomi", nil, 200}, {operator, "POST", "config/antsomi", fields{"description": "x"}, 204},
+			{operator, "PATCH", "config/antsomi", fields{"description": nil}, 204}, {operator, "POST", "config/new", registration(providertest.Antsomi, s), 204},
+			{operator, "DELETE", "config/new", nil, 204}, {operator, "POST", "role/antsomi/new", fields{"scopes": "event"}, 204},
+			{operator, "LIST", "role/antsomi", nil, 200}, {operator, "DELETE", "role/antsomi/new", nil, 204},
+			{operator, "POST", "check/antsomi", nil, 200}, {operator, "POST", "check/antsomi/readers", nil, 200}, {operator, "GET", "status/antsomi", nil, 200},
+			{operator, "GET", "token/antsomi", nil, 403}, {operator, "GET", "token/antsomi/readers", nil, 403},
+			{operator, "POST", "config/antsomi", fields{"token_url": "https://thief.example.com/"}, 400},
+			{operator, "POST", "revoke/antsomi", nil, 204},
+		} {
+			askAs(t, v, test.token, test.method, "oauthcc/"+test.path, test.body).wants(t, test.want)
+		}
+	})
+	t.Run("response wrapping", func(t *testing.T) {
+		v := v.For(t)
+		wrapped := v.TokenWith("antsomi-wrapped")
+		good(t, run(t, wrapped, book.take(t, "wrapping")+`echo "$ACCESS_TOKEN"`))
+		askAs(t, v, wrapped, http.MethodGet, "oauthcc/token/antsomi/readers", nil).wants(t, http.StatusForbidden)
+		if _, err := shell(t, v, wrapped, dir, strings.Replace(book.take(t, "wrapping"), "2m", "1h", 1)); err == nil {
+			t.Error("a ticket for an hour was given")
+		}
+		if _, err := shell(t, v, wrapped, dir, book.take(t, "wrapping")+`VAULT_TOKEN=$TICKET vault unwrap`); err == nil {
+			t.Error("the ticket was good twice")
+		}
+	})
+	t.Run("AppRole", func(t *testing.T) {
+		put(t, dir, "policy-readers.hcl", book.take(t, "policy-readers"), 0o600)
+		run(t, v.RootToken(), book.take(t, "approle"))
+		token := run(t, "", `vault write -field=token auth/approle/login role_id=@role-id secret_id=@secret-id`)
+		good(t, askAs(t, v.For(t), token, http.MethodGet, "oauthcc/token/antsomi/readers", nil).text(t, "access_token"))
+		askAs(t, v.For(t), token, http.MethodGet, "oauthcc/token/antsomi", nil).wants(t, http.StatusForbidden)
+	})
+	t.Run("Agent: a file", func(t *testing.T) {
+		etc, app := t.TempDir(), t.TempDir()
+		for _, name := range []string{"role-id", "secret-id"} {
+			content, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, etc, name, string(content), 0o600)
+		}
+		put(t, etc, "reload-shop", "#!/bin/sh\ncp "+app+"/antsomi.env "+app+"/reloaded\n", 0o700)
+		harness.StartAgent(t, v.For(t), replace(t, book.take(t, "agent-file"), "/etc/vault-agent/", etc+"/", "/run/shop/", app+"/"))
+		harness.Eventually(t, time.Minute, func() error {
+			token, err := rendered(app, "antsomi.env")
+			again, err2 := rendered(app, "antsomi.json")
+			reloaded, err3 := fileLine(filepath.Join(app, "reloaded"), "ACCESS_TOKEN=")
+			if err := errors.Join(err, err2, err3); err != nil {
+				return err
+			}
+			if token != again || token != reloaded || !s.Valid(token) {
+				return fmt.Errorf("the files hold %q, %q and %q", token, again, reloaded)
+			}
+			return nil
+		})
+		if info, err := os.Stat(filepath.Join(app, "antsomi.env")); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the file's mode: %v %v", info, err)
+		}
+		// It can be sourced.
+		good(t, run(t, "", `. `+app+`/antsomi.env; test -n "$EXPIRES_AT"; echo "$ACCESS_TOKEN"`))
+	})
+	t.Run("Agent: a program", func(t *testing.T) {
+		app := t.TempDir()
+		put(t, app, "shop", "#!/bin/sh\necho \"ACCESS_TOKEN=$ACCESS_TOKEN\" > "+app+"/environment\nexec sleep 600\n", 0o700)
+		harness.StartAgent(t, v.For(t), replace(t, book.take(t, "agent-program"), "/etc/vault-agent/", dir+"/", "/usr/local/bin/", app+"/"))
+		harness.Eventually(t, time.Minute, func() error {
+			token, err := fileLine(filepath.Join(app, "environment"), "ACCESS_TOKEN=")
+			if err == nil && !s.Valid(token) {
+				err = fmt.Errorf("the program has the token %q", token)
+			}
+			return err
+		})
+	})
+	t.Run("Proxy", func(t *testing.T) {
+		v := v.For(t)
+		run(t, v.RootToken(), book.take(t, "proxy-role"))
+		v.Policy("antsomi-readers", `path "oauthcc/token/antsomi/+" { capabilities = ["read"] }`)
+		addr := harness.FreeAddr(t)
+		harness.StartProxy(t, v, replace(t, book.take(t, "proxy"), "/etc/vault-agent/", dir+"/", "127.0.0.1:8100", addr))
+		reader := replace(t, book.take(t, "proxy-reader"), "127.0.0.1:8100", addr)
+		var first string
+		harness.Eventually(t, time.Minute, func() (err error) {
+			first, err = shell(t, v, "", dir, reader)
+			return err
+		})
+		good(t, first)
+		if again := run(t, "", reader); again != first {
+			t.Error("the second reader got another token")
+		}
+		if leases := v.List("sys/leases/lookup/oauthcc/token/antsomi/proxied"); len(leases) != 1 {
+			t.Errorf("%d leases, want 1", len(leases))
+		}
+		// The provider rejects it.
+		fresh := book.take(t, "proxy-fresh")
+		harness.Eventually(t, 30*time.Second, func() error {
+			if out := run(t, v.RootToken(), fresh); strings.Contains(out, "not honoured") || strings.Contains(out, strings.TrimSpace(first)) {
+				return errors.New("still the old token: " + out)
+			}
+			return nil
+		})
+		if cached := run(t, "", reader); cached != first {
+			t.Error("the Proxy dropped the rejected token by itself, which the cookbook should say")
+		}
+		m := regexp.MustCompile(`^curl -X POST -d '(.*)' (http://\S+)\n$`).FindStringSubmatch(replace(t, book.take(t, "proxy-clear"), "127.0.0.1:8100", addr))
+		if m == nil {
+			t.Fatal("the snippet proxy-clear is no such command")
+		}
+		post(t, m[2], m[1])
+		harness.Eventually(t, 30*time.Second, func() error {
+			next, err := shell(t, v, "", dir, reader)
+			if err == nil && next == first {
+				err = errors.New("still the rejected token")
+			}
+			if err == nil {
+				good(t, next)
+			}
+			return err
+		})
+	})
+	t.Run("a CI job", func(t *testing.T) {
+		v := v.For(t)
+		login := run(t, v.RootToken(), `echo "ROLE_ID=$(cat role-id)"; echo "SECRET_ID=$(cat secret-id)"`)
+		env := strings.Split(strings.TrimSpace(login), "\n")
+		job := book.take(t, "ci")
+		put(t, dir, "deploy", "#!/bin/sh\nprintf '%s\\n%s\\n' \"$ACCESS_TOKEN\" \"$VAULT_TOKEN\"\nexit $FAIL\n", 0o700)
+		for _, fail := range []string{"0", "1"} {
+			before := s.IssuedCount()
+			out, err := shell(t, v, "", dir, job, append(env, "FAIL="+fail)...)
+			if (err != nil) != (fail == "1") {
+				t.Fatalf("a deployment that ends with %s: %v", fail, err)
+			}
+			lines := strings.Split(out, "\n")
+			good(t, lines[0])
+			askAs(t, v, lines[1], http.MethodGet, "auth/token/lookup-self", nil).wants(t, http.StatusForbidden)
+			if s.IssuedCount() != before {
+				t.Error("the job cost a mint")
+			}
+		}
+	})
+	t.Run("tokens of one's own, and one for each caller", func(t *testing.T) {
+		v := v.For(t)
+		p := providertest.Start(t, providertest.RFC6749, providertest.Options{ExtraParameters: []string{"audience"}})
+		c := p.Credentials()
+		run(t, v.RootToken(), book.take(t, "own-token"), "TOKEN_URL="+p.TokenURL(), "REVOCATION_URL="+p.RevocationURL(), "CLIENT_ID="+c.ClientID, "CLIENT_SECRET="+c.ClientSecret)
+		first, second := read(t, v, "oauthcc/token/acme-ci"), read(t, v, "oauthcc/token/acme-ci")
+		v.MustCLI("lease", "revoke", "-sync", first.LeaseID)
+		if p.Valid(first.text(t, "access_token")) || !p.Valid(second.text(t, "access_token")) {
+			t.Error("a lease's end does not end its own token alone")
+		}
+
+		write(t, v, "oauthcc/config/acme", registration(providertest.RFC6749, p))
+		put(t, dir, "role.json", book.take(t, "identity"), 0o600)
+		run(t, v.RootToken(), book.take(t, "identity-role"))
+		entity := v.Write("identity/entity", fields{"name": "till"})
+		roleID, _ := v.Read("auth/approle/role/shop/role-id").Data["role_id"].(string)
+		accessor, _ := member(v.Read("sys/auth").Data, "approle/", "accessor").(string)
+		v.Write("identity/entity-alias", fields{"name": roleID, "canonical_id": entity.Data["id"], "mount_accessor": accessor})
+		v.Policy("antsomi-readers", `path "oauthcc/token/acme/per-caller" { capabilities = ["read"] }`)
+		caller := run(t, "", `vault write -field=token auth/approle/login role_id=@role-id secret_id=@secret-id`)
+		askAs(t, v, caller, http.MethodGet, "oauthcc/token/acme/per-caller", nil).wants(t, http.StatusOK)
+		if audience := p.Last().Form().Get("audience"); audience != "urn:shop:till" {
+			t.Errorf("the audience is %q", audience)
+		}
+		ask(t, v, http.MethodGet, "oauthcc/token/acme/per-caller", nil).wants(t, http.StatusBadRequest, "identity")
+	})
+	t.Run("mounts per environment", func(t *testing.T) {
+		v := v.For(t)
+		run(t, v.RootToken(), replace(t, book.take(t, "mounts"), here...),
+			"DEV_"+credentials[0], "DEV_"+credentials[1], "PROD_"+credentials[0], "PROD_"+credentials[1])
+		dev := v.TokenWith("dev-antsomi")
+		got := askAs(t, v, dev, http.MethodGet, "dev/oauthcc/token/antsomi", nil)
+		got.wants(t, http.StatusOK)
+		if got.text(t, "scope") != "item" || !strings.HasPrefix(got.LeaseID, "dev/oauthcc/token/antsomi/") {
+			t.Errorf("development got %s", got.raw)
+		}
+		askAs(t, v, dev, http.MethodGet, "prod/oauthcc/token/antsomi", nil).wants(t, http.StatusForbidden)
+		askAs(t, v, v.TokenWith("prod-antsomi"), http.MethodGet, "prod/oauthcc/token/antsomi", nil).wants(t, http.StatusOK)
+	})
+	t.Run("External Secrets Operator", func(t *testing.T) { externalSecrets(t, v.For(t), book, run, s) })
+	t.Run("Vault Secrets Operator", func(t *testing.T) { vaultSecrets(t, v.For(t), book, s) })
+	t.Run("Terraform", func(t *testing.T) { terraform(t, v.For(t), book, run, s) })
+	t.Run("when something goes wrong", func(t *testing.T) {
+		v := v.For(t)
+		before := read(t, v, "oauthcc/token/antsomi").text(t, "access_token")
+		fresh := book.take(t, "fresh")
+		harness.Eventually(t, 30*time.Second, func() error {
+			got := run(t, v.RootToken(), fresh)
+			if got == before {
+				return errors.New("still the old token")
+			}
+			good(t, got)
+			return nil
+		})
+		run(t, v.RootToken(), book.take(t, "leak"))
+		harness.Eventually(t, 30*time.Second, func() error { return noLeases(t, v, "oauthcc/token/antsomi") })
+		put(t, dir, "new-secret", "not yet known there", 0o600)
+		put(t, dir, "old-secret", s.Credentials().ClientSecret, 0o600)
+		if out := run(t, v.RootToken(), book.take(t, "rotate")); strings.Contains(out, before) {
+			t.Errorf("a check shows a token: %s", out)
+		}
+		good(t, read(t, v, "oauthcc/token/antsomi").text(t, "access_token"))
+		if out := run(t, v.RootToken(), book.take(t, "status")); !strings.Contains(out, "last_mint") {
+			t.Errorf("the status is %s", out)
+		}
+		run(t, v.RootToken(), book.take(t, "delete"))
+		ask(t, v, http.MethodGet, "oauthcc/config/antsomi", nil).wants(t, http.StatusNotFound)
+	})
+	for name := range book.unused {
+		t.Errorf("no test has used %s", name)
+	}
+}
+
+// post makes one request that has to succeed.
+func post(t *testing.T, url, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if content, err := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK || err != nil {
+		t.Fatalf("POST %s: %d %s (%v)", url, resp.StatusCode, content, err)
+	}
+}
+
+type runner = func(t *testing.T, token, snippet string, env ...string) string
+
+// externalSecrets makes the requests that the operator makes for each
+// generator.
+func externalSecrets(t *testing.T, v *harness.Vault, book *cookbook, run runner, s *providertest.Server) {
+	t.Helper()
+	run(t, v.RootToken(), book.take(t, "eso-role"))
+	docs, err := parseYAML(book.file(t, "cookbook/external-secrets.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Policy("eso", `path "oauthcc/token/antsomi/kubernetes" { capabilities = ["read"] } path "oauthcc/token/antsomi" { capabilities = ["update"] }`)
+	operator := v.TokenWith("eso")
+	answers := map[any]reply{}
+	for _, doc := range docs {
+		if doc["kind"] != "VaultDynamicSecret" {
+			continue
+		}
+		method, _ := member(doc, "spec", "method").(string)
+		path, _ := member(doc, "spec", "path").(string)
+		got := askAs(t, v, operator, method, path, member(doc, "spec", "parameters"))
+		got.wants(t, http.StatusOK)
+		if got.text(t, "scope") != "item" || got.number(t, "expires_in") < 15*60 {
+			t.Errorf("%s %s gives %s", method, path, got.raw)
+		}
+		issuedBy(t, s, got.text(t, "access_token"))
+		answers[member(doc, "metadata", "name")] = got
+	}
+	if len(answers) != 2 {
+		t.Errorf("there are generators for %v", answers)
+	}
+	for _, doc := range docs {
+		if doc["kind"] != "ExternalSecret" {
+			continue
+		}
+		sources, _ := member(doc, "spec", "dataFrom").([]any)
+		generator := member(sources[0], "sourceRef", "generatorRef", "name")
+		got, ok := answers[generator]
+		if !ok || got.LeaseID != "" {
+			t.Errorf("the secret is from %v, which gives %s", generator, got.raw)
+		}
+		text, _ := member(doc, "spec", "refreshInterval").(string)
+		if refresh, err := time.ParseDuration(text); err != nil || refresh >= 15*time.Minute {
+			t.Errorf("refreshInterval %q is not shorter than the role's min_ttl (%v)", text, err)
+		}
+		used, _ := member(doc, "spec", "target", "template", "data").(fields)
+		for _, template := range used {
+			if name := strings.Trim(fmt.Sprint(template), "{}. "); got.Data[name] == nil {
+				t.Errorf("the template uses %s, and the answer has none", name)
+			}
+		}
+	}
+}
+
+// vaultSecrets makes the requests that the operator makes for each secret.
+func vaultSecrets(t *testing.T, v *harness.Vault, book *cookbook, s *providertest.Server) {
+	t.Helper()
+	docs, err := parseYAML(book.file(t, "cookbook/vault-secrets-operator.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Policy("vso", `path "oauthcc/token/antsomi/readers" { capabilities = ["read"] } path "oauthcc/token/antsomi" { capabilities = ["update"] }`)
+	operator := v.TokenWith("vso")
+	secrets := 0
+	for _, doc := range docs {
+		if doc["kind"] != "VaultDynamicSecret" {
+			continue
+		}
+		secrets++
+		path := fmt.Sprint(member(doc, "spec", "mount"), "/", member(doc, "spec", "path"))
+		method, body := http.MethodGet, any(nil)
+		if params, ok := member(doc, "spec", "params").(fields); ok {
+			method, body = http.MethodPut, params
+			for name, value := range params {
+				if _, ok := value.(string); !ok {
+					t.Errorf("params takes strings only, and %s is %v", name, value)
+				}
+			}
+		}
+		got := askAs(t, v, operator, method, path, body)
+		got.wants(t, http.StatusOK)
+		issuedBy(t, s, got.text(t, "access_token"))
+		if got.text(t, "scope") != "item" || got.LeaseDuration == 0 {
+			t.Errorf("%s %s gives %s", method, path, got.raw)
+		}
+		if percent, _ := member(doc, "spec", "renewalPercent").(float64); percent != 90 {
+			t.Errorf("renewalPercent is %v", percent)
+		}
+	}
+	if secrets != 2 {
+		t.Errorf("there are %d secrets", secrets)
+	}
+}
+
+// terraform makes the requests that its provider makes at an apply, a plan and
+// a destruction.
+func terraform(t *testing.T, v *harness.Vault, book *cookbook, run runner, s *providertest.Server) {
+	t.Helper()
+	blocks, err := parseHCL(book.file(t, "cookbook/main.tf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mount string
+	type endpoint struct {
+		path string
+		data fields
+	}
+	var endpoints []endpoint
+	for _, b := range blocks {
+		if b.kind != "resource" {
+			continue
+		}
+		switch b.labels[0] {
+		case "vault_mount":
+			mount, _ = b.attributes["path"].(string)
+			kind, _ := b.attributes["type"].(string)
+			description, _ := b.attributes["description"].(string)
+			ttl, _ := b.attributes["max_lease_ttl_seconds"].(int)
+			headers, _ := b.attributes["allowed_response_headers"].([]any)
+			input := &api.MountInput{Type: kind, Description: description, Config: api.MountConfigInput{
+				MaxLeaseTTL: fmt.Sprintf("%ds", ttl), AllowedResponseHeaders: []string{fmt.Sprint(headers...)},
+			}}
+			if err := v.Client().Sys().MountWithContext(t.Context(), mount, input); err != nil {
+				t.Fatal(err)
+			}
+		case "vault_generic_endpoint":
+			path, _ := b.attributes["path"].(string)
+			call, _ := b.attributes["data_json"].(hclCall)
+			data, ok := call.argument.(fields)
+			if !ok || call.function != "jsonencode" || b.attributes["ignore_absent_fields"] != true {
+				t.Fatalf("%s writes %v", path, call)
+			}
+			for name, value := range data {
+				if value == hclExpr("var.antsomi_client_id") {
+					data[name] = s.Credentials().ClientID
+				} else if reference, ok := value.(hclExpr); ok {
+					t.Fatalf("%s refers to %s, which this test does not know", path, reference)
+				}
+			}
+			endpoints = append(endpoints, endpoint{replace(t, path, "${vault_mount.oauthcc.path}", mount), data})
+		case "vault_policy":
+			name, _ := b.attributes["name"].(string)
+			policy, _ := b.attributes["policy"].(string)
+			v.Policy("terraform-"+name, policy)
+		default:
+			t.Errorf("there is a %s, which this test does not know", b.labels[0])
+		}
+	}
+	if mount == "" || len(endpoints) != 2 {
+		t.Fatalf("the mount is %q, the endpoints are %v", mount, endpoints)
+	}
+	apply := func() {
+		t.Helper()
+		for _, e := range endpoints {
+			ask(t, v, http.MethodPut, e.path, e.data).wants(t, http.StatusNoContent)
+			got := read(t, v, e.path)
+			for name, value := range e.data {
+				if !same(got.Data[name], value) {
+					t.Errorf("%s: %s is written as %v and read as %v: each plan would show that", e.path, name, value, got.Data[name])
+				}
+			}
+		}
+	}
+	config := endpoints[0]
+	ask(t, v, http.MethodPut, config.path, config.data).wants(t, http.StatusBadRequest, "client_secret") // or the cookbook could be simpler
+	secret := replace(t, book.take(t, "terraform-secret"), "provider=antsomi", "provider=antsomi token_url="+s.TokenURL())
+	run(t, v.RootToken(), secret, "CLIENT_ID="+s.Credentials().ClientID, "CLIENT_SECRET="+s.Credentials().ClientSecret)
+	apply()
+	team := v.TokenWith("terraform-antsomi-readers")
+	before := askAs(t, v, team, http.MethodGet, mount+"/token/antsomi/readers", nil)
+	before.wants(t, http.StatusOK)
+	if before.LeaseDuration > 1800 || before.LeaseDuration < 1700 || before.text(t, "scope") != "item" {
+		t.Errorf("the team gets %s", before.raw)
+	}
+	mints := s.IssuedCount()
+	apply()
+	after := askAs(t, v, team, http.MethodGet, mount+"/token/antsomi/readers", nil)
+	if after.text(t, "access_token") != before.text(t, "access_token") || s.IssuedCount() != mints {
+		t.Error("an apply that changes nothing cost a mint")
+	}
+	for i := len(endpoints) - 1; i >= 0; i-- { // the other way round
+		ask(t, v, http.MethodDelete, endpoints[i].path, nil).wants(t, http.StatusNoContent)
+	}
+}

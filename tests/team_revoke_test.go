@@ -1,0 +1,392 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package tests_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
+)
+
+// Vault runs a mount's rollback once a minute, and retries a revocation after
+// 20 s, 40 s, … on average.
+const rollbackTime = 3 * time.Minute
+
+const jobs = 200
+
+// eachJob runs that many jobs, a few at a time.
+func eachJob(n, atATime int, job func(int)) {
+	var wg sync.WaitGroup
+	places := make(chan struct{}, atATime)
+	for i := range n {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			job(i)
+		})
+	}
+	wg.Wait()
+}
+
+// ciJob is what a CI job does: it gets a Vault token of its own, reads a token,
+// and revokes its Vault token. The read is repeated while Vault has no plugin.
+func ciJob(t *testing.T, v *harness.Vault, policy, path string) (accessToken string, err error) {
+	t.Helper()
+	created, err := v.Client().Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{Policies: []string{policy}, TTL: "5m"})
+	if err != nil {
+		return "", err
+	}
+	job := v.ClientWith(created.Auth.ClientToken)
+	secret, err := job.Logical().ReadWithContext(t.Context(), path)
+	for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); {
+		var answer *api.ResponseError
+		if !errors.As(err, &answer) || answer.StatusCode != http.StatusInternalServerError {
+			return "", err
+		}
+		secret, err = job.Logical().ReadWithContext(t.Context(), path)
+	}
+	if err != nil {
+		return "", err
+	}
+	accessToken, _ = secret.Data["access_token"].(string)
+	return accessToken, job.Auth().Token().RevokeSelfWithContext(t.Context(), "")
+}
+
+// revocable runs a server by the book, with a config whose tokens can be
+// revoked.
+func revocable(t *testing.T, v *harness.Vault, config string, o providertest.Options, more fields) *providertest.Server {
+	t.Helper()
+	s := standard(t, v, config, o, nil)
+	write(t, v, "oauthcc/config/"+config, with(registration(providertest.RFC6749, s), with(fields{"revocation_url": s.RevocationURL()}, more)))
+	return s
+}
+
+// runCI runs many short-lived Vault tokens, each for one read.
+func runCI(t *testing.T) {
+	t.Helper()
+	v := harness.Start(t, harness.Options{LogLevel: "info"})
+	v.Policy("ci", `path "oauthcc/token/*" { capabilities = ["read"] }`)
+
+	t.Run("a shared token: one mint, no revocation", func(t *testing.T) {
+		v := v.For(t)
+		s := revocable(t, v, "shared", providertest.Options{}, nil)
+		eachJob(jobs, 8, func(int) {
+			token, err := ciJob(t, v, "ci", "oauthcc/token/shared")
+			if err != nil || !s.Valid(token) {
+				t.Errorf("a job got %q: %v", token, err)
+			}
+		})
+		harness.Eventually(t, 30*time.Second, func() error { return noLeases(t, v, "oauthcc/token/shared") })
+		if s.IssuedCount() != 1 || s.RevocationRequests() != 0 || len(s.Revoked()) != 0 {
+			t.Errorf("%d mints and %d revocations, want 1 and none", s.IssuedCount(), s.RevocationRequests())
+		}
+		if token := read(t, v, "oauthcc/token/shared").text(t, "access_token"); !s.Valid(token) || s.IssuedCount() != 1 {
+			t.Error("the shared token did not outlive the jobs")
+		}
+	})
+	t.Run("tokens of their own: each is revoked, also after a crash in the middle", func(t *testing.T) {
+		v := v.For(t)
+		s := revocable(t, v, "own", providertest.Options{}, fields{"reuse": false})
+		half, crashed, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			eachJob(jobs, 8, func(i int) {
+				if i == jobs/2 {
+					close(half)
+					<-crashed
+				}
+				token, err := ciJob(t, v, "ci", "oauthcc/token/own")
+				if err != nil || token == "" {
+					t.Errorf("job %d got %q: %v", i, token, err)
+				}
+			})
+		}()
+		<-half
+		// The provider takes its time now, so that mints and revocations are
+		// under way at the crash, and no token is issued that the engine cannot
+		// have learnt of.
+		s.Behave(providertest.Behavior{Delay: time.Minute, Times: -1}, providertest.Behavior{Delay: time.Minute, Times: -1, Revocation: true})
+		harness.Eventually(t, time.Minute, func() error {
+			if under := s.Requests() - s.IssuedCount(); under < 7 {
+				return fmt.Errorf("%d mints are under way", under)
+			}
+			return nil
+		})
+		v.KillPlugin()
+		s.Behave(providertest.Behavior{})
+		close(crashed)
+		<-done
+		harness.Eventually(t, rollbackTime, func() error {
+			if issued, revoked := s.IssuedCount(), len(s.Revoked()); issued != revoked {
+				return fmt.Errorf("%d tokens issued, %d revoked", issued, revoked)
+			}
+			return noLeases(t, v, "oauthcc/token/own")
+		})
+		if s.IssuedCount() != jobs {
+			t.Errorf("%d mints for %d jobs", s.IssuedCount(), jobs)
+		}
+		for _, token := range s.Issued() {
+			if s.Valid(token) {
+				t.Errorf("token %q is left over", token)
+			}
+		}
+		noIrrevocable(t, v)
+	})
+}
+
+// loseLease has the plugin die after a mint, with the token's lease lost:
+// Vault's rollback has it revoked.
+func loseLease(t *testing.T) {
+	t.Helper()
+	v := harness.Start(t, harness.Options{LogLevel: "info", Config: `raw_storage_endpoint = true`})
+	s := revocable(t, v, "orphan", providertest.Options{}, fields{"reuse": false})
+	mount, _ := member(v.Read("sys/mounts").Data, "oauthcc/", "uuid").(string)
+	ahead := "sys/raw/logical/" + mount + "/wal" // the write-ahead entries
+	var orphan string
+	for attempt := 0; ; attempt++ {
+		orphan = read(t, v, "oauthcc/token/orphan").text(t, "access_token")
+		v.KillPlugin() // before it can end the write-ahead entry, if the machine is fast enough
+		if len(v.List(ahead)) > 0 {
+			break
+		}
+		if attempt == 20 {
+			t.Fatal("there never is a write-ahead entry right after a mint")
+		}
+	}
+	// The lease is lost: forced out while the provider revokes nothing.
+	s.Behave(providertest.Behavior{Status: http.StatusInternalServerError, Times: -1, Revocation: true})
+	v.MustCLI("lease", "revoke", "-force", "-prefix", "oauthcc/token/orphan")
+	harness.Eventually(t, 30*time.Second, func() error { return noLeases(t, v, "oauthcc/token/orphan") })
+	if !s.Valid(orphan) {
+		t.Fatal("the token did not outlive its lease")
+	}
+	s.Behave(providertest.Behavior{})
+	harness.Eventually(t, rollbackTime, func() error {
+		if s.Valid(orphan) {
+			return errors.New("the orphan is still valid")
+		}
+		if left := v.List(ahead); len(left) > 0 {
+			return fmt.Errorf("%d write-ahead entries are left", len(left))
+		}
+		return nil
+	})
+	// A token in use has no entry for long, or it would be revoked under its reader.
+	used := read(t, v, "oauthcc/token/orphan").text(t, "access_token")
+	harness.Eventually(t, 20*time.Second, func() error {
+		if left := v.List(ahead); len(left) > 0 {
+			return fmt.Errorf("%d write-ahead entries of tokens in use", len(left))
+		}
+		return nil
+	})
+	if !s.Valid(used) {
+		t.Error("a token in use was revoked")
+	}
+}
+
+// slowRevoker is a provider that takes its time to revoke a token, and counts.
+type slowRevoker struct {
+	config                            string
+	now, most, issued, asked, revoked atomic.Int64
+}
+
+// newSlowRevoker runs one, with a config for it.
+func newSlowRevoker(t *testing.T, v *harness.Vault, config string, takes time.Duration, more fields) *slowRevoker {
+	t.Helper()
+	p := &slowRevoker{config: config}
+	s := providertest.StartFunc(t, "/oauth/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		if strings.HasSuffix(r.URL.Path, "/token") {
+			w.Header().Set("Content-Type", "application/json")
+			say(w, fmt.Sprintf(`{"access_token":"token-%d","token_type":"Bearer","expires_in":3600}`, p.issued.Add(1)))
+			return
+		}
+		p.asked.Add(1)
+		n := p.now.Add(1)
+		defer p.now.Add(-1)
+		for had := p.most.Load(); n > had && !p.most.CompareAndSwap(had, n); had = p.most.Load() {
+		}
+		select { // more may arrive meanwhile, if they are let
+		case <-time.After(takes):
+			p.revoked.Add(1)
+		case <-r.Context().Done():
+		}
+	})
+	write(t, v, "oauthcc/config/"+config, with(fields{
+		"token_url": s.URL() + "/oauth/token", "revocation_url": s.URL() + "/oauth/revoke",
+		"client_id": config, "client_secret": "a secret of " + config, "reuse": false,
+	}, more))
+	return p
+}
+
+// take reads that many tokens.
+func (p *slowRevoker) take(v *harness.Vault, n int) {
+	eachJob(n, 8, func(int) { v.Status(http.MethodGet, "oauthcc/token/"+p.config, nil, v.RootToken()) })
+}
+
+// TestTeamRevocation is what becomes of leases whose tokens are revoked at the
+// provider.
+func TestTeamRevocation(t *testing.T) {
+	t.Parallel()
+	v := harness.Start(t, harness.Options{LogLevel: "info"})
+
+	tests := map[string]func(*testing.T){
+		"CI jobs":                                runCI,
+		"a token whose lease is lost in a crash": loseLease,
+	}
+	tests["as RFC 7009 says, by the config's client"] = func(t *testing.T) {
+		v := v.For(t)
+		s := revocable(t, v, "plain", providertest.Options{}, fields{"reuse": false})
+		first, second := read(t, v, "oauthcc/token/plain"), read(t, v, "oauthcc/token/plain")
+		token := first.text(t, "access_token")
+		if token == second.text(t, "access_token") {
+			t.Fatal("two readers share a token")
+		}
+		v.MustCLI("lease", "revoke", "-sync", first.LeaseID)
+		if s.Valid(token) || !s.Valid(second.text(t, "access_token")) || !slices.Equal(s.Revoked(), []string{token}) {
+			t.Errorf("revoked are %q, want %q", s.Revoked(), token)
+		}
+		form := s.Last().Form()
+		if form.Get("token") != token || form.Get("token_type_hint") != "access_token" {
+			t.Errorf("the provider was sent %v", form)
+		}
+	}
+	tests["the provider fails at first: Vault tries again"] = func(t *testing.T) {
+		v := v.For(t)
+		s := revocable(t, v, "fails", providertest.Options{}, fields{"reuse": false})
+		s.Behave(providertest.Behavior{Status: http.StatusInternalServerError, Times: -1, Revocation: true})
+		got := read(t, v, "oauthcc/token/fails")
+		fails(t, v.CLI("lease", "revoke", "-sync", got.LeaseID), "not revoked", `config "fails"`)
+		v.MustCLI("lease", "revoke", got.LeaseID)
+		harness.Eventually(t, 30*time.Second, func() error {
+			if s.RevocationRequests() < 2 {
+				return errors.New("the provider has not been asked twice")
+			}
+			return nil
+		})
+		if !s.Valid(got.text(t, "access_token")) {
+			t.Error("the token is not valid, though the provider refused to revoke it")
+		}
+		s.Behave(providertest.Behavior{})
+		harness.Eventually(t, rollbackTime, func() error {
+			if s.Valid(got.text(t, "access_token")) {
+				return errors.New("the token is still valid")
+			}
+			return noLeases(t, v, "oauthcc/token/fails")
+		})
+		noIrrevocable(t, v)
+	}
+	tests["at most eight at a time"] = func(t *testing.T) {
+		v := v.For(t)
+		const leases = 60
+		p := newSlowRevoker(t, v, "many", 200*time.Millisecond, nil)
+		p.take(v, leases)
+		v.MustCLI("lease", "revoke", "-prefix", "oauthcc/token/many") // by all of Vault's workers
+		harness.Eventually(t, rollbackTime, func() error { return noLeases(t, v, "oauthcc/token/many") })
+		if p.revoked.Load() != leases || p.issued.Load() != leases {
+			t.Errorf("%d tokens, %d revocations, want %d", p.issued.Load(), p.revoked.Load(), leases)
+		}
+		if n := p.most.Load(); n > 8 || n < 2 {
+			t.Errorf("%d revocations at a time, want at most 8, and more than one", n)
+		}
+		p.take(v, 10)
+		v.MustCLI("lease", "revoke", "-sync", "-prefix", "oauthcc/token/many")
+		if p.revoked.Load() != leases+10 {
+			t.Errorf("after -sync %d of %d tokens are revoked", p.revoked.Load(), leases+10)
+		}
+		if n := p.most.Load(); n > 8 {
+			t.Errorf("%d revocations at a time, want at most 8", n)
+		}
+		noIrrevocable(t, v)
+	}
+	tests["waiting for a turn at a slow provider is no failure"] = func(t *testing.T) {
+		v := v.For(t)
+		const leases = 60 // of which the last waits for about 3.5 s
+		p := newSlowRevoker(t, v, "slow", 500*time.Millisecond, fields{"request_timeout": 2})
+		p.take(v, leases)
+		v.MustCLI("lease", "revoke", "-prefix", "oauthcc/token/slow")
+		harness.Eventually(t, rollbackTime, func() error { return noLeases(t, v, "oauthcc/token/slow") })
+		// A failed attempt costs at least ten seconds, and the sixth the lease.
+		if asked := p.asked.Load(); asked != leases || p.revoked.Load() != leases {
+			t.Errorf("the provider was asked %d times, and revoked %d tokens, want %d", asked, p.revoked.Load(), leases)
+		}
+		failed := 0
+		for line := range strings.Lines(v.Log()) {
+			if strings.Contains(line, "failed to revoke lease") && strings.Contains(line, "oauthcc/token/slow/") {
+				failed++
+			}
+		}
+		if failed > 0 {
+			t.Errorf("%d revocations failed", failed)
+		}
+	}
+	tests["what can no longer be revoked leaves no lease behind"] = func(t *testing.T) {
+		v := v.For(t)
+		gone := revocable(t, v, "gone", providertest.Options{}, fields{"reuse": false})
+		for range 3 {
+			read(t, v, "oauthcc/token/gone")
+		}
+		v.Delete("oauthcc/config/gone")
+		v.MustCLI("lease", "revoke", "-sync", "-prefix", "oauthcc/token/gone")
+		if err := noLeases(t, v, "oauthcc/token/gone"); err != nil {
+			t.Errorf("the config is gone, and %v", err)
+		}
+		if gone.RevocationRequests() != 0 {
+			t.Error("without the config the provider cannot have been asked")
+		}
+
+		// Tokens that expire while the provider is out of order.
+		expires := revocable(t, v, "expires", providertest.Options{Lifetime: 5 * time.Second}, fields{"reuse": false})
+		expires.Behave(providertest.Behavior{Status: http.StatusInternalServerError, Times: -1, Revocation: true})
+		for range 3 {
+			read(t, v, "oauthcc/token/expires")
+		}
+		harness.Eventually(t, rollbackTime, func() error { return noLeases(t, v, "oauthcc/token/expires") })
+
+		// A provider that cannot find the token.
+		unknown := revocable(t, v, "unknown", providertest.Options{}, fields{"reuse": false})
+		unknown.Behave(providertest.Behavior{Status: http.StatusBadRequest, Body: `{"error":"invalid_token"}`, Times: -1, Revocation: true})
+		read(t, v, "oauthcc/token/unknown")
+		v.MustCLI("lease", "revoke", "-sync", "-prefix", "oauthcc/token/unknown")
+		noIrrevocable(t, v)
+	}
+	tests["revoke/ ends shared tokens"] = func(t *testing.T) {
+		v := v.For(t)
+		s := revocable(t, v, "shared", providertest.Options{Scopes: []string{"read", "write"}}, fields{"scopes": "read,write"})
+		write(t, v, "oauthcc/role/shared/readers", fields{"scopes": "read"})
+		all := read(t, v, "oauthcc/token/shared").text(t, "access_token")
+		narrow := read(t, v, "oauthcc/token/shared/readers").text(t, "access_token")
+		v.MustCLI("write", "-force", "oauthcc/revoke/shared")
+		if s.Valid(all) || s.Valid(narrow) || len(s.Revoked()) != 2 {
+			t.Errorf("the provider revoked %q, want both", s.Revoked())
+		}
+		next := read(t, v, "oauthcc/token/shared").text(t, "access_token")
+		if next == all || !s.Valid(next) || s.IssuedCount() != 3 {
+			t.Errorf("after it a reader gets %q of %d", next, s.IssuedCount())
+		}
+		// The leases of dead tokens are revoked without asking the provider.
+		v.MustCLI("lease", "revoke", "-sync", "-prefix", "oauthcc/token/shared")
+		if s.RevocationRequests() != 2 || !s.Valid(next) {
+			t.Errorf("the leases cost %d revocations", s.RevocationRequests()-2)
+		}
+		// A provider that fails: forgotten all the same, and told.
+		s.Behave(providertest.Behavior{Status: http.StatusInternalServerError, Times: -1, Revocation: true})
+		before := s.IssuedCount()
+		write(t, v, "oauthcc/revoke/shared", nil).wants(t, http.StatusOK, "may live on")
+		if token := read(t, v, "oauthcc/token/shared").text(t, "access_token"); token == next || s.IssuedCount() != before+1 {
+			t.Error("a forgotten token was handed out again")
+		}
+		ask(t, v, http.MethodPost, "oauthcc/revoke/nothere", nil).wants(t, http.StatusBadRequest, `no config "nothere"`)
+	}
+	together(t, tests)
+}
