@@ -58,6 +58,7 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held
 	v.counts.lastMint.Store(&m.Token.IssuedAt)
 	if v.revokes {
 		if err := b.remember(ctx, s, v.config, m); err != nil {
+			b.revokeLater(ctx, s, v.config, m)
 			return held{}, err
 		}
 	}
@@ -183,13 +184,28 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 		state.Version, state.Current = schemaVersion, next
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 		defer cancel()
-		if err := store(ctx, s, grantPrefix+c.config, state); err != nil {
+		if err := insist(ctx, func() error { return store(ctx, s, grantPrefix+c.config, state) }); err != nil {
 			b.log().Error("the next refresh token could not be stored: the chain is broken unless the provider takes the last one again", "config", c.config, "error", err)
 			return nil, fmt.Errorf("%s: %w", c.target, err)
 		}
 	}
 	m.Token.RefreshToken = "" // the chain keeps it
 	return m, nil
+}
+
+// insist tries three times: what cannot be written now is lost.
+func insist(ctx context.Context, write func() error) error {
+	for try := 1; ; try++ {
+		err := write()
+		if err == nil || try == 3 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // tryOut runs c's grant for its operator and keeps nothing, but for the next
@@ -213,7 +229,8 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 }
 
 // discard removes what a mint stored whose token was forgotten meanwhile: the
-// token, and the chain, if its config is gone.
+// token, and the chain, if its config is gone. Nobody has the token, so it is
+// revoked as well, where that can be.
 func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *minted) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
@@ -223,6 +240,9 @@ func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *mi
 	}
 	if entry, getErr := s.Get(ctx, configPrefix+v.config); getErr == nil && entry == nil {
 		err = errors.Join(err, s.Delete(ctx, grantPrefix+v.config))
+	}
+	if m.orphan == "" { // else its write-ahead entry sees to it
+		b.revokeLater(ctx, s, v.config, m)
 	}
 	if err != nil {
 		b.log().Warn("a forgotten token could not be deleted; nothing will hand it out, and it is tidied when it expires", "key", v.key, "error", err)

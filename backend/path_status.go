@@ -4,6 +4,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -100,7 +101,10 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 		})
 	}
 	slices.SortFunc(tokens, func(a, b map[string]any) int {
-		return strings.Compare(fmt.Sprint(a["scope"], a["expires_at"]), fmt.Sprint(b["scope"], b["expires_at"]))
+		return cmp.Or(
+			strings.Compare(fmt.Sprint(a["scope"]), fmt.Sprint(b["scope"])),
+			strings.Compare(fmt.Sprint(a["expires_at"]), fmt.Sprint(b["expires_at"])),
+		)
 	})
 	data["tokens"], data["fallback_secret_used"] = tokens, fallback
 	return &logical.Response{Data: data}, nil

@@ -156,7 +156,7 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 	for range 3 {
 		v := w.view // a mint may outlive this turn of the loop
 		got, err := b.tokens.Get(ctx, tokencache.Ask[*minted]{
-			Key: v.key, Group: v.config, Timeout: v.timeout(), MinLeft: w.minLeft, Fresh: w.fresh, Single: !v.reused(),
+			Key: v.key, Group: v.config, Timeout: v.timeout(), MinLeft: w.minLeft, Fresh: w.fresh, Single: !v.reused(), Spends: v.spends,
 			Load:    func(ctx context.Context) (*held, error) { return loadToken(ctx, s, v.key) },
 			Mint:    func(ctx context.Context) (held, error) { return b.mintFor(ctx, s, v) },
 			Store:   func(ctx context.Context, h held) { b.keep(ctx, s, v.key, h.Value) },

@@ -84,6 +84,16 @@ func (b *backend) revoke(ctx context.Context, s logical.Storage, name, token str
 	return nil
 }
 
+// revokeLater revokes a token that nobody got, as far as that can be.
+func (b *backend) revokeLater(ctx context.Context, s logical.Storage, name string, m *minted) {
+	ctx = context.WithoutCancel(ctx)
+	b.handedOut.after(0, func() {
+		if err := b.revoke(ctx, s, name, m.Token.AccessToken, m.Token.ExpiresAt); err != nil {
+			b.log().Warn("a token that nobody got lives on at its provider until it expires", "config", name, "error", err)
+		}
+	})
+}
+
 // askToRevoke waits for its turn at the provider, and asks.
 func (b *backend) askToRevoke(ctx context.Context, e *provider.Effective, token string) error {
 	request, ok, err := e.RevocationRequest(token)
@@ -148,7 +158,8 @@ func (b *backend) rollBack(ctx context.Context, req *logical.Request, kind strin
 	return b.revoke(ctx, req.Storage, name, token, until)
 }
 
-// deferred runs functions a little later, or at once when it is closed.
+// deferred runs functions a little later, or at once when it is closed, and
+// waits for them then.
 type deferred struct {
 	mu      sync.Mutex
 	closed  chan struct{}

@@ -274,3 +274,18 @@ func TestKillSwitchOfStorageThatFailsForgetsNothingByHalves(t *testing.T) {
 		}
 	}
 }
+
+// The kill switch's help promises it of each forgotten token, one that is
+// being minted included: nobody gets that one, but the provider knows it.
+func TestKillSwitchRevokesTheTokenOfAMintUnderWay(t *testing.T) {
+	e, s := ownTokens(t, fields{"reuse": true})
+	s.Behave(providertest.Behavior{Delay: 200 * time.Millisecond})
+	reader := soon(t, func() result { return e.read(t, "token/c") })
+	eventually(t, "the provider is asked", func() bool { return s.Requests() == 1 })
+	succeeded(t, update(t, e, "revoke/c", nil))
+	kept := wait(t, reader).token(t)
+	eventually(t, "the forgotten token is revoked", func() bool { return !s.Valid(s.Issued()[0]) })
+	if !s.Valid(kept) {
+		t.Error("the token that was handed out is revoked")
+	}
+}

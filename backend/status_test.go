@@ -63,14 +63,14 @@ func TestStatusTellsOfMintsAndTokens(t *testing.T) {
 		"mints": float64(2), "failures": float64(0), "served": float64(3), "minting": false,
 		"last_mint": "2026-01-02T03:14:05Z", "last_failure": nil, "last_error": nil, "next_attempt": nil,
 	})
-	if got := tokensOf(t, r); !same(got, []fields{wide, narrow}) {
+	if got := tokensOf(t, r); !same(got, []fields{narrow, wide}) {
 		t.Errorf("tokens: %v", got)
 	}
 
 	e = e.restart(t)
 	r = e.read(t, "status/c")
 	wantMembers(t, r.data(t), fields{"mints": float64(0), "served": float64(0)})
-	if got := tokensOf(t, r); !same(got, []fields{wide, narrow}) {
+	if got := tokensOf(t, r); !same(got, []fields{narrow, wide}) {
 		t.Errorf("tokens after a restart: %v", got)
 	}
 	e.clock.advance(50*time.Minute - 10*time.Second) // to the wide one's usable end

@@ -62,9 +62,10 @@ type Cache[T any] struct {
 	slots *lru.Cache[string, *slot[T]]
 	new   sync.Mutex // makes a slot once
 
-	mu     sync.Mutex       // guards what follows
-	flying map[*slot[T]]int // mints under way, also of slots that memory has no room for
-	idle   chan struct{}    // set by Close; closed when none is under way any more
+	mu     sync.Mutex                       // guards what follows
+	flying map[*slot[T]]int                 // mints under way, also of slots that memory has no room for
+	stops  map[*context.CancelFunc]struct{} // what ends them
+	idle   chan struct{}                    // set by Close; closed when none is under way any more
 }
 
 // slot is one token's place. Hit reads it without a lock.
@@ -97,6 +98,7 @@ type Ask[T any] struct {
 	Timeout time.Duration // of a mint, and so of the reader's wait
 	Fresh   bool          // replace the token, unless it is very young
 	Single  bool          // mint one for this reader alone and keep nothing
+	Spends  bool          // a mint spends something, so that it always runs to its end
 
 	// Load gives what was stored, nil without. It is called when the token is
 	// not in memory, before Mint.
@@ -138,7 +140,7 @@ func New[T any](o Options) *Cache[T] {
 	if err != nil { // only a capacity below one is an error
 		panic(err)
 	}
-	return &Cache[T]{now: o.Now, panicked: o.Panicked, slots: slots, flying: map[*slot[T]]int{}}
+	return &Cache[T]{now: o.Now, panicked: o.Panicked, slots: slots, flying: map[*slot[T]]int{}, stops: map[*context.CancelFunc]struct{}{}}
 }
 
 // Hit gives the token of that key if a reader may have it right away and
@@ -284,8 +286,8 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 // run loads or mints for everybody who waits. The cache is updated before they
 // are woken.
 func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T]) {
-	defer c.end(s)
-	limited, cancel := context.WithTimeout(ctx, a.Timeout+grace/2)
+	defer c.leave(s)
+	limited, cancel := c.limit(ctx, a)
 	defer cancel()
 	held, err := c.guarded(limited, func(ctx context.Context) (Held[T], error) { return c.obtain(ctx, s, a) })
 	call.held, call.err = c.settle(s, held, err, true)
@@ -293,6 +295,24 @@ func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T])
 		a.Discard(ctx, held)
 	}
 	close(call.done)
+}
+
+// limit is a mint's context: it ends soon after its timeout, or when Close has
+// waited for long enough.
+func (c *Cache[T]) limit(ctx context.Context, a Ask[T]) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, a.Timeout+grace/2)
+	if a.Spends {
+		return ctx, cancel
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stops[&cancel] = struct{}{}
+	return ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.stops, &cancel)
+		cancel()
+	}
 }
 
 // settle enters the outcome of a mint into the slot, and gives what those who
@@ -387,9 +407,9 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 	if !c.begin(s) {
 		return Answer[T]{}, ErrForgotten
 	}
-	defer c.end(s)
+	defer c.leave(s)
 	detached := context.WithoutCancel(ctx)
-	limited, cancel := context.WithTimeout(detached, a.Timeout+grace/2)
+	limited, cancel := c.limit(detached, a)
 	defer cancel()
 	held, err := c.guarded(limited, a.Mint)
 	if _, lost := c.settle(s, held, err, false); lost != nil {

@@ -124,7 +124,7 @@ func (c *Cache[T]) begin(s *slot[T]) bool {
 	return true
 }
 
-func (c *Cache[T]) end(s *slot[T]) {
+func (c *Cache[T]) leave(s *slot[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.flying[s]--; c.flying[s] == 0 {
@@ -135,8 +135,8 @@ func (c *Cache[T]) end(s *slot[T]) {
 	}
 }
 
-// Close waits, for at most that long, for mints under way. None starts
-// afterwards.
+// Close waits, for at most that long, for mints under way, and ends the others,
+// but for those that spend something. None starts afterwards.
 func (c *Cache[T]) Close(wait time.Duration) {
 	c.mu.Lock()
 	if c.idle == nil {
@@ -153,5 +153,10 @@ func (c *Cache[T]) Close(wait time.Duration) {
 	select {
 	case <-idle:
 	case <-timer.C:
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for stop := range c.stops {
+		(*stop)()
 	}
 }

@@ -197,3 +197,28 @@ func TestClose(t *testing.T) {
 		}
 	})
 }
+
+func TestCloseEndsWhatHangs(t *testing.T) {
+	for _, spends := range []bool{false, true} {
+		t.Run(fmt.Sprintf("but not what spends something (%v)", spends), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, p := New[int](Options{}), &source{life: time.Hour, delay: 50 * time.Second}
+				a := p.ask()
+				a.Timeout, a.Spends = time.Minute, spends
+				done := make(chan error)
+				start := time.Now()
+				go func() {
+					_, err := c.Get(t.Context(), a)
+					done <- err
+				}()
+				synctest.Wait()
+				c.Close(5 * time.Second)
+				err := <-done
+				if took := time.Since(start); spends && (err != nil || took != 50*time.Second) ||
+					!spends && (!errors.Is(err, context.Canceled) || took != 5*time.Second) {
+					t.Errorf("%v after %s", err, took)
+				}
+			})
+		})
+	}
+}

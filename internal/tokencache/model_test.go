@@ -126,7 +126,8 @@ func (w *world) read(process *Cache[token]) {
 			continue
 		}
 		if err != nil {
-			if !errors.Is(err, errProvider) && !errors.Is(err, ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
+			if !errors.Is(err, errProvider) && !errors.Is(err, ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) &&
+				!errors.Is(err, context.Canceled) { // by a reload that waited for long enough
 				w.t.Errorf("a read failed with %v", err)
 			}
 			return
