@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
@@ -75,7 +76,8 @@ type backend struct {
 	handedOut deferred
 	inputs    map[*framework.Path]input
 
-	counts    sync.Map // *counts by config
+	counts    sync.Map           // *counts by config
+	loading   singleflight.Group // of views
 	nodeState atomic.Pointer[node]
 	mount     atomic.Pointer[string] // as the last request named it
 	tidied    atomic.Int64           // when, in nanoseconds since the epoch
@@ -156,8 +158,8 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 			resp, err = b.respond(nil, b.panicked(req.MountPoint+req.Path, p))
 		}
 	}()
-	if resp := b.cached(req); resp != nil {
-		return resp, nil
+	if v := b.viewOf(req); v != nil {
+		return b.respond(b.serve(ctx, req.Storage, wanted{view: v, caller: req.EntityID, minLeft: v.minLeft()}))
 	}
 	mount := req.MountPoint
 	b.mount.Store(&mount)

@@ -35,7 +35,8 @@
 // HandleRequest first prepares the data (input.go), since the framework would
 // quote values in its errors; the framework routes; a handler returns a
 // response or any error; respond (errors.go) gives the error its status. A
-// read of a token that is fresh in memory is answered before all that.
+// plain read of a token whose config has been read before skips all that but
+// respond.
 //
 // # Locks
 //

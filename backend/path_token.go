@@ -87,13 +87,21 @@ func (b *backend) readToken(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
-	got, err := b.token(ctx, req.Storage, w)
+	return b.serve(ctx, req.Storage, w)
+}
+
+// serve hands out the token that is wanted.
+func (b *backend) serve(ctx context.Context, s logical.Storage, w wanted) (*logical.Response, error) {
+	if resp := b.cached(w); resp != nil {
+		return resp, nil
+	}
+	got, err := b.token(ctx, s, w)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := b.handOut(w.view, got)
 	if err == nil && ctx.Err() == nil {
-		b.handedOver(ctx, req.Storage, got.Value)
+		b.handedOver(ctx, s, got.Value)
 	}
 	return resp, err
 }
@@ -124,23 +132,28 @@ func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework
 	return w, nil
 }
 
-// cached answers a read of a token that is fresh in memory, nil when there is
-// more to do. It is asked before the framework, touches no storage and takes
-// no exclusive lock.
-func (b *backend) cached(req *logical.Request) *logical.Response {
+// viewOf gives the view for a plain read of a token, nil when it is not in
+// memory or the request is another one. It is asked before the framework, which
+// would ask Vault for its replication state with each request.
+func (b *backend) viewOf(req *logical.Request) *view {
 	path, isToken := strings.CutPrefix(req.Path, tokenPrefix)
 	if !isToken || req.Operation != logical.ReadOperation || len(req.Data) > 0 {
 		return nil
 	}
-	v := b.views.get(viewKey{path: path})
-	if v == nil || !v.reused() || v.leased() && b.node().standby() {
+	return b.views.get(viewKey{path: path})
+}
+
+// cached answers with a token that is in memory, nil when there is more to do.
+// It touches no storage and takes no exclusive lock.
+func (b *backend) cached(w wanted) *logical.Response {
+	if !w.reused() || w.fresh || w.leased() && b.node().standby() {
 		return nil
 	}
-	got, ok := b.tokens.Hit(v.key, v.minLeft())
+	got, ok := b.tokens.Hit(w.key, w.minLeft)
 	if !ok {
 		return nil
 	}
-	resp, err := b.handOut(v, got)
+	resp, err := b.handOut(w.view, got)
 	if err != nil {
 		return nil // whoever answers next says why
 	}

@@ -5,6 +5,8 @@ package backend
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,14 +38,29 @@ type failure struct {
 	text string
 }
 
-// view gives the view of that target, from memory if it is there. One that
-// depends on the caller is not kept, since the caller's identity may change.
+// view gives the view of that target, from memory if it is there; else it is
+// loaded once for all who ask for it at a time.
 func (b *backend) view(ctx context.Context, s logical.Storage, t target, entity string) (*view, error) {
 	if v := b.views.get(t.viewKey()); v != nil {
 		return v, nil
 	}
 	generation := b.views.generation.Load()
 	t.entity = entity
+	// With the generation, so that nobody joins a load that began before a
+	// write that it knows of.
+	name := fmt.Sprintf("%q %d", []string{t.path(), strings.Join(t.scopes, " "), entity}, generation)
+	v, err, _ := b.loading.Do(name, func() (any, error) {
+		return b.loadView(context.WithoutCancel(ctx), s, t, generation)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*view), nil //nolint:forcetypeassert // what loadView gives
+}
+
+// loadView keeps what it loads, unless it depends on the caller, whose identity
+// may change.
+func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, generation uint64) (*view, error) {
 	c, err := b.load(ctx, s, t)
 	if err != nil {
 		return nil, err

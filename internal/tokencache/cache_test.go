@@ -369,3 +369,20 @@ func TestMemoryOfFailure(t *testing.T) {
 		})
 	})
 }
+
+// BenchmarkHit is what a cached read costs here.
+func BenchmarkHit(b *testing.B) {
+	c, p := New[int](Options{}), &source{life: 24 * time.Hour}
+	defer c.Close(time.Second)
+	if _, err := c.Get(b.Context(), p.ask()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, ok := c.Hit("c/k", time.Second); !ok {
+				b.Error("no hit")
+			}
+		}
+	})
+}
