@@ -112,10 +112,9 @@ func TestChainGoesOnOnceATokenWasHandedOut(t *testing.T) {
 			})
 			r := e.read(t, "token/c")
 			e.storage.onUse(nil)
-			if r.err != nil && s.Requests() == 0 {
-				t.Skip("the provider was not asked")
+			if r.err == nil || s.Requests() > 0 { // else nothing was spent
+				succeeded(t, r)
 			}
-			succeeded(t, r)
 			e = e.restart(t)
 			for range 2 {
 				e.clock.advance(50 * time.Minute)
