@@ -29,6 +29,15 @@ func narrowing(t *testing.T) (*engine, *providertest.Server) {
 	return e, s
 }
 
+// To name no scope is refused also when the whole token is in memory.
+func TestNoScopeIsNotAllOfThem(t *testing.T) {
+	e, _ := narrowing(t)
+	succeeded(t, e.read(t, "token/c"))
+	for _, op := range []logical.Operation{logical.ReadOperation, logical.UpdateOperation} {
+		refused(t, e.request(t, op, "token/c", fields{"scopes": ""}), http.StatusBadRequest, "names none")
+	}
+}
+
 func TestReaderNarrowsScopes(t *testing.T) {
 	for name, test := range map[string]struct {
 		path   string

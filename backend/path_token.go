@@ -117,8 +117,9 @@ type wanted struct {
 func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework.FieldData) (wanted, error) {
 	t := targetOf(d)
 	if scopes, sent := d.Raw["scopes"]; sent {
-		t.scopes = append([]string{}, textList(scopes)...) // not nil: none chosen is refused
-		slices.Sort(t.scopes)
+		if t.scopes = slices.Sorted(slices.Values(textList(scopes))); len(t.scopes) == 0 {
+			return wanted{}, refuse("scopes names none: leave it out for all that there are")
+		}
 	}
 	v, err := b.view(ctx, req.Storage, t, req.EntityID)
 	if err != nil {

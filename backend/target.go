@@ -148,9 +148,6 @@ func (c *config) narrow(scopes []string) error {
 		return nil
 	}
 	granted := c.effective.Dialect.Scopes
-	if len(scopes) == 0 {
-		return refuse("scopes names none: leave it out for all that there are")
-	}
 	if len(granted) == 0 {
 		return refuse("scopes cannot be chosen: %s names none to choose from", c.target)
 	}
