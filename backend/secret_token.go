@@ -18,7 +18,8 @@ import (
 // tokenSecretType names the kind of secret in every lease. It must not change.
 const tokenSecretType = "oauth_token"
 
-// What a lease remembers, beside the type.
+// What a lease remembers, beside the type, if it is to be renewed, or its token
+// revoked.
 const (
 	leaseConfig = "config" // whose token it is
 	leaseUntil  = "usable_until"
@@ -76,13 +77,13 @@ func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical
 	if ttl < usable {
 		resp.AddWarning(fmt.Sprintf("the lease is capped at %s by the %s; the token is usable for %s", ttl, shorter.by, usable))
 	}
-	internal := map[string]any{
-		"secret_type": tokenSecretType,
-		leaseConfig:   v.config,
-		leaseUntil:    got.UsableUntil().Format(time.RFC3339Nano),
+	// Vault stores this with every lease, so it holds no more than is needed.
+	internal := map[string]any{"secret_type": tokenSecretType}
+	if v.revokes || v.Renewable {
+		internal[leaseUntil] = got.UsableUntil().Format(time.RFC3339Nano)
 	}
 	if v.revokes {
-		internal[leaseToken] = got.Value.Token.AccessToken
+		internal[leaseConfig], internal[leaseToken] = v.config, got.Value.Token.AccessToken
 	}
 	resp.Secret = &logical.Secret{
 		LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl},
