@@ -12,7 +12,7 @@ import (
 // that is readable on a light and on a dark page.
 func (r *results) plot() string {
 	const (
-		left, right, top = 170, 130, 62
+		left, right, top = 185, 130, 62
 		width            = 760
 		bar, gap, group  = 18, 3, 20
 	)

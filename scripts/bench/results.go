@@ -100,15 +100,14 @@ func (r *results) ratio(id, what, storage string, bar float64, oursLoad, baseLoa
 	if len(ours) == 0 || len(base) == 0 {
 		return
 	}
-	var each, a, b []float64
+	var each []float64
 	var allOurs, allBase load
 	for i := range min(len(ours), len(base)) {
 		allOurs, allBase = allOurs.plus(ours[i]), allBase.plus(base[i])
-		a, b = append(a, ours[i].perSecond()), append(b, base[i].perSecond())
-		each = append(each, a[i]/b[i])
+		each = append(each, ours[i].perSecond()/base[i].perSecond())
 	}
 	got := row{
-		ID: id, What: what, Storage: storage, Ours: median(a), Base: median(b),
+		ID: id, What: what, Storage: storage, Ours: allOurs.perSecond(), Base: allBase.perSecond(),
 		Ratio: &spread{Median: median(each), Low: slices.Min(each), High: slices.Max(each)},
 	}
 	var c cost
