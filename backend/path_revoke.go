@@ -59,13 +59,8 @@ func (b *backend) writeRevoke(ctx context.Context, req *logical.Request, d *fram
 	if entry == nil {
 		return nil, noConfig(name)
 	}
-	held := map[string]*minted{}
-	for _, s := range b.tokens.Status(name) {
-		if s.Held != nil {
-			held[s.Key] = s.Held.Value
-		}
-	}
-	if err := addStored(ctx, req.Storage, name, held); err != nil {
+	held, err := b.heldTokens(ctx, req.Storage, name)
+	if err != nil {
 		return nil, err
 	}
 	if entry.Epoch, err = newEpoch(); err != nil {

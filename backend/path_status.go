@@ -51,7 +51,7 @@ func (b *backend) statusPaths() []*framework.Path {
 }
 
 func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, _ := d.Get("config").(string)
+	name := targetOf(d).config
 	entry, err := load[configEntry](ctx, req.Storage, configPrefix+name)
 	if err != nil {
 		return nil, err
@@ -71,7 +71,6 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 		data["last_failure"], data["last_error"] = stamp(f.at), f.text
 	}
 
-	held := map[string]*minted{}
 	for _, s := range b.tokens.Status(name) {
 		if s.Minting {
 			data["minting"] = true
@@ -79,11 +78,9 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 		if s.Failure != nil {
 			data["next_attempt"] = stamp(s.Failure.Next)
 		}
-		if s.Held != nil {
-			held[s.Key] = s.Held.Value
-		}
 	}
-	if err := addStored(ctx, req.Storage, name, held); err != nil {
+	held, err := b.heldTokens(ctx, req.Storage, name)
+	if err != nil {
 		return nil, err
 	}
 	tokens := []map[string]any{}
@@ -110,11 +107,18 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 	return &logical.Response{Data: data}, nil
 }
 
-// addStored adds the tokens that are stored and not in memory.
-func addStored(ctx context.Context, s logical.Storage, name string, held map[string]*minted) error {
+// heldTokens gives the tokens of a config by key: those in memory, and those
+// that are only stored.
+func (b *backend) heldTokens(ctx context.Context, s logical.Storage, name string) (map[string]*minted, error) {
+	held := map[string]*minted{}
+	for _, token := range b.tokens.Status(name) {
+		if token.Held != nil {
+			held[token.Key] = token.Held.Value
+		}
+	}
 	keys, err := listStorage(tokenPrefix+name+"/")(ctx, s)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, key := range keys {
 		key = name + "/" + key
@@ -123,13 +127,13 @@ func addStored(ctx context.Context, s logical.Storage, name string, held map[str
 		}
 		h, err := loadToken(ctx, s, key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if h != nil {
 			held[key] = h.Value
 		}
 	}
-	return nil
+	return held, nil
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -215,7 +215,7 @@ var identitySelector = regexp.MustCompile(`^\{\{\s*identity\.(?:` +
 func (b *backend) identified(l provider.Layer, entity string) (provider.Layer, bool, error) {
 	found := false
 	params, _ := l["parameters"].(map[string]any)
-	filled, err := eachText(params, func(text string) (string, error) {
+	filled, err := provider.EachText(params, func(text string) (string, error) {
 		var failed error
 		out := identityTemplate.ReplaceAllStringFunc(text, func(placeholder string) string {
 			found = true
@@ -251,33 +251,4 @@ func (b *backend) identity(placeholder, entity string) (string, error) {
 		return "", refuse("the parameters name %s, which the caller's identity does not have", placeholder)
 	}
 	return value, nil
-}
-
-// eachText applies f to every string in v.
-func eachText(v any, f func(string) (string, error)) (any, error) {
-	switch v := v.(type) {
-	case string:
-		return f(v)
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for name, item := range v {
-			c, err := eachText(item, f)
-			if err != nil {
-				return nil, err
-			}
-			out[name] = c
-		}
-		return out, nil
-	case []any:
-		out := make([]any, len(v))
-		for i, item := range v {
-			c, err := eachText(item, f)
-			if err != nil {
-				return nil, err
-			}
-			out[i] = c
-		}
-		return out, nil
-	}
-	return v, nil
 }

@@ -235,6 +235,15 @@ func scalars(v any) []string {
 	return out
 }
 
+// EachText is v with f applied to each string in it.
+func EachText(v any, f func(string) (string, error)) (any, error) {
+	out, _, err := leaves(v, func(text string) (any, bool, error) {
+		c, err := f(text)
+		return c, true, err
+	})
+	return out, err
+}
+
 // leaves applies f to each string in v. It reports false when f does for any.
 func leaves(v any, f func(string) (any, bool, error)) (any, bool, error) {
 	switch v := v.(type) {

@@ -22,8 +22,8 @@ func (c *Cache[T]) Held(key string) *Held[T] {
 	return h
 }
 
-// ofGroup gives the slots of a group, or of all for "", with the key by which memory holds them,
-// "" for one that is there only because its mint is under way.
+// ofGroup gives the slots of a group, or of all for "", with the key by which
+// memory holds them, "" for one that is there only for the mint under way.
 func (c *Cache[T]) ofGroup(group string) map[*slot[T]]string {
 	out := map[*slot[T]]string{}
 	c.mu.Lock()
@@ -41,9 +41,10 @@ func (c *Cache[T]) ofGroup(group string) map[*slot[T]]string {
 	return out
 }
 
-// Forget drops every token of the group (of all, for "") but that of one key, and those that
-// are being minted: they are neither kept nor handed out. The key is the one
-// that the group has come to, which a reader may have asked for already.
+// Forget drops every token of the group (of all, for "") but that of one key,
+// and those that are being minted: they are neither kept nor handed out. The
+// key is the one that the group has come to, which a reader may have asked for
+// already.
 func (c *Cache[T]) Forget(group, but string) {
 	for s, key := range c.ofGroup(group) {
 		if s.key == but {
