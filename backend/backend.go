@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -76,7 +75,7 @@ type backend struct {
 	handedOut deferred
 	inputs    map[*framework.Path]input
 
-	counts    sync.Map           // *counts by config
+	tallies   tallies
 	loading   singleflight.Group // of views
 	nodeState atomic.Pointer[node]
 	mount     atomic.Pointer[string] // as the last request named it

@@ -12,8 +12,12 @@
 //	provider/<provider>  CRUD            a dialect
 //	config/              list
 //	config/<config>      CRUD, patch     a client registration
+//	role/<config>/       list
+//	role/…/<role>        CRUD, patch     a narrowed view of a config
 //	token/<config>       read, write     hands out a token, with a lease
+//	token/…/<role>       read, write     hands out a narrower one
 //	check/<config>       write           runs the grant and keeps nothing
+//	check/…/<role>       write           likewise
 //	status/<config>      read            what is held and known, without the tokens
 //	revoke/<config>      write           forgets every token
 //	info                 read            version, commit, build date
@@ -21,9 +25,11 @@
 // # Storage
 //
 //	config/<config>      configEntry     seal-wrapped
+//	role/…/<role>        roleEntry       seal-wrapped
 //	provider/<provider>  providerEntry   seal-wrapped
 //	token/<config>/<key> tokenEntry      seal-wrapped, local to the cluster
 //	grant/<config>       grantEntry      seal-wrapped
+//	wal/                 orphan          seal-wrapped, local: tokens to be revoked after a crash
 //
 // A token's key is a keyed hash of the effective request that it was minted
 // by. The hash's key, the config's epoch, is replaced by whatever makes the

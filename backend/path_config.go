@@ -376,6 +376,6 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 			return nil, fmt.Errorf("deleting %s from storage: %w", key, err)
 		}
 	}
-	b.counts.Delete(name)
+	b.tallies.drop(name)
 	return nil, nil
 }

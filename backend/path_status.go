@@ -59,7 +59,7 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 	if entry == nil {
 		return nil, noConfig(name)
 	}
-	counts := b.countsOf(name)
+	counts := b.tallies.of(name)
 	data := map[string]any{
 		"mints": counts.mints.Load(), "failures": counts.failures.Load(), "served": counts.served.Load(),
 		"minting": false,

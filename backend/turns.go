@@ -14,25 +14,50 @@ type turns struct {
 	places int
 
 	mu     sync.Mutex
-	byName map[string]chan struct{}
+	byName map[string]*queue
+}
+
+// queue is who does something with one thing, or waits to. It goes with the
+// last of them: names come and go, and memory is not for those that are gone.
+type queue struct {
+	taken chan struct{}
+	users int
 }
 
 // enter waits for a place, and gives the function that leaves it.
 func (t *turns) enter(ctx context.Context, name string) (leave func(), err error) {
-	t.mu.Lock()
-	if t.byName == nil {
-		t.byName = map[string]chan struct{}{}
-	}
-	taken, ok := t.byName[name]
-	if !ok {
-		taken = make(chan struct{}, t.places)
-		t.byName[name] = taken
-	}
-	t.mu.Unlock()
+	q := t.join(name)
 	select {
-	case taken <- struct{}{}:
-		return func() { <-taken }, nil
+	case q.taken <- struct{}{}:
+		return func() {
+			<-q.taken
+			t.part(name, q)
+		}, nil
 	case <-ctx.Done():
+		t.part(name, q)
 		return nil, ctx.Err()
+	}
+}
+
+func (t *turns) join(name string) *queue {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byName == nil {
+		t.byName = map[string]*queue{}
+	}
+	q := t.byName[name]
+	if q == nil {
+		q = &queue{taken: make(chan struct{}, t.places)}
+		t.byName[name] = q
+	}
+	q.users++
+	return q
+}
+
+func (t *turns) part(name string, q *queue) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if q.users--; q.users == 0 {
+		delete(t.byName, name)
 	}
 }

@@ -38,6 +38,32 @@ type failure struct {
 	text string
 }
 
+// tallies holds the counts of each config, which outlive its views.
+type tallies struct {
+	mu       sync.Mutex
+	byConfig map[string]*counts
+}
+
+func (t *tallies) of(config string) *counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byConfig == nil {
+		t.byConfig = map[string]*counts{}
+	}
+	c := t.byConfig[config]
+	if c == nil {
+		c = &counts{}
+		t.byConfig[config] = c
+	}
+	return c
+}
+
+func (t *tallies) drop(config string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byConfig, config)
+}
+
 // view gives the view of that target, from memory if it is there; else it is
 // loaded once for all who ask for it at a time.
 func (b *backend) view(ctx context.Context, s logical.Storage, t target, entity string) (*view, error) {
@@ -73,18 +99,13 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, gen
 		t.entity = ""
 	}
 	v := &view{
-		target: t, key: key, settings: c.settings, counts: b.countsOf(t.config),
+		target: t, key: key, settings: c.settings, counts: b.tallies.of(t.config),
 		spends: c.spends(), revokes: !c.reused() && c.effective.Dialect.RevocationURL != "",
 	}
 	if !c.perCaller {
 		b.views.keep(v, generation)
 	}
 	return v, nil
-}
-
-func (b *backend) countsOf(config string) *counts {
-	c, _ := b.counts.LoadOrStore(config, &counts{})
-	return c.(*counts) //nolint:forcetypeassert // nothing else is stored
 }
 
 // maxViews bounds the memory for views, at about 400 bytes each.

@@ -6,13 +6,11 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/vault/api"
-	"github.com/hashicorp/vault/sdk/plugin"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/backend"
 )
@@ -33,8 +31,7 @@ func main() {
 }
 
 func run(args []string, logger hclog.Logger) error {
-	meta := &api.PluginAPIClientMeta{}
-	flags := meta.FlagSet()
+	flags := flag.NewFlagSet("vault-plugin-oauthcc", flag.ContinueOnError)
 	flags.Usage = func() {
 		fmt.Fprintln(os.Stderr, "vault-plugin-oauthcc is started by Vault: register and enable it there. By hand:\n  -version   tell which build this is")
 	}
@@ -47,25 +44,10 @@ func run(args []string, logger hclog.Logger) error {
 		return nil
 	}
 	go endWithParent(os.Getppid(), logger)
-	if err := plugin.ServeMultiplex(&plugin.ServeOpts{
-		BackendFactoryFunc: backend.Factory(backend.Options{
-			Build: backend.Build{Version: version, Commit: commit, Date: date},
-		}),
-		TLSProviderFunc: api.VaultPluginTLSProvider(meta.GetTLSConfig()),
-		Logger:          logger,
-	}); err != nil {
-		return fmt.Errorf("serving: %w", err)
+	if os.Getenv("GOGC") == "" { // whoever sets it knows better
+		go spareCollector()
 	}
-	return nil
-}
-
-// endWithParent ends the process when its Vault is gone: one that was killed
-// leaves its plugins running otherwise.
-func endWithParent(parent int, logger hclog.Logger) {
-	for range time.Tick(time.Second) {
-		if os.Getppid() != parent {
-			logger.Warn("Vault is gone, so the plugin ends")
-			os.Exit(0)
-		}
-	}
+	return serve(backend.Factory(backend.Options{
+		Build: backend.Build{Version: version, Commit: commit, Date: date},
+	}), logger)
 }

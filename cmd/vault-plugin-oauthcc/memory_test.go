@@ -1,0 +1,27 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import "testing"
+
+func TestCollectAt(t *testing.T) {
+	const mb = 1 << 20
+	for name, c := range map[string]struct {
+		live uint64
+		want int
+	}{
+		"before the first collection nothing is known to live": {0, 400},
+		"a small heap lets the garbage be":                     {3 * mb, 400},
+		"one of half of it is let grow to three times":         {8 * mb, 200},
+		"steps are rounded down":                               {9 * mb, 150},
+		"a large one doubles, as is usual":                     {16 * mb, 100},
+		"a very large one as well":                             {500 * mb, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := collectAt(c.live); got != c.want {
+				t.Errorf("got %d, want %d", got, c.want)
+			}
+		})
+	}
+}
