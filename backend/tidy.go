@@ -5,6 +5,7 @@ package backend
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,21 +30,28 @@ func (b *backend) tidy(ctx context.Context, req *logical.Request) error {
 	if b.node().standby() || now.UnixNano()-last < int64(tidyEvery) || !b.tidied.CompareAndSwap(last, now.UnixNano()) {
 		return nil
 	}
-	configs, err := listStorage(tokenPrefix)(ctx, req.Storage)
+	configs, err := listStorage(configPrefix)(ctx, req.Storage)
 	if err != nil {
 		return err
 	}
-	for _, config := range configs {
+	slices.Sort(configs)
+	holders, err := listStorage(tokenPrefix)(ctx, req.Storage)
+	if err != nil {
+		return err
+	}
+	for _, config := range holders {
 		config = strings.TrimSuffix(config, "/")
-		entry, err := req.Storage.Get(ctx, configPrefix+config)
-		if err != nil {
-			return err
-		}
-		if entry == nil {
-			if err := clearTokens(ctx, req.Storage, config, ""); err != nil {
+		if _, listed := slices.BinarySearch(configs, config); !listed {
+			entry, err := req.Storage.Get(ctx, configPrefix+config) // it may be new
+			if err != nil {
 				return err
 			}
-			continue
+			if entry == nil {
+				if err := clearTokens(ctx, req.Storage, config, ""); err != nil {
+					return err
+				}
+				continue
+			}
 		}
 		if err := b.tidyConfig(ctx, req.Storage, config, now); err != nil {
 			return err
@@ -58,6 +66,9 @@ func (b *backend) tidyConfig(ctx context.Context, s logical.Storage, config stri
 		return err
 	}
 	for _, key := range keys {
+		if b.tokens.Held(config+"/"+key) != nil {
+			continue // it is usable, and need not be read to know that
+		}
 		key = tokenPrefix + config + "/" + key
 		entry, err := load[tokenEntry](ctx, s, key)
 		if err != nil {

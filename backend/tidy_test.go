@@ -120,6 +120,17 @@ func TestTidyDoesNothingOnAStandby(t *testing.T) {
 	}
 }
 
+// Ten thousand tokens in memory are not read every quarter of an hour.
+func TestTidyReadsNoTokenThatMemoryKnowsToBeUsable(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", standard(s))
+	succeeded(t, e.read(t, "token/c"))
+	e.clock.advance(16 * time.Minute)
+	e.storage.onUse(failingOn(opGet, ""))
+	e.periodic(t)
+}
+
 // A token that is minted just when its predecessor is tidied stays stored.
 func TestTidyTakesNoNewTokenAlong(t *testing.T) {
 	e := mount(t)
@@ -160,8 +171,13 @@ func TestTidyUnderAMintTakesNothingAlong(t *testing.T) {
 }
 
 func TestTidyOfStorageThatFailsIsAnError(t *testing.T) {
-	for _, test := range []struct{ op, prefix string }{{opList, "token/"}, {opList, "token/c/"}, {opGet, "config/"}, {opDelete, "token/"}} {
+	for _, test := range []struct{ op, prefix string }{
+		{opList, "config/"}, {opList, "token/"}, {opList, "token/c/"}, {opGet, "config/"}, {opDelete, "token/"},
+	} {
 		for _, gone := range []bool{false, true} {
+			if test.op == opGet && !gone {
+				continue // a config that is listed is not read
+			}
 			e := mount(t)
 			s := e.server(t, providertest.RFC6749, providertest.Options{})
 			e.must(t, "config/c", standard(s))

@@ -12,7 +12,7 @@ import (
 // garbage is how much of it, in bytes, may pile up at least before the
 // collector runs. A few tokens take up so little memory that it would run every
 // few hundred reads otherwise, which was a tenth of the plugin's processor time.
-const garbage = 16 << 20
+const garbage = 24 << 20
 
 // spareCollector sets the collector's target by what is alive: much more than
 // that for a small heap, and Go's usual twice as much for a large one, so that
@@ -35,7 +35,7 @@ func collectAt(live uint64) (percent int) {
 	const (
 		usual = 100
 		most  = 400
-		step  = 50
+		step  = 25
 	)
 	percent = most
 	for percent > usual && live*uint64(percent) > garbage*usual {

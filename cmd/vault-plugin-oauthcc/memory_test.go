@@ -12,10 +12,10 @@ func TestCollectAt(t *testing.T) {
 		want int
 	}{
 		"before the first collection nothing is known to live": {0, 400},
-		"a small heap lets the garbage be":                     {3 * mb, 400},
-		"one of half of it is let grow to three times":         {8 * mb, 200},
-		"steps are rounded down":                               {9 * mb, 150},
-		"a large one doubles, as is usual":                     {16 * mb, 100},
+		"a small heap lets the garbage be":                     {6 * mb, 400},
+		"one of half of it is let grow to three times":         {12 * mb, 200},
+		"steps are rounded down":                               {13 * mb, 175},
+		"a large one doubles, as is usual":                     {24 * mb, 100},
 		"a very large one as well":                             {500 * mb, 100},
 	} {
 		t.Run(name, func(t *testing.T) {

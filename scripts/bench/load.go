@@ -118,10 +118,10 @@ func (l load) quantile(part float64) time.Duration {
 }
 
 // steady reads the paths in turn over 16 connections, each with one request
-// after another, until the time is over. Any answer but 200 is an error.
-func (c client) steady(ctx context.Context, paths []string, d time.Duration) (load, error) {
+// after another, until the time is over. last is where the turns are, for the
+// next time. Any answer but 200 is an error.
+func (c client) steady(ctx context.Context, paths []string, last *atomic.Int64, d time.Duration) (load, error) {
 	requests := c.reads(paths)
-	var next atomic.Int64
 	answers := make([][]time.Duration, connections)
 	errs := make([]error, connections)
 	conns := make([]*conn, connections)
@@ -141,7 +141,7 @@ func (c client) steady(ctx context.Context, paths []string, d time.Duration) (lo
 				if at.Sub(began) >= d {
 					return
 				}
-				n := int(next.Add(1)) % len(requests)
+				n := int(last.Add(1)) % len(requests)
 				status, text, err := conn.do(requests[n])
 				if err == nil && status != http.StatusOK {
 					err = fmt.Errorf("GET %s: %d %s", paths[n], status, text)

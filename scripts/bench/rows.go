@@ -4,330 +4,19 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
+	"sync/atomic"
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
-
-const (
-	raftStorage = "raft"
-
-	floorName = "floor"
-	manyName  = "many" // the plugin once more, in a process of its own
-
-	delay = 300 * time.Millisecond // of a provider that mints for a crowd
-	hang  = 8 * time.Second
-
-	// repeats is how often a crowd comes: its time is a median, too.
-	repeats = 9
-)
-
-// bench is one run.
-type bench struct {
-	tb testing.TB
-	settings
-	floor   string // its executable
-	results *results
-	stopped <-chan os.Signal // tells when to give up
-}
-
-// site is one server with everything on it.
-type site struct {
-	*bench
-	v        *harness.Vault
-	c        client
-	storage  string
-	provider *providertest.Server
-	pids     map[string]int // of the plugins, until one is killed
-}
-
-func (b *bench) run() {
-	for i, storage := range b.storages {
-		b.on(storage, i == 0)
-	}
-}
-
-// on measures on one server. Rows that have nothing to do with storage are
-// measured on the first one.
-func (b *bench) on(storage harness.Storage, first bool) {
-	durable := b.has(rowDurable) && storage == harness.Raft
-	many := b.has(rowMany) || first && b.has(rowMemory)
-	if !many && !durable && !b.has(rowLeased, rowPlain, rowCold) && (!first || !b.has(rowFailing, rowHang)) {
-		return
-	}
-	s := b.start(storage)
-	defer s.stop()
-	if many {
-		s.fill(first)
-	}
-	s.steadyRows()
-	if b.has(rowCold) {
-		s.cold()
-	}
-	if first && b.has(rowFailing) {
-		s.failing()
-	}
-	if first && b.has(rowHang) {
-		s.hanging()
-	}
-	if durable {
-		s.durable()
-	}
-}
-
-func (b *bench) start(storage harness.Storage) *site {
-	s := &site{bench: b, pids: map[string]int{}, storage: "in-memory"}
-	if storage == harness.Raft {
-		s.storage = raftStorage
-	}
-	note("%s: starting Vault", s.storage)
-	s.v = harness.Start(b.tb, harness.Options{Storage: storage, LogLevel: "info", Plugins: []harness.Plugin{
-		{Name: floorName, Path: b.floor}, {Name: manyName, Path: harness.PluginBinary(b.tb)},
-	}})
-	s.v.Delete("sys/audit/file")
-	s.v.Mount(floorName, floorName)
-	s.v.Mount(manyName, manyName)
-	s.c = newClient(s.v.Addr(), s.v.RootToken())
-	s.provider = s.newProvider(10 * time.Hour) // longer than any run
-	for i := range fewConfigs {
-		config := s.config(s.provider)
-		s.v.Write("oauthcc/config/"+leasedConfig(i), config)
-		config["leased"] = false
-		s.v.Write("oauthcc/config/"+plainConfig(i), config)
-	}
-	if got := s.v.Read(paths("oauthcc", 1, plainConfig)[0]); got.LeaseID != "" {
-		s.tb.Fatal("a config with leased=false gives a lease")
-	}
-	return s
-}
-
-func (s *site) stop() {
-	s.provider.Close()
-	s.v.Stop()
-}
-
-func (s *site) newProvider(lifetime time.Duration) *providertest.Server {
-	p, err := providertest.New(providertest.RFC6749, providertest.Options{Lifetime: lifetime})
-	if err != nil {
-		s.tb.Fatal(err)
-	}
-	s.tb.Cleanup(p.Close)
-	return p
-}
-
-// The names of configs. A token's path is as long as the floor's paths.
-func leasedConfig(i int) string { return fmt.Sprintf("%05d", i) }
-func plainConfig(i int) string  { return fmt.Sprintf("p%04d", i) }
-
-func (s *site) config(p *providertest.Server) map[string]any {
-	c := p.Credentials()
-	return map[string]any{"token_url": p.TokenURL(), "client_id": c.ClientID, "client_secret": c.ClientSecret}
-}
-
-// must ends the run on an error, or when somebody wants that.
-func (s *site) must(doing string, err error) {
-	s.wait(0)
-	if err != nil {
-		s.tb.Fatalf("%s, %s: %v", s.storage, doing, err)
-	}
-}
-
-// paths of the first n tokens at that mount.
-func paths(mount string, n int, name func(int) string) []string {
-	out := make([]string, n)
-	for i := range out {
-		out[i] = mount + "/token/" + name(i)
-	}
-	return out
-}
-
-// post sends the same body to the configs of all these tokens.
-func (s *site) post(doing string, tokens []string, body map[string]any) {
-	text, err := json.Marshal(body)
-	s.must(doing, err)
-	requests := make([][]byte, len(tokens))
-	for i, token := range tokens {
-		requests[i] = s.c.request(http.MethodPost, strings.Replace(token, "/token/", "/config/", 1), string(text))
-	}
-	note("%s: %s", s.storage, doing)
-	s.must(doing, s.c.each(s.tb.Context(), requests))
-}
-
-// fill writes many configs and mints a token for each.
-func (s *site) fill(memory bool) {
-	tokens := paths(manyName, s.configs, leasedConfig)
-	s.post(fmt.Sprintf("writing %d configs", s.configs), tokens, s.config(s.provider))
-	before := s.provider.Requests()
-	note("%s: minting a token for each", s.storage)
-	s.must("minting", s.c.each(s.tb.Context(), s.c.reads(tokens)))
-	if got := s.provider.Requests() - before; got != s.configs {
-		s.tb.Fatalf("%d configs took %d requests to the provider", s.configs, got)
-	}
-	s.revoke(manyName)
-	if memory && s.has(rowMemory) {
-		s.memory(tokens)
-	}
-}
-
-// revoke ends all leases of a mount, and returns when they are gone.
-func (s *site) revoke(mount string) {
-	s.must("revoking leases", s.c.each(s.tb.Context(), [][]byte{s.c.request(http.MethodPut, "sys/leases/revoke-prefix/"+mount, `{"sync":true}`)}))
-}
-
-// variant is one of the loads that take turns.
-type variant struct {
-	mount  string
-	plugin string // the name of its executable
-	paths  []string
-	leased bool
-	rounds []load
-}
-
-// slice is how long a variant's turn lasts at a time: short, so that whatever
-// else the machine does meanwhile hits all variants alike.
-const slice = 500 * time.Millisecond
-
-// inTurns gives each variant its time in each round: one group after another,
-// and within a group in slices, of which every other sequence is backwards.
-// After each group its leases are revoked, so that each starts alike: those of
-// one group would cost Vault time in the next, for collecting garbage.
-func (s *site) inTurns(groups ...[]*variant) {
-	before := 0
-	for round := -1; round < s.rounds; round++ {
-		var told []string
-		for _, variants := range groups {
-			s.turns(variants, round)
-			for _, v := range variants {
-				last := v.rounds[len(v.rounds)-1]
-				vault, plugin := last.perRead()
-				told = append(told, fmt.Sprintf("%s %.0f (%.0f+%.0f µs)", v.paths[0], last.perSecond(), vault, plugin))
-				if round < 0 {
-					v.rounds = nil
-				}
-			}
-		}
-		if round < 0 {
-			before = s.provider.Requests()
-		} else if n := s.provider.Requests() - before; n != 0 {
-			s.tb.Fatalf("%s: %d requests reached the provider while cached tokens were read", s.storage, n)
-		}
-		note("%s: round %d of %d, reads per second (processor time of Vault and plugin for one): %s",
-			s.storage, round+1, s.rounds, strings.Join(told, ", "))
-	}
-}
-
-// turns adds a round to each variant. The one before the first warms up.
-func (s *site) turns(variants []*variant, round int) {
-	turn := s.turn
-	if round < 0 {
-		turn = 2 * slice
-	}
-	sums := make([]load, len(variants))
-	for n := range int(turn / slice) {
-		for i := range variants {
-			k := (i + max(round, 0)) % len(variants)
-			if n%2 == 1 {
-				k = len(variants) - 1 - k
-			}
-			sums[k] = sums[k].plus(s.slice(variants[k]))
-		}
-	}
-	var dirty []string
-	for i, v := range variants {
-		v.rounds = append(v.rounds, sums[i])
-		if v.leased && !slices.Contains(dirty, v.mount) {
-			dirty = append(dirty, v.mount)
-			s.revoke(v.mount)
-		}
-	}
-}
-
-func (s *site) slice(v *variant) load {
-	before := s.used(v.plugin)
-	l, err := s.c.steady(s.tb.Context(), v.paths, slice)
-	s.must("reading "+v.paths[0], err)
-	after := s.used(v.plugin)
-	l.cpu = cpu{after.vault - before.vault, after.plugin - before.plugin}
-	return l
-}
-
-// used is the processor time that Vault and that plugin have used so far.
-func (s *site) used(plugin string) cpu {
-	return cpu{s.processorTime(s.v.PID()), s.processorTime(s.pid(plugin))}
-}
-
-func (s *site) processorTime(pid int) time.Duration {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	s.must("reading a process's time", err)
-	// pid (comm) state …, where comm may hold anything; 14 and 15 are what
-	// was used, in hundredths of a second (proc_pid_stat(5)).
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	user, err := strconv.Atoi(fields[11])
-	s.must("reading a process's time", err)
-	system, err := strconv.Atoi(fields[12])
-	s.must("reading a process's time", err)
-	return time.Duration(user+system) * 10 * time.Millisecond
-}
-
-// steadyRows are those on how many reads per second there are.
-func (s *site) steadyRows() {
-	if !s.has(rowLeased, rowPlain, rowMany) {
-		return
-	}
-	var leases, plains []*variant
-	load := func(wanted bool, mount, plugin string, leased bool, paths ...string) *variant {
-		v := &variant{mount: mount, plugin: plugin, paths: paths, leased: leased}
-		switch {
-		case wanted && leased:
-			leases = append(leases, v)
-		case wanted:
-			plains = append(plains, v)
-		}
-		return v
-	}
-	leased, plain, many := s.has(rowLeased), s.has(rowPlain), s.has(rowMany)
-	manyTokens := paths(manyName, s.configs, leasedConfig)
-	floorLeased := load(leased, floorName, floorName, true, "floor/lease-value")
-	sameLeased := load(leased, floorName, floorName, true, "floor/lease-token")
-	oursLeased := load(leased || many, harness.DefaultMount, harness.PluginName, true, paths(harness.DefaultMount, fewConfigs, leasedConfig)...)
-	manyLeased := load(many, manyName, manyName, true, manyTokens...)
-	floorPlain := load(plain, floorName, floorName, false, "floor/plain-value")
-	samePlain := load(plain, floorName, floorName, false, "floor/plain-token")
-	oursPlain := load(plain, harness.DefaultMount, harness.PluginName, false, paths(harness.DefaultMount, fewConfigs, plainConfig)...)
-	s.inTurns(leases, plains)
-
-	compared := fmt.Sprintf("with %s configs ÷ with %d", grouped(s.configs), fewConfigs)
-	s.results.ratio("leased", "cached read, leased ÷ floor leased", s.storage, 0.95, oursLeased, floorLeased)
-	s.results.ratio("leased-token", "the same ÷ floor leased, with an answer of the same members", s.storage, 0, oursLeased, sameLeased)
-	s.results.ratio("many-leased", "cached read, leased, "+compared, s.storage, 0.95, manyLeased, oursLeased)
-	s.results.ratio("plain", "cached read, `leased=false` ÷ floor plain", s.storage, 0.95, oursPlain, floorPlain)
-	s.results.ratio("plain-token", "the same ÷ floor plain, with an answer of the same members", s.storage, 0, oursPlain, samePlain)
-	if many {
-		s.post("making the configs lease-less", manyTokens, map[string]any{"leased": false})
-		manyPlain := &variant{mount: manyName, plugin: manyName, paths: manyTokens}
-		again := &variant{mount: oursPlain.mount, plugin: oursPlain.plugin, paths: oursPlain.paths}
-		s.inTurns([]*variant{again, manyPlain})
-		s.results.ratio("many-plain", "cached read, `leased=false`, "+compared, s.storage, 0.95, manyPlain, again)
-	}
-	s.results.ratio("floor-plain-leased", "what a lease costs Vault: floor plain ÷ floor leased", s.storage, 0, floorPlain, floorLeased)
-	bar := 0.0
-	if s.storage == raftStorage {
-		bar = 3.5
-	}
-	s.results.ratio("plain-leased", "cached read: `leased=false` ÷ leased", s.storage, bar, oursPlain, oursLeased)
-}
 
 // cold has a crowd read one token that has yet to be minted.
 func (s *site) cold() {
@@ -478,15 +167,6 @@ func (s *site) hanging() {
 	})
 }
 
-// wait waits, and ends the run when somebody wants that.
-func (s *site) wait(d time.Duration) {
-	select {
-	case <-s.stopped:
-		s.tb.Fatal("interrupted")
-	case <-time.After(d):
-	}
-}
-
 // durable counts mints after what ends the plugin's process, or Vault's.
 func (s *site) durable() {
 	tokens := paths("oauthcc", fewConfigs, leasedConfig)
@@ -537,7 +217,8 @@ func (s *site) durable() {
 // and after they were read.
 func (s *site) memory(tokens []string) {
 	minted := s.resident()
-	_, err := s.c.steady(s.tb.Context(), tokens, 5*time.Second)
+	var last atomic.Int64
+	_, err := s.c.steady(s.tb.Context(), tokens, &last, 5*time.Second)
 	s.must("reading", err)
 	read := s.resident()
 	s.revoke(manyName)
@@ -558,19 +239,4 @@ func (s *site) resident() float64 {
 	kilobytes, err := strconv.Atoi(strings.Fields(rest)[0])
 	s.must("reading the plugin's memory", err)
 	return float64(kilobytes) * 1024 / 1e6
-}
-
-// pid is that of the plugin's process.
-func (s *site) pid(plugin string) int {
-	if pid, ok := s.pids[plugin]; ok {
-		return pid
-	}
-	for _, pid := range s.v.PluginPIDs() {
-		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && filepath.Base(exe) == plugin {
-			s.pids[plugin] = pid
-			return pid
-		}
-	}
-	s.tb.Fatalf("no process of plugin %s was found", plugin)
-	return 0
 }
