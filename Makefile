@@ -70,7 +70,7 @@ demo: build ## A dev server with the plugin and five sample providers, shown ste
 	@PLUGIN_BIN=$(BINARY) scripts/demo.sh
 
 .PHONY: bench
-bench: build ## The engine against the smallest plugin there can be (20 minutes; docs/performance.md has a quick one)
+bench: build ## The engine against the smallest plugin there can be (25 minutes; docs/performance.md has a quick one)
 	@mkdir -p $(CACHE)/bench && cp $(BINARY) $(CACHE)/bench/ # one and the same to the end, whatever is built meanwhile
 	@VAULT_BIN=$$(scripts/vault-bin.sh); export VAULT_BIN PLUGIN_BIN=$(CACHE)/bench/$(NAME); \
 	go run ./scripts/bench

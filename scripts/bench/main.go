@@ -16,7 +16,7 @@
 // From the environment:
 //
 //	BENCH_SECONDS  how many seconds each load has in a round (3)
-//	BENCH_ROUNDS   how many rounds there are (7)
+//	BENCH_ROUNDS   how many rounds there are (9)
 //	BENCH_STORAGE  inmem, raft, or both, separated by commas (both)
 //	BENCH_ROWS     which rows, separated by commas: leased, plain, many, cold,
 //	               failing, hang, durable, memory (all)
@@ -104,7 +104,7 @@ func readSettings() (settings, error) {
 		return out
 	}
 	s.turn = time.Duration(number("BENCH_SECONDS", 3)) * time.Second
-	s.rounds = number("BENCH_ROUNDS", 7)
+	s.rounds = number("BENCH_ROUNDS", 9)
 	s.configs = number("BENCH_CONFIGS", 10_000)
 	every := len(s.rows)
 	s.rows = list("BENCH_ROWS", s.rows)

@@ -28,7 +28,7 @@ type variant struct {
 
 // slice is how long a variant's turn lasts at a time: short, so that whatever
 // else the machine does meanwhile hits all variants alike.
-const slice = 500 * time.Millisecond
+const slice = 250 * time.Millisecond
 
 // inTurns gives each variant its time in each round: one group after another,
 // and within a group in slices, of which every other sequence is backwards.
@@ -63,7 +63,7 @@ func (s *site) inTurns(groups ...[]*variant) {
 func (s *site) turns(variants []*variant, round int) {
 	turn := s.turn
 	if round < 0 {
-		turn = 2 * slice
+		turn = 4 * slice
 	}
 	sums := make([]load, len(variants))
 	for n := range int(turn / slice) {
