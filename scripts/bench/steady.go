@@ -24,6 +24,7 @@ type variant struct {
 	leased bool
 	last   atomic.Int64 // of paths that was read
 	rounds []load
+	ends   load // of its leases, when it is the only one of its mount that has any
 }
 
 // slice is how long a variant's turn lasts at a time: short, so that whatever
@@ -45,7 +46,7 @@ func (s *site) inTurns(groups ...[]*variant) {
 				vault, plugin := last.perRead()
 				told = append(told, fmt.Sprintf("%s %.0f (%.0f+%.0f µs)", v.paths[0], last.perSecond(), vault, plugin))
 				if round < 0 {
-					v.rounds = nil
+					v.rounds, v.ends = nil, load{}
 				}
 			}
 		}
@@ -80,7 +81,10 @@ func (s *site) turns(variants []*variant, round int) {
 		v.rounds = append(v.rounds, sums[i])
 		if v.leased && !slices.Contains(dirty, v.mount) {
 			dirty = append(dirty, v.mount)
+			before := s.used(v.plugin)
 			s.revoke(v.mount)
+			after := s.used(v.plugin)
+			v.ends = v.ends.plus(load{answers: sums[i].answers, cpu: cpu{after.vault - before.vault, after.plugin - before.plugin}})
 		}
 	}
 }
@@ -159,4 +163,27 @@ func (s *site) steadyRows() {
 		bar = 3.5
 	}
 	s.results.ratio("plain-leased", "cached read: `leased=false` ÷ leased", s.storage, bar, oursPlain, oursLeased)
+	s.leaseEnds(oursPlain, oursLeased)
+}
+
+// leaseEnds adds what a lease costs in all: reads per second leave out that it
+// ends, and that this takes Vault and the plugin longer than the read.
+func (s *site) leaseEnds(plain, leased *variant) {
+	if len(plain.rounds) == 0 || len(leased.rounds) == 0 {
+		return
+	}
+	perRead := func(loads ...load) float64 {
+		var all load
+		for _, l := range loads {
+			all = all.plus(l)
+		}
+		vault, plugin := all.perRead()
+		return vault + plugin
+	}
+	read, end, without := perRead(leased.rounds...), perRead(leased.ends), perRead(plain.rounds...)
+	s.results.add(row{
+		ID: "lease-end", What: "processor time of a leased read, with the end of its lease ÷ of a `leased=false` read", Storage: s.storage,
+		Measured: fmt.Sprintf("**%.1f**: %.0f µs and %.0f µs for the end against %.0f µs", (read+end)/without, read, end, without),
+		Numbers:  map[string]float64{"read_microseconds": read, "end_microseconds": end, "plain_microseconds": without},
+	})
 }
