@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// garbage is how much of it, in bytes, may pile up at least before the
-// collector runs. A few tokens take up so little memory that it would run every
-// few hundred reads otherwise, which was a tenth of the plugin's processor time.
+// garbage is how much of it, in bytes, may pile up before the collector runs:
+// less only where that would be more than four times what is alive. A few tokens
+// take up so little memory that it would run every few hundred reads otherwise,
+// which was a tenth of the plugin's processor time.
 const garbage = 24 << 20
 
 // spareCollector sets the collector's target by what is alive: much more than

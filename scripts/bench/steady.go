@@ -81,26 +81,27 @@ func (s *site) turns(variants []*variant, round int) {
 		v.rounds = append(v.rounds, sums[i])
 		if v.leased && !slices.Contains(dirty, v.mount) {
 			dirty = append(dirty, v.mount)
-			before := s.used(v.plugin)
-			s.revoke(v.mount)
-			after := s.used(v.plugin)
-			v.ends = v.ends.plus(load{answers: sums[i].answers, cpu: cpu{after.vault - before.vault, after.plugin - before.plugin}})
+			spent := s.spent(v.plugin, func() { s.revoke(v.mount) })
+			v.ends = v.ends.plus(load{answers: sums[i].answers, cpu: spent})
 		}
 	}
 }
 
-func (s *site) slice(v *variant) load {
-	before := s.used(v.plugin)
-	l, err := s.c.steady(s.tb.Context(), v.paths, &v.last, slice)
-	s.must("reading "+v.paths[0], err)
-	after := s.used(v.plugin)
-	l.cpu = cpu{after.vault - before.vault, after.plugin - before.plugin}
+func (s *site) slice(v *variant) (l load) {
+	spent := s.spent(v.plugin, func() {
+		var err error
+		l, err = s.c.steady(s.tb.Context(), v.paths, &v.last, slice)
+		s.must("reading "+v.paths[0], err)
+	})
+	l.cpu = spent
 	return l
 }
 
-// used is the processor time that Vault and that plugin have used so far.
-func (s *site) used(plugin string) cpu {
-	return cpu{s.processorTime(s.v.PID()), s.processorTime(s.pid(plugin))}
+// spent is the processor time that Vault and that plugin use meanwhile.
+func (s *site) spent(plugin string, meanwhile func()) cpu {
+	vault, process := s.processorTime(s.v.PID()), s.processorTime(s.pid(plugin))
+	meanwhile()
+	return cpu{s.processorTime(s.v.PID()) - vault, s.processorTime(s.pid(plugin)) - process}
 }
 
 func (s *site) processorTime(pid int) time.Duration {
