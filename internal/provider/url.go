@@ -6,7 +6,6 @@ package provider
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -72,6 +71,12 @@ func parseURL(s string) (*urlTemplate, error) {
 		return nil, errors.New("holds a fragment (#); leave it out")
 	case markers.MatchString(parsed.Port()):
 		return nil, errors.New("has a placeholder for its port; only host, path segments and query values may have one")
+	}
+	if err := checkHost(parsed.Hostname()); err != nil {
+		return nil, err
+	}
+	if err := checkPort(parsed.Port()); err != nil {
+		return nil, err
 	}
 	u.host = u.template(parsed.Hostname())
 	for _, segment := range strings.Split(parsed.EscapedPath(), "/") {
@@ -217,16 +222,11 @@ func (u *urlTemplate) expandHost(e *environment) (string, error) {
 			return "", errors.New("has no valid host once its placeholders are filled in")
 		}
 	}
-	last := labels[len(labels)-1]
-	if _, err := netip.ParseAddr(host); err == nil || numericLabel.MatchString(last) {
+	if _, err := netip.ParseAddr(host); err == nil || numericHost.MatchString(host) {
 		return "", errors.New("has an IP address for a host once its placeholders are filled in")
 	}
 	return host, nil
 }
-
-// numericLabel as the last one makes some resolvers read the host as an
-// IPv4 address.
-var numericLabel = regexp.MustCompile(`^(?:[0-9]+|0x[0-9a-f]*)$`)
 
 func expandSegment(t template, e *environment) (string, error) {
 	for _, p := range t {
@@ -265,22 +265,4 @@ func expandEscaped(t template, e *environment, escape func(string) string) (stri
 		b.WriteString(escape(v))
 	}
 	return b.String(), true, nil
-}
-
-// isLoopback says whether a URL's host can only be this machine.
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// origin is a URL's scheme, host and port (RFC 6454), the port always said.
-func origin(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = "443"
-		if u.Scheme == "http" {
-			port = "80"
-		}
-	}
-	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }

@@ -1,0 +1,77 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+var (
+	// hostName is a host as DNS has it, with the underscore that private
+	// networks use.
+	hostName = regexp.MustCompile(`^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?$`)
+	// numericHost ends in a label that makes some resolvers read the host as an
+	// IPv4 address: 127.1, 0x7f000001 and 2130706433 are all 127.0.0.1.
+	numericHost = regexp.MustCompile(`(?i)(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$`)
+)
+
+// checkHost refuses a host that is dialled as something else than it is
+// written. net/http maps letters beyond ASCII to another name (IDNA), some
+// resolvers read numbers as addresses, and a zone is the name of an interface.
+// What is left differs from what is dialled by the case of its letters at
+// most, so that hosts can be compared as they are written. It takes what
+// url.URL.Hostname gives: without brackets, and with %-encoded bytes decoded.
+func checkHost(host string) error {
+	if strings.ContainsFunc(host, func(c rune) bool { return c > '~' }) {
+		return errors.New("has a host that is not ASCII: write the name that is really looked up, with its xn-- labels (punycode)")
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip.Zone() != "" {
+			return errors.New("has an IPv6 address with a zone (%): leave the zone out")
+		}
+		return nil
+	}
+	if numericHost.MatchString(host) {
+		return errors.New("has a number for a host, which some resolvers take for an IP address: write the address in full, such as 192.0.2.1")
+	}
+	if !hostName.MatchString(host) {
+		return errors.New("has a host that is no name: letters, digits, hyphens and dots")
+	}
+	return nil
+}
+
+// checkPort refuses a port that is not written as the number that is dialled.
+func checkPort(port string) error {
+	if port == "" {
+		return nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+		return errors.New("has a port that is no number from 1 to 65535")
+	}
+	return nil
+}
+
+// isLoopback says whether a host that checkHost takes can only be this machine.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// origin is a URL's scheme, host and port (RFC 6454), the port always said.
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = "443"
+		if u.Scheme == "http" {
+			port = "80"
+		}
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
