@@ -7,8 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
 // TestDocsNameEverything holds docs/api.md and the README against the code.
@@ -45,11 +43,6 @@ func TestDocsNameEverything(t *testing.T) {
 		root := strings.Trim(strings.SplitN(p.Pattern, "(", 2)[0], "^/?$")
 		if !strings.Contains(readme, "`"+root) || !strings.Contains(api, "`"+root) {
 			t.Errorf("the README or docs/api.md does not name the path %s", root)
-		}
-	}
-	for _, name := range provider.BuiltinNames() {
-		if !strings.Contains(readme, "`"+name+"`") {
-			t.Errorf("the README does not name the provider %s", name)
 		}
 	}
 }

@@ -8,15 +8,37 @@ import (
 	"encoding/json"
 	"io"
 	"net/url"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
-func TestTheCatalogIsThis(t *testing.T) {
+// Its files are the catalog: adding a provider is adding its file and its
+// transcript.
+func TestTheCatalogIsItsFiles(t *testing.T) {
 	t.Parallel()
-	want := []string{"antsomi", "cognito", "fuuffy", "generic", "semansys", "xcover"}
+	files, err := filepath.Glob("catalog/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, f := range files {
+		want = append(want, strings.TrimSuffix(filepath.Base(f), ".json"))
+	}
 	if got := BuiltinNames(); !slices.Equal(got, want) {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, name := range want {
+		if !catalogName.MatchString(name) {
+			t.Errorf("%s: a name is lower-case letters, digits and single hyphens", name)
+		}
+	}
+	for name := range strict() {
+		if !slices.Contains(want, name) {
+			t.Errorf("%s is missing", name)
+		}
 	}
 	for _, name := range []string{"", "Generic", "generic.json", "../catalog/generic", "catalog/generic", "unknown"} {
 		if l, there, err := Builtin(name); l != nil || there || err != nil {
@@ -24,6 +46,8 @@ func TestTheCatalogIsThis(t *testing.T) {
 		}
 	}
 }
+
+var catalogName = regexp.MustCompile(`^[a-z0-9]+(?:-[a-z0-9]+)*$`)
 
 func TestEveryCatalogFileIsAProperWrite(t *testing.T) {
 	t.Parallel()
@@ -134,6 +158,8 @@ func TestABuiltinEntryCanBeWrittenAgain(t *testing.T) {
 	}
 }
 
+// With credentials alone a built-in provider is complete, or says which field
+// or variable it still wants, and what to put there.
 func TestWhatABuiltinProviderStillNeedsIsSaid(t *testing.T) {
 	t.Parallel()
 	credentials := map[string]any{"client_id": "c", "client_secret": "s", "username": "u", "password": "p"}
@@ -153,6 +179,12 @@ func TestWhatABuiltinProviderStillNeedsIsSaid(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, want)
 		}
 	}
+	for _, name := range BuiltinNames() {
+		_, err := resolveBuiltin(name, credentials)
+		if err != nil && !stillNeeded.MatchString(err.Error()) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for name, missing := range map[string]string{
 		"antsomi": "client_secret", "cognito": "client_id", "semansys": "password", "generic": "client_secret",
 	} {
@@ -165,3 +197,5 @@ func TestWhatABuiltinProviderStillNeedsIsSaid(t *testing.T) {
 		}
 	}
 }
+
+var stillNeeded = regexp.MustCompile(`^(?:token_url is required: .+|[a-z_]+ (?:holds a (?:text|value) .+ that )?needs the variable "[a-z0-9_]+" \(.+\), which is not set: write (?:secret_)?variables=[a-z0-9_]+=…)$`)
