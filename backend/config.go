@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
+
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
@@ -119,6 +121,22 @@ func (s *settings) setLimits(config, role provider.Layer) error {
 		s.maxTTL.lower(own.MaxTTL, layer.of+"'s max_ttl")
 	}
 	return nil
+}
+
+// warnings are what is allowed, and most likely not meant, of a write that
+// sends data: nil when there is nothing to say.
+func (c *config) warnings(data provider.Layer) *logical.Response {
+	resp := &logical.Response{}
+	if e := c.effective.Dialect; e.ScopesRequired && len(e.Scopes) == 0 {
+		resp.AddWarning(fmt.Sprintf("provider %q grants nothing without a scope, and this config asks for none: write scopes", c.Provider))
+	}
+	for _, field := range provider.Padded(configFields(), data) {
+		resp.AddWarning(field + " begins or ends with white space, which is kept: write it again if that was not meant")
+	}
+	if len(resp.Warnings) == 0 {
+		return nil
+	}
+	return resp
 }
 
 // key names the token that c comes to. It changes with anything that changes

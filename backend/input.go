@@ -20,8 +20,9 @@ func (b *backend) declare(path *framework.Path, fields []provider.Field) *framew
 	if path.Fields == nil {
 		path.Fields = map[string]*framework.FieldSchema{}
 	}
+	captured := slices.Collect(maps.Keys(path.Fields))
 	maps.Copy(path.Fields, schemaOf(fields))
-	b.inputs[path] = input{body: fields}
+	b.inputs[path] = input{captured: captured, body: fields}
 	return path
 }
 
@@ -39,12 +40,15 @@ func (b *backend) queryable(path *framework.Path, fields []provider.Field) *fram
 }
 
 // input is what the requests to a path may hold.
-type input struct{ body, query []provider.Field }
+type input struct {
+	captured    []string // said by the path itself
+	body, query []provider.Field
+}
 
 // schemaOf describes fields to the framework, and so to help and OpenAPI.
 func schemaOf(fields []provider.Field) map[string]*framework.FieldSchema {
 	types := map[provider.Type]framework.FieldType{
-		provider.Text: framework.TypeString, provider.Flag: framework.TypeBool,
+		provider.Text: framework.TypeString, provider.Word: framework.TypeString, provider.Flag: framework.TypeBool,
 		provider.Seconds: framework.TypeDurationSecond, provider.Texts: framework.TypeCommaStringSlice,
 		provider.Pointers: framework.TypeStringSlice, provider.Values: framework.TypeMap, provider.TextPairs: framework.TypeMap,
 	}
@@ -94,14 +98,19 @@ func (b *backend) prepare(req *logical.Request) error {
 	if path == nil {
 		return nil
 	}
-	fields := b.inputs[path].body
+	in := b.inputs[path]
+	fields := in.body
 	switch req.Operation {
 	case logical.ReadOperation, logical.DeleteOperation:
-		fields = b.inputs[path].query
+		fields = in.query
 	case logical.ListOperation:
 		fields = nil
 	}
-	data, err := provider.Canonical(fields, withoutCaptures(path, req.Data))
+	// A client that repeats the path's names in the body is right, if redundant.
+	for _, name := range in.captured {
+		delete(req.Data, name)
+	}
+	data, err := provider.Canonical(fields, req.Data)
 	if err != nil {
 		return err
 	}
@@ -112,16 +121,4 @@ func (b *backend) prepare(req *logical.Request) error {
 	}
 	req.Data = data
 	return nil
-}
-
-// withoutCaptures drops what the path says already: a client that repeats the
-// name in the body is right, if redundant.
-func withoutCaptures(path *framework.Path, data map[string]any) map[string]any {
-	out := make(map[string]any, len(data))
-	for name, v := range data {
-		if !strings.Contains(path.Pattern, "(?P<"+name+">") {
-			out[name] = v
-		}
-	}
-	return out
 }

@@ -45,8 +45,8 @@ func configFields() []provider.Field {
 		fields[i].Default = nil // on a config, unset is inherited
 	}
 	return append(fields,
-		provider.Field{Name: "provider", Type: provider.Text, Description: "The provider: a name from the list of provider/ (generic)."},
-		provider.Field{Name: "client_id", Type: provider.Text, Description: "The client's identifier (RFC 6749 section 2.2)."},
+		provider.Field{Name: "provider", Type: provider.Word, Description: "The provider: a name from the list of provider/ (generic)."},
+		provider.Field{Name: "client_id", Type: provider.Word, Description: "The client's identifier (RFC 6749 section 2.2)."},
 		provider.Field{Name: "client_secret", Type: provider.Text, Secret: true, Description: "The client's secret. Never shown again."},
 		provider.Field{Name: "fallback_client_secret", Type: provider.Text, Secret: true, Description: "Tried once when the provider refuses client_secret: rotation without downtime. Never shown again."},
 		provider.Field{Name: "refresh_token", Type: provider.Text, Secret: true, Description: "The refresh token to start from, for grant_type=refresh_token. Its successors are kept by the engine. Never shown again."},
@@ -220,12 +220,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 		}
 		b.forget(ctx, req.Storage, name, key)
 	}
-	if e := c.effective.Dialect; e.ScopesRequired && len(e.Scopes) == 0 {
-		resp := &logical.Response{}
-		resp.AddWarning(fmt.Sprintf("provider %q grants nothing without a scope, and this config asks for none: write scopes", c.Provider))
-		return resp, nil
-	}
-	return nil, nil
+	return c.warnings(req.Data), nil
 }
 
 // merged applies what req sends to fields: an update replaces each field that

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -38,7 +37,10 @@ func (t target) path() string {
 type viewKey struct{ path, scopes string }
 
 func (t target) viewKey() viewKey {
-	return viewKey{path: t.path(), scopes: strings.Join(t.scopes, " ")}
+	if t.scopes == nil {
+		return viewKey{path: t.path()}
+	}
+	return viewKey{path: t.path(), scopes: fmt.Sprintf("%q", t.scopes)} // a scope may hold a space
 }
 
 func (t target) String() string {
@@ -151,10 +153,8 @@ func (c *config) narrow(scopes []string) error {
 	if len(granted) == 0 {
 		return refuse("scopes cannot be chosen: %s names none to choose from", c.target)
 	}
-	for _, scope := range scopes {
-		if !slices.Contains(granted, scope) {
-			return refuse("scopes holds one that is not granted here: there are %s", strings.Join(granted, ", "))
-		}
+	if !provider.Among(scopes, granted) {
+		return refuse("scopes holds one that is not granted here: there are %s", provider.Listed(granted))
 	}
 	c.effective = c.effective.WithScopes(scopes)
 	return nil
@@ -171,13 +171,11 @@ func within(field string, narrower any, outer ...any) error {
 		if len(granted) == 0 {
 			return nil
 		}
-		for _, scope := range textList(narrower) {
-			if !slices.Contains(granted, scope) {
-				return refuse("%s holds one that the config does not name: a role can only narrow its config, to some of %s", field, strings.Join(granted, ", "))
-			}
+		if !provider.Among(textList(narrower), granted) {
+			return refuse("%s holds one that the config does not name: a role can only narrow its config, to some of %s", field, provider.Listed(granted))
 		}
 		if narrower != nil && len(textList(narrower)) == 0 {
-			return refuse("%s is empty, which would ask for whatever the provider grants by default: name some of %s, or leave it out", field, strings.Join(granted, ", "))
+			return refuse("%s is empty, which would ask for whatever the provider grants by default: name some of %s, or leave it out", field, provider.Listed(granted))
 		}
 		return nil
 	}

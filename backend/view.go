@@ -6,7 +6,6 @@ package backend
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +73,7 @@ func (b *backend) view(ctx context.Context, s logical.Storage, t target, entity 
 	t.entity = entity
 	// With the generation, so that nobody joins a load that began before a
 	// write that it knows of.
-	name := fmt.Sprintf("%q %d", []string{t.path(), strings.Join(t.scopes, " "), entity}, generation)
+	name := fmt.Sprintf("%q %d", []string{t.path(), t.viewKey().scopes, entity}, generation)
 	v, err, _ := b.loading.Do(name, func() (any, error) {
 		return b.loadView(context.WithoutCancel(ctx), s, t, generation)
 	})

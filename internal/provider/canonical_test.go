@@ -19,6 +19,7 @@ func TestCanonicalForms(t *testing.T) {
 			{"a b", "a b"}, {"", ""}, {" a ", " a "}, {float64(42), "42"}, {float64(-1), "-1"}, {float64(0), "0"},
 			{float64(9007199254740991), "9007199254740991"}, {json.Number("12345678901234567890"), "12345678901234567890"},
 		},
+		Word: {{" a b\n", "a b"}, {"", ""}, {float64(42), "42"}},
 		Flag: {{true, true}, {false, false}, {"true", true}, {"false", false}, {"1", true}, {"0", false}},
 		Seconds: {
 			{float64(0), int64(0)}, {"0", int64(0)}, {float64(3600), int64(3600)}, {3600, int64(3600)}, {int64(3600), int64(3600)},
@@ -26,7 +27,8 @@ func TestCanonicalForms(t *testing.T) {
 			{"1d", int64(86400)}, {"0d", int64(0)}, {"1000ms", int64(1)}, {" 60 ", int64(60)}, {"0s", int64(0)},
 		},
 		Texts: {
-			{"a,b", []string{"a", "b"}}, {" a , b ,", []string{"a", "b"}}, {"", []string{}}, {"[]", []string{}}, {"a,a", []string{"a"}},
+			{"a,b", []string{"a", "b"}}, {" a , b ,", []string{"a", "b"}}, {"a b", []string{"a", "b"}}, {"a b,c\n\td  ", []string{"a", "b", "c", "d"}},
+			{[]any{" a b "}, []string{"a b"}}, {`["a b"]`, []string{"a b"}}, {"", []string{}}, {"[]", []string{}}, {"a,a", []string{"a"}},
 			{[]any{"a", "b"}, []string{"a", "b"}}, {[]string{"a"}, []string{"a"}}, {[]any{}, []string{}}, {[]any{"a,b"}, []string{"a,b"}},
 			{`["a","b,c"]`, []string{"a", "b,c"}}, {`[a`, []string{"[a"}}, {" [] ", []string{}},
 		},

@@ -29,7 +29,7 @@ var catalog embed.FS
 func DefinitionFields() []Field {
 	return append(Fields(),
 		Field{Name: "description", Type: Text, Description: "What the provider is, and what it needs."},
-		Field{Name: "documentation_url", Type: Text, Description: "Where the provider documents its token endpoint."},
+		Field{Name: "documentation_url", Type: Word, Description: "Where the provider documents its token endpoint."},
 	)
 }
 

@@ -5,10 +5,12 @@ package provider
 
 import (
 	"crypto/x509"
+	"errors"
 	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -44,6 +46,9 @@ func (e *Effective) checkURLs() error {
 func (e *Effective) checkVariables() error {
 	used := e.usedNames()
 	for name, d := range e.declared {
+		if errors.Is(e.env.meanings[name].err, errTooLong) {
+			return invalid("variables", "declares %s, whose text %s", quoted(name), errTooLong)
+		}
 		for _, text := range []*string{d.Default, d.Value} {
 			if text == nil {
 				continue
@@ -59,11 +64,12 @@ func (e *Effective) checkVariables() error {
 		}
 		used = append(used, name)
 	}
+	known := setOf(used)
 	for field, given := range map[string]map[string]string{
 		"variables": e.registration.Variables, "secret_variables": e.registration.SecretVariables,
 	} {
 		for name := range given {
-			if slices.Contains(used, name) {
+			if known[name] {
 				continue
 			}
 			if near := Nearest(name, used); near != "" {
@@ -188,6 +194,17 @@ func (e *Effective) checkText(s string) (any, bool, error) {
 		err = e.env.check(t)
 	}
 	return s, true, err
+}
+
+// checkScopes refuses scopes that would become several on their way.
+func (e *Effective) checkScopes() error {
+	between := separator(e.Dialect.ScopeSeparator)
+	for _, scope := range e.Dialect.Scopes {
+		if between == " " && strings.ContainsFunc(scope, unicode.IsSpace) || between != "list" && strings.Contains(scope, between) {
+			return invalid("scopes", "holds one with scope_separator in it, which would make several of it: write each scope as an item of its own, or set another scope_separator")
+		}
+	}
+	return nil
 }
 
 func (e *Effective) checkHeaders() error {

@@ -49,22 +49,22 @@ type Dialect struct {
 // overrides.
 func Fields() []Field {
 	return []Field{
-		{Name: "token_url", Type: Text, Description: "The token endpoint (RFC 6749 section 3.2). May hold placeholders such as {tenant} in its host, path segments and query values; a literal query is kept. https, except to loopback or with allow_insecure_http."},
-		{Name: "revocation_url", Type: Text, Description: "The revocation endpoint (RFC 7009), in the manner of token_url. With reuse=false each lease's token is revoked there with its lease."},
-		{Name: "grant_type", Type: Text, Default: "client_credentials", Description: "client_credentials (default), password, refresh_token, or any other literal; none sends no grant_type. The username and password are sent by password only, the refresh_token by refresh_token only."},
-		{Name: "token_endpoint_auth_method", Type: Text, Default: string(grant.AuthBasic), Allowed: []string{string(grant.AuthBasic), string(grant.AuthPost), string(grant.AuthNone)}, Description: "How the client authenticates (RFC 7591): client_secret_basic (default), client_secret_post, or none, which sends just a client_id that is set."},
-		{Name: "basic_auth_encoding", Type: Text, Default: "rfc6749", Allowed: []string{"rfc6749", "raw"}, Description: "How client_secret_basic encodes the credentials before base64: rfc6749 (default) form-urlencodes them first, raw leaves them as they are. Real servers split on it."},
-		{Name: "http_method", Type: Text, Default: "POST", Allowed: []string{"POST", "GET"}, Description: "POST (default), or GET, which implies request_format=query."},
-		{Name: "request_format", Type: Text, Default: string(grant.Form), Allowed: []string{string(grant.Form), string(grant.JSON), string(grant.Query)}, Description: "Where the parameters go: form (default), json or query."},
+		{Name: "token_url", Type: Word, Description: "The token endpoint (RFC 6749 section 3.2). May hold placeholders such as {tenant} in its host, path segments and query values; a literal query is kept. https, except to loopback or with allow_insecure_http."},
+		{Name: "revocation_url", Type: Word, Description: "The revocation endpoint (RFC 7009), in the manner of token_url. With reuse=false each lease's token is revoked there with its lease."},
+		{Name: "grant_type", Type: Word, Default: "client_credentials", Description: "client_credentials (default), password, refresh_token, or any other literal; none sends no grant_type. The username and password are sent by password only, the refresh_token by refresh_token only."},
+		{Name: "token_endpoint_auth_method", Type: Word, Default: string(grant.AuthBasic), Allowed: []string{string(grant.AuthBasic), string(grant.AuthPost), string(grant.AuthNone)}, Description: "How the client authenticates (RFC 7591): client_secret_basic (default), client_secret_post, or none, which sends just a client_id that is set."},
+		{Name: "basic_auth_encoding", Type: Word, Default: "rfc6749", Allowed: []string{"rfc6749", "raw"}, Description: "How client_secret_basic encodes the credentials before base64: rfc6749 (default) form-urlencodes them first, raw leaves them as they are. Real servers split on it."},
+		{Name: "http_method", Type: Word, Default: "POST", Allowed: []string{"POST", "GET"}, Description: "POST (default), or GET, which implies request_format=query."},
+		{Name: "request_format", Type: Word, Default: string(grant.Form), Allowed: []string{string(grant.Form), string(grant.JSON), string(grant.Query)}, Description: "Where the parameters go: form (default), json or query."},
 		{Name: "parameters", Type: Values, Description: "Extra request parameters, such as audience or resource: a map of JSON values. In a form a list repeats the parameter and an object is JSON text; in JSON they stay what they are. String values may hold placeholders. A null removes an inherited one."},
 		{Name: "parameter_names", Type: TextPairs, Description: "Renames standard parameters: client_id=clientId. An empty name leaves the parameter out."},
 		{Name: "request_headers", Type: TextPairs, Description: "Extra request headers (map). Values may hold placeholders. A null removes an inherited one."},
-		{Name: "scopes", Type: Texts, Description: "The scopes to ask for."},
+		{Name: "scopes", Type: Texts, Description: "The scopes to ask for: a list, or one string with spaces or commas between them. An item of a list may hold either, unless it is what scope_separator sends between scopes."},
 		{Name: "scopes_required", Type: Flag, Description: "Whether asking without any scope is refused before the provider is asked."},
 		{Name: "scope_separator", Type: Text, Default: "space", Description: "What stands between scopes in the request: space (default), comma, list (a list of its own), or any literal."},
 		{Name: "access_token_pointer", Type: Pointers, Default: []string{"/access_token"}, Description: `Where the answer holds the token: JSON pointers (RFC 6901), the first that leads to a string. "" is the whole body. A string on the way is read as JSON.`},
 		{Name: "expires_in_pointer", Type: Pointers, Default: []string{"/expires_in"}, Description: "Where the answer holds the lifetime: JSON pointers (RFC 6901) to a number or a string that holds one."},
-		{Name: "expires_in_unit", Type: Text, Default: "seconds", Allowed: []string{"seconds", "milliseconds", "minutes"}, Description: "The unit of that lifetime: seconds (default), milliseconds or minutes."},
+		{Name: "expires_in_unit", Type: Word, Default: "seconds", Allowed: []string{"seconds", "milliseconds", "minutes"}, Description: "The unit of that lifetime: seconds (default), milliseconds or minutes."},
 		{Name: "expires_at_pointer", Type: Pointers, Default: []string{"/expires_at"}, Description: "Where the answer holds the moment of expiry: JSON pointers (RFC 6901) to RFC 3339 (UTC when without a zone), or epoch seconds or milliseconds."},
 		{Name: "token_type_pointer", Type: Pointers, Default: []string{"/token_type"}, Description: "Where the answer holds the token type: JSON pointers (RFC 6901)."},
 		{Name: "scope_pointer", Type: Pointers, Default: []string{"/scope"}, Description: "Where the answer holds the granted scope: JSON pointers (RFC 6901) to a string with spaces or commas, or a list."},
@@ -72,7 +72,7 @@ func Fields() []Field {
 		{Name: "error_pointer", Type: Pointers, Default: []string{"/error", "/error/code"}, Description: "Where an answer holds the error code: JSON pointers (RFC 6901)."},
 		{Name: "error_description_pointer", Type: Pointers, Default: []string{"/error_description", "/error/message", "/message"}, Description: "Where an answer says what went wrong: JSON pointers (RFC 6901)."},
 		{Name: "extra_fields", Type: TextPairs, Description: "Further members of the answer for the reader, by the name that the reader sees: instance_url=/instance_url."},
-		{Name: "default_token_type", Type: Text, Default: "Bearer", Description: "The token type when the answer says none (Bearer)."},
+		{Name: "default_token_type", Type: Word, Default: "Bearer", Description: "The token type when the answer says none (Bearer)."},
 		{Name: "default_token_lifetime", Type: Seconds, Description: "The lifetime when the answer states none, and the token is no JWT that does. Without it such an answer is an error."},
 		{Name: "variables", Type: Values, Description: "What placeholders stand for. On a provider: declarations, each an object of description, default, pattern, enum, optional, secret and value. On a config: their values."},
 	}
@@ -160,8 +160,13 @@ func invalid(field, format string, args ...any) error {
 // Canonical turns fields as a client sends them into a layer. Unknown fields
 // are refused with the nearest name that there is. Nulls stay: whoever may
 // take one has to handle it.
+//
+// It bounds what it takes: the errors name the field and the bound.
 func Canonical(fields []Field, raw map[string]any) (Layer, error) {
-	out := Layer{}
+	if len(raw) > maxEntries {
+		return nil, invalid("request", "has more than %d fields", maxEntries)
+	}
+	out, all := Layer{}, size{maxBytes: maxRequest, maxEntries: maxEntries * len(fields)}
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
 		i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == name })
 		if i < 0 {
@@ -178,6 +183,12 @@ func Canonical(fields []Field, raw map[string]any) (Layer, error) {
 		v, err := fields[i].Type.Canonical(raw[name])
 		if err == nil {
 			err = fields[i].check(v)
+		}
+		if err == nil && fields[i].Secret {
+			v, err = tidied(v)
+		}
+		if err == nil && all.add(v) != nil {
+			err = fmt.Errorf("brings the request to more than %s", inBytes(maxRequest))
 		}
 		if err != nil {
 			return nil, invalid(name, "%s", err)

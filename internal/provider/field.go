@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
@@ -22,9 +23,10 @@ type Type int
 // The types of fields, with the canonical form of each.
 const (
 	Text      Type = iota + 1 // string
+	Word                      // string; the white space around it is no part of it
 	Flag                      // bool
 	Seconds                   // int64; a duration string is taken as well
-	Texts                     // []string; a comma-separated string is taken as well
+	Texts                     // []string; a string is taken as well, and split at commas and white space
 	Pointers                  // []string, each an RFC 6901 pointer; likewise
 	Values                    // map[string]any; JSON text and name=value are taken as well
 	TextPairs                 // map[string]any of strings and nulls; likewise
@@ -46,9 +48,27 @@ const maxInteger = 1 << 53
 // Canonical turns a value as a client may send it into the field's one form.
 // Its errors say what is wanted and never repeat the value.
 func (t Type) Canonical(v any) (any, error) {
+	sent, meant := t.room(), t.room()
+	if err := sent.add(v); err != nil {
+		return nil, err
+	}
+	out, err := t.parse(v)
+	if err == nil {
+		err = meant.add(out) // text may have held a whole list
+	}
+	return out, err
+}
+
+func (t Type) parse(v any) (any, error) {
 	switch t {
 	case Text:
 		return text(v)
+	case Word:
+		s, err := text(v)
+		if word, ok := s.(string); ok {
+			return strings.TrimSpace(word), err
+		}
+		return s, err
 	case Flag:
 		return flag(v)
 	case Seconds:
@@ -134,28 +154,33 @@ func seconds(v any) (any, error) {
 }
 
 func texts(v any) (any, error) {
-	wanted := errors.New("must be a list of strings, or one string with commas")
-	raw, ok := stringList(v)
+	raw, ok := stringList(v, func(s string) []string {
+		return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
+	})
 	if !ok {
-		return nil, wanted
+		return nil, errors.New("must be a list of strings, or one string with commas or spaces between them")
 	}
-	out := make([]string, 0, len(raw))
+	out, seen := make([]string, 0, len(raw)), make(map[string]bool, len(raw))
 	for _, s := range raw {
-		if s = strings.TrimSpace(s); s != "" && !slices.Contains(out, s) {
+		if len(s) > maxItem {
+			return nil, fmt.Errorf("has an item longer than %s", inBytes(maxItem))
+		}
+		if s = strings.TrimSpace(s); s != "" && !seen[s] {
+			seen[s] = true
 			out = append(out, s)
 		}
 	}
 	return out, nil
 }
 
-func stringList(v any) ([]string, bool) {
+func stringList(v any, split func(string) []string) ([]string, bool) {
 	var out []string
 	switch v := v.(type) {
 	case string:
 		if list, isJSON := jsonList(v); isJSON {
-			return stringList(list)
+			return stringList(list, split)
 		}
-		out = strings.Split(v, ",")
+		out = split(v)
 	case []string:
 		out = append(out, v...)
 	case []any:
@@ -184,11 +209,14 @@ func jsonList(s string) ([]any, bool) {
 
 func pointers(v any) (any, error) {
 	wanted := errors.New(`must be a list of JSON pointers (RFC 6901), such as "/data/access_token"; "" is the whole body, [] is none`)
-	raw, ok := stringList(v)
+	raw, ok := stringList(v, func(s string) []string { return strings.Split(s, ",") })
 	if !ok {
 		return nil, wanted
 	}
 	for _, s := range raw {
+		if len(s) > maxItem {
+			return nil, fmt.Errorf("has an item longer than %s", inBytes(maxItem))
+		}
 		if err := grant.Pointer(s).Check(); err != nil {
 			return nil, fmt.Errorf("%w: %w", wanted, err)
 		}
@@ -299,9 +327,14 @@ func (f Field) check(v any) error {
 }
 
 // Nearest gives the known name that a misspelt one most likely means, or "".
+// A name that is far longer than names are is like none.
 func Nearest(name string, known []string) string {
+	const longest = 64
 	best, least := "", 1+len(name)/3
 	for _, k := range known {
+		if max(len(name), len(k)) > longest || len(name)-len(k) > least || len(k)-len(name) > least {
+			continue
+		}
 		if d := distance(strings.ToLower(name), k); d <= least && (best == "" || d < least) {
 			best, least = k, d
 		}

@@ -52,8 +52,16 @@ func (e *Effective) Request() (grant.Request, error) {
 	if d.GrantType == "none" {
 		out.GrantType = ""
 	}
+	spent := 0
+	expand := func(s string) (string, bool, error) {
+		text, set, err := e.expandText(s)
+		if spent += len(text); err == nil && spent > maxExpandedAll {
+			err = errTooLong
+		}
+		return text, set, err
+	}
 	for name, v := range d.Parameters {
-		expanded, set, err := leaves(v, e.expandText)
+		expanded, set, err := leaves(v, func(s string) (any, bool, error) { return expand(s) })
 		if err != nil {
 			return grant.Request{}, invalid("parameters", "holds a text under %s that %s", quoted(name), err)
 		}
@@ -63,15 +71,15 @@ func (e *Effective) Request() (grant.Request, error) {
 	}
 	for name, v := range d.RequestHeaders {
 		text, _ := v.(string)
-		expanded, set, err := e.expandText(text)
+		expanded, set, err := expand(text)
 		if err == nil && set {
-			err = checkHeaderValue(expanded.(string)) //nolint:forcetypeassert // expandText gives strings
+			err = checkHeaderValue(expanded)
 		}
 		if err != nil {
 			return grant.Request{}, invalid("request_headers", "holds a value for %s that %s", quoted(name), err)
 		}
 		if set {
-			out.Headers[name] = expanded.(string) //nolint:forcetypeassert // likewise
+			out.Headers[name] = expanded
 		}
 	}
 	for name, v := range r.SecretParameters {
@@ -146,13 +154,12 @@ func (e *Effective) WithFallback() (*Effective, bool, error) {
 	return &out, true, err
 }
 
-func (e *Effective) expandText(s string) (any, bool, error) {
+func (e *Effective) expandText(s string) (string, bool, error) {
 	t, err := parseTemplate(s)
 	if err != nil {
-		return nil, false, err
+		return "", false, err
 	}
-	out, set, err := t.expand(e.env.value)
-	return out, set, err
+	return t.expand(e.env.value)
 }
 
 func checkHeaderValue(s string) error {

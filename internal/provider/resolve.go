@@ -87,7 +87,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		return nil, err
 	}
 	for _, check := range []func() error{
-		e.checkMethod, e.checkURLs, e.checkVariables, e.checkNames, e.checkParameters, e.checkHeaders, e.checkExtraFields, e.checkAuthority,
+		e.checkMethod, e.checkURLs, e.checkVariables, e.checkNames, e.checkParameters, e.checkHeaders, e.checkScopes, e.checkExtraFields, e.checkAuthority,
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -168,7 +168,7 @@ func (e *Effective) Describe() (map[string]any, error) {
 	for _, f := range Fields() {
 		if _, decided := out[f.Name]; !decided && f.Name != "variables" {
 			out[f.Name] = map[Type]any{
-				Text: "", Flag: false, Seconds: 0, Texts: []string{}, Pointers: []string{},
+				Text: "", Word: "", Flag: false, Seconds: 0, Texts: []string{}, Pointers: []string{},
 				Values: map[string]any{}, TextPairs: map[string]any{},
 			}[f.Type]
 		}

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -28,6 +27,9 @@ type part struct {
 var placeholder = regexp.MustCompile(`^([a-z][a-z0-9_]*)((?:\|[a-z0-9]+)*)$`)
 
 func parseTemplate(s string) (template, error) {
+	if len(s) > maxExpanded {
+		return nil, fmt.Errorf("is longer than %s", inBytes(maxExpanded))
+	}
 	var (
 		out     template
 		literal strings.Builder
@@ -63,6 +65,9 @@ func parseTemplate(s string) (template, error) {
 		p := part{name: m[1]}
 		if m[2] != "" {
 			p.filters = strings.Split(m[2][1:], "|")
+		}
+		if len(p.filters) > maxFilters {
+			return nil, fmt.Errorf("has a placeholder with more than %d filters", maxFilters)
 		}
 		for _, f := range p.filters {
 			if filter(f) == nil {
@@ -102,8 +107,10 @@ func filter(name string) func(string) string {
 
 func (t template) names() []string {
 	var out []string
+	seen := map[string]bool{}
 	for _, p := range t {
-		if p.name != "" && !slices.Contains(out, p.name) {
+		if p.name != "" && !seen[p.name] {
+			seen[p.name] = true
 			out = append(out, p.name)
 		}
 	}
@@ -111,7 +118,8 @@ func (t template) names() []string {
 }
 
 // expand replaces the placeholders in one pass: no value is expanded again.
-// It reports false when an optional variable that t names is unset.
+// It reports false when an optional variable that t names is unset, and fails
+// with errTooLong.
 func (t template) expand(value func(name string) (string, bool, error)) (string, bool, error) {
 	var b strings.Builder
 	for _, p := range t {
@@ -123,7 +131,9 @@ func (t template) expand(value func(name string) (string, bool, error)) (string,
 		if err != nil || !set {
 			return "", false, err
 		}
-		b.WriteString(v)
+		if b.WriteString(v); b.Len() > maxExpanded {
+			return "", false, errTooLong
+		}
 	}
 	return b.String(), true, nil
 }
@@ -134,6 +144,9 @@ func (p part) value(value func(name string) (string, bool, error)) (string, bool
 		return "", false, err
 	}
 	for _, f := range p.filters {
+		if len(v) > maxExpanded {
+			return "", false, errTooLong
+		}
 		v = filter(f)(v)
 	}
 	return v, true, nil

@@ -153,18 +153,24 @@ func (u *urlTemplate) expand(e *environment) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	segments := make([]string, len(u.path))
+	segments, length := make([]string, len(u.path)), 0
 	for i, t := range u.path {
 		if segments[i], err = expandSegment(t, e); err != nil {
 			return nil, err
+		}
+		if length += len(segments[i]); length > maxExpanded {
+			return nil, errTooLong
 		}
 	}
 	var pairs []string
 	for _, q := range u.query {
 		v, set, err := expandEscaped(q.value, e, url.QueryEscape)
+		length += len(v)
 		switch {
 		case err != nil:
 			return nil, err
+		case length > maxExpanded:
+			return nil, errTooLong
 		case !set:
 		case q.bare:
 			pairs = append(pairs, q.name)
@@ -262,7 +268,9 @@ func expandEscaped(t template, e *environment, escape func(string) string) (stri
 		if err != nil || !set {
 			return "", false, err
 		}
-		b.WriteString(escape(v))
+		if b.WriteString(escape(v)); b.Len() > maxExpanded {
+			return "", false, errTooLong
+		}
 	}
 	return b.String(), true, nil
 }

@@ -148,7 +148,7 @@ func TestPositionsWithoutPlaceholders(t *testing.T) {
 		"https://x.example/{password}/t": "names the secret", "https://x.example/{s}/t": "names the secret {s}",
 		"https://x.example/{computed}/t": "names the secret {computed}", "https://x.example/{far}/t": "names the secret {far}", "https://{far}.example/t": "names the secret",
 		"https:///t": "names no host", "https://:443/t": "names no host", "https:x.example/t": "names no host", "x.example/t": "must start with", "": "is required",
-		"https://x.example/a b": "is no URL", "https://x.example/\n": "is no URL", "https://x.example/%zz": "is no URL", "https://[::1/t": "is no URL",
+		"https://x.example/a b": "is no URL", "https://x.example/\nt": "is no URL", "https://x.example/%zz": "is no URL", "https://[::1/t": "is no URL",
 		"https://{unknown}.example/t": "names {unknown}, which stands for nothing", "https://x.example/{v|nix}": "unknown filter", "https://x.example/{": "single brace",
 		"https://zq1qz.example/{v}": "is no URL", "https://zq0q{v}.example/t": "is no URL", "https://zq9q{v}.example/t": "is no URL",
 		"https://x.example/t?client_id=x": `has "client_id" in its query`, "https://x.example/t?client%5Fid=x": `has "client_id" in its query`, "https://x.example/t?a=%zz&%zz=1": "not percent-encoded properly",

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"regexp/syntax"
 	"slices"
-	"strings"
 )
 
 // Variable declares what a placeholder of a provider stands for.
@@ -51,7 +51,7 @@ func declarations(raw map[string]any) (map[string]Variable, error) {
 			return nil, at("must be an object of description, default, pattern, enum, optional, secret and value")
 		}
 		if _, err := whole(d.Pattern); err != nil {
-			return nil, at("has a pattern that is no regular expression (RE2 syntax)")
+			return nil, at("has a pattern that is no regular expression (RE2 syntax), or one of more than 1000 steps")
 		}
 		if d.Value != nil && (d.Default != nil || d.Optional || d.Pattern != "" || d.Enum != nil) {
 			return nil, at("is computed (value), so it takes no default, pattern, enum or optional")
@@ -63,10 +63,13 @@ func declarations(raw map[string]any) (map[string]Variable, error) {
 
 func (d Variable) accepts(v string) error {
 	if len(d.Enum) > 0 && !slices.Contains(d.Enum, v) {
-		return fmt.Errorf("must be one of %s", strings.Join(d.Enum, ", "))
+		return fmt.Errorf("must be one of %s", Listed(d.Enum))
 	}
 	if d.Pattern == "" {
 		return nil
+	}
+	if len(v) > maxMatched {
+		return fmt.Errorf("must match a pattern, so it must not be longer than %s", inBytes(maxMatched))
 	}
 	if p, err := whole(d.Pattern); err != nil || !p.MatchString(v) {
 		return fmt.Errorf("must match %s", d.Pattern)
@@ -77,8 +80,16 @@ func (d Variable) accepts(v string) error {
 // whole compiles a pattern for the whole value. The pattern has to be one by
 // itself as well, so that it cannot close the parenthesis.
 func whole(pattern string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(pattern); err != nil {
+	parsed, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
 		return nil, err
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return nil, err
+	}
+	if len(program.Inst) > maxPattern {
+		return nil, errors.New("too costly to match")
 	}
 	return regexp.Compile(`^(?:` + pattern + `)$`)
 }
@@ -96,9 +107,18 @@ type environment struct {
 	declared map[string]Variable
 	given    map[string]string // by config: variables, secret_variables and credentials
 	secret   map[string]bool   // of given
+	meanings map[string]meaning
 	// urlOnConfig: URL and values stand on the same config, so that whoever
 	// wrote one could have written the other.
 	urlOnConfig bool
+}
+
+// meaning is what one placeholder stands for.
+type meaning struct {
+	text   string
+	set    bool
+	secret bool // or made of a secret
+	err    error
 }
 
 func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bool) (*environment, error) {
@@ -141,6 +161,7 @@ func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bo
 			e.given[name], e.secret[name] = v, slices.Contains(secretCredentials(), name)
 		}
 	}
+	e.settle()
 	return e, nil
 }
 
@@ -158,6 +179,7 @@ func (e *environment) masked() *environment {
 			out.given[name] = "REDACTED"
 		}
 	}
+	out.settle()
 	return &out
 }
 
@@ -169,25 +191,64 @@ func (e *environment) names() []string {
 	return slices.Compact(out)
 }
 
-// value is what a placeholder stands for, and whether it is set at all.
-func (e *environment) value(name string) (string, bool, error) { return e.resolve(name, nil) }
+// settle finds out what each placeholder stands for, each once: variables that
+// name each other twice over would otherwise take as many steps as there are
+// paths between them.
+func (e *environment) settle() {
+	e.meanings = map[string]meaning{}
+	for _, name := range e.names() {
+		e.resolve(name, nil)
+	}
+	spent := 0
+	for _, name := range slices.Sorted(maps.Keys(e.declared)) {
+		m := e.meanings[name]
+		if spent += len(m.text); spent > maxExpandedAll {
+			e.meanings[name] = meaning{secret: m.secret, err: errTooLong}
+		}
+	}
+}
 
-func (e *environment) resolve(name string, within []string) (string, bool, error) {
-	if v, ok := e.given[name]; ok {
-		return v, true, nil
+// value is what a placeholder stands for, and whether it is set at all.
+func (e *environment) value(name string) (string, bool, error) {
+	m, known := e.meanings[name]
+	if !known {
+		return "", false, unknownPlaceholder(name, e.names())
+	}
+	return m.text, m.set, m.err
+}
+
+// isSecret says whether a placeholder stands for a secret, or for something
+// made of one.
+func (e *environment) isSecret(name string) bool { return e.meanings[name].secret }
+
+// resolve settles the meaning of name, on behalf of the variables within.
+func (e *environment) resolve(name string, within []string) meaning {
+	if m, known := e.meanings[name]; known {
+		return m
 	}
 	if slices.Contains(within, name) {
-		return "", false, fmt.Errorf("names variables that name each other in a circle: %s", strings.Join(append(within, name), ", "))
+		return meaning{err: fmt.Errorf("names variables that name each other in a circle: %s", Listed(append(within, name)))}
+	}
+	m := e.find(name, within)
+	m.secret = m.secret || e.secret[name] || e.declared[name].Secret || slices.Contains(secretCredentials(), name)
+	e.meanings[name] = m
+	return m
+}
+
+func (e *environment) find(name string, within []string) meaning {
+	if v, ok := e.given[name]; ok {
+		return meaning{text: v, set: true}
 	}
 	d, known := e.declared[name]
-	var text *string
-	switch {
-	case d.Value != nil:
-		text = d.Value
-	case d.Default != nil:
+	text := d.Value
+	if text == nil {
 		text = d.Default
+	}
+	switch {
+	case text != nil:
+		return e.compute(name, *text, within)
 	case d.Optional:
-		return "", false, nil
+		return meaning{}
 	case known:
 		hint := ""
 		if d.Description != "" {
@@ -197,53 +258,35 @@ func (e *environment) resolve(name string, within []string) (string, bool, error
 		if d.Secret {
 			field = "secret_variables"
 		}
-		return "", false, fmt.Errorf("needs the variable %q%s, which is not set: write %s=%s=…", name, hint, field, name)
+		return meaning{err: fmt.Errorf("needs the variable %q%s, which is not set: write %s=%s=…", name, hint, field, name)}
 	case slices.Contains(credentialNames(), name):
-		return "", false, fmt.Errorf("needs %s, which is not set", name)
+		return meaning{err: fmt.Errorf("needs %s, which is not set", name)}
 	default:
-		return "", false, unknownPlaceholder(name, e.names())
+		return meaning{err: unknownPlaceholder(name, nil)} // check says what was meant
 	}
-	t, err := parseTemplate(*text)
-	if err != nil {
-		return "", false, fmt.Errorf("names the variable %q, whose text %w", name, err)
-	}
-	v, set, err := t.expand(func(inner string) (string, bool, error) {
-		return e.resolve(inner, append(within, name))
-	})
-	if err == nil && set {
-		if err = d.accepts(v); err != nil {
-			err = fmt.Errorf("names the variable %q, which %w", name, err)
-		}
-	}
-	return v, set, err
 }
 
-// isSecret says whether a placeholder stands for a secret, or for something
-// made of one.
-func (e *environment) isSecret(name string) bool { return e.secretWithin(name, nil) }
-
-func (e *environment) secretWithin(name string, within []string) bool {
-	if e.secret[name] || e.declared[name].Secret || slices.Contains(secretCredentials(), name) {
-		return true
+// compute fills in the text of the variable name.
+func (e *environment) compute(name, text string, within []string) meaning {
+	t, err := parseTemplate(text)
+	if err != nil {
+		return meaning{secret: true, err: fmt.Errorf("names the variable %q, whose text %w", name, err)}
 	}
-	if _, given := e.given[name]; given || slices.Contains(within, name) {
-		return false
+	within = append(slices.Clone(within), name)
+	var m meaning
+	for _, inner := range t.names() {
+		m.secret = e.resolve(inner, within).secret || m.secret
 	}
-	for _, text := range []*string{e.declared[name].Value, e.declared[name].Default} {
-		if text == nil {
-			continue
-		}
-		t, err := parseTemplate(*text)
-		if err != nil {
-			return true // nothing is known of it
-		}
-		for _, inner := range t.names() {
-			if e.secretWithin(inner, append(within, name)) {
-				return true
-			}
+	m.text, m.set, m.err = t.expand(func(inner string) (string, bool, error) {
+		i := e.resolve(inner, within)
+		return i.text, i.set, i.err
+	})
+	if m.err == nil && m.set {
+		if err := e.declared[name].accepts(m.text); err != nil {
+			m.err = fmt.Errorf("names the variable %q, which %w", name, err)
 		}
 	}
-	return false
+	return m
 }
 
 // mayHaveDots says whether a value in a host may span labels.
