@@ -5,6 +5,7 @@ package backend
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,9 @@ Runs the grant of a config now, whatever is remembered of earlier failures, and
 tells what came of it; the token is thrown away. Meant for setting a config up:
 
     vault write -force oauthcc/check/antsomi
+
+Where the provider has a check_url, that resource is then got once with the
+token, and the answer's status is told as check_status.
 
 A failure is answered as a read of the token would answer it. A success lets
 readers through to the provider again at once.
@@ -44,6 +48,7 @@ func (b *backend) checkPaths() []*framework.Path {
 						"lifetime":             {Type: framework.TypeString, Required: true, Description: "Where the expiry comes from: expires_in, expires_at, jwt or default_token_lifetime."},
 						"refresh_token":        {Type: framework.TypeBool, Required: true, Description: "Whether a refresh token came along."},
 						"extra_fields":         {Type: framework.TypeStringSlice, Required: true, Description: "The names of the extra_fields that were there."},
+						"check_status":         {Type: framework.TypeInt, Description: "The HTTP status with which check_url answered to the new token, where the provider has one."},
 						"fallback_secret_used": {Type: framework.TypeBool, Required: true, Description: "Whether client_secret was refused and fallback_client_secret accepted."},
 					}),
 				},
@@ -91,5 +96,26 @@ func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *frame
 	if m.Token.Scope != "" {
 		data["scope"] = m.Token.Scope
 	}
-	return &logical.Response{Data: data}, nil
+	resp := &logical.Response{Data: data}
+	return resp, b.probe(ctx, c, m.Token.AccessToken, resp)
+}
+
+// probe uses the token once, where the provider has a check_url, and tells in
+// resp what the API made of it. A token that the API refuses is no failed
+// grant, so it makes a warning.
+func (b *backend) probe(ctx context.Context, c *config, token string, resp *logical.Response) error {
+	request, ok, err := c.effective.ProbeRequest(token)
+	if err != nil || !ok {
+		return err
+	}
+	status, err := b.client.Probe(ctx, request)
+	switch {
+	case err != nil:
+		resp.AddWarning(fmt.Sprintf("the provider issued a token, but check_url gave no answer to it: %s", err))
+		return nil
+	case status >= 300:
+		resp.AddWarning(fmt.Sprintf("the provider issued a token, but check_url answered HTTP %d to it: see what the client, its scopes and its audience allow", status))
+	}
+	resp.Data["check_status"] = status
+	return nil
 }

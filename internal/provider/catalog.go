@@ -30,6 +30,9 @@ func DefinitionFields() []Field {
 	return append(Fields(),
 		Field{Name: "description", Type: Text, Description: "What the provider is, and what it needs."},
 		Field{Name: "documentation_url", Type: Word, Description: "Where the provider documents its token endpoint."},
+		Field{Name: "documentation_date", Type: Word, Description: "When that documentation was read: a date such as 2026-11-25."},
+		Field{Name: "setup", Type: Text, Description: "What to do at the provider to get the credentials."},
+		Field{Name: "scope_descriptions", Type: TextPairs, Description: "What each scope allows (map), where the provider has few of them."},
 	)
 }
 

@@ -26,7 +26,7 @@ func (e *Effective) checkMethod() error {
 
 func (e *Effective) checkURLs() error {
 	e.urls = map[string]*urlTemplate{}
-	for field, text := range map[string]string{"token_url": e.Dialect.TokenURL, "revocation_url": e.Dialect.RevocationURL} {
+	for field, text := range map[string]string{"token_url": e.Dialect.TokenURL, "revocation_url": e.Dialect.RevocationURL, "check_url": e.Dialect.CheckURL} {
 		if text == "" {
 			continue // a provider may leave it to its configs; endpoint refuses it there
 		}
@@ -92,7 +92,7 @@ func (e *Effective) usedNames() []string {
 		out = append(out, t.names()...)
 		return s, true, err
 	}
-	for _, m := range []map[string]any{e.Dialect.Parameters, e.Dialect.RequestHeaders} {
+	for _, m := range []map[string]any{e.Dialect.Parameters, e.Dialect.RequestHeaders, e.Dialect.CheckHeaders} {
 		_, _, _ = leaves(m, collect) // each template is checked where it stands
 	}
 	return out
@@ -157,6 +157,9 @@ func (e *Effective) checkParameters() error {
 		engine = append(engine, name)
 	}
 	for field, u := range e.urls {
+		if field == "check_url" {
+			continue // no parameters are added to it
+		}
 		for _, q := range u.query {
 			name, err := url.QueryUnescape(q.name)
 			if err != nil {
@@ -208,28 +211,39 @@ func (e *Effective) checkScopes() error {
 }
 
 func (e *Effective) checkHeaders() error {
+	if err := e.checkHeadersOf("request_headers", e.Dialect.RequestHeaders, e.env); err != nil {
+		return err
+	}
+	return e.checkHeadersOf("check_headers", e.Dialect.CheckHeaders, e.env.with(accessToken, ""))
+}
+
+func (e *Effective) checkHeadersOf(field string, headers map[string]any, env *environment) error {
 	seen := map[string]string{}
-	for name, v := range e.Dialect.RequestHeaders {
+	for name, v := range headers {
 		if !httpguts.ValidHeaderFieldName(name) {
 			// Not quoted: it may be a whole header, with its value.
-			return invalid("request_headers", "holds what is no header name; write name=value")
+			return invalid(field, "holds what is no header name; write name=value")
 		}
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if other, twice := seen[canonical]; twice {
-			return invalid("request_headers", "holds %s and %s, which are one header; remove one with a null", quoted(min(name, other)), quoted(max(name, other)))
+			return invalid(field, "holds %s and %s, which are one header; remove one with a null", quoted(min(name, other)), quoted(max(name, other)))
 		}
 		seen[canonical] = name
 		switch {
 		case strings.HasPrefix(canonical, "Proxy-"), slices.Contains([]string{
 			"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Expect", "Accept-Encoding",
 		}, canonical):
-			return invalid("request_headers", "holds %s, which belongs to the connection", canonical)
-		case canonical == "Authorization" && e.Dialect.AuthMethod == string(grant.AuthBasic):
-			return invalid("request_headers", "holds Authorization, which client_secret_basic sends itself; choose another token_endpoint_auth_method")
+			return invalid(field, "holds %s, which belongs to the connection", canonical)
+		case field == "request_headers" && canonical == "Authorization" && e.Dialect.AuthMethod == string(grant.AuthBasic):
+			return invalid(field, "holds Authorization, which client_secret_basic sends itself; choose another token_endpoint_auth_method")
 		}
 		text, _ := v.(string)
-		if _, _, err := e.checkText(text); err != nil {
-			return invalid("request_headers", "holds a value for %s that %s", quoted(name), err)
+		t, err := parseTemplate(text)
+		if err == nil {
+			err = env.check(t)
+		}
+		if err != nil {
+			return invalid(field, "holds a value for %s that %s", quoted(name), err)
 		}
 	}
 	return nil

@@ -43,6 +43,8 @@ type Dialect struct {
 	ExtraFields             map[string]any `json:"extra_fields"`
 	DefaultTokenType        string         `json:"default_token_type"`
 	DefaultTokenLifetime    int64          `json:"default_token_lifetime"` // seconds
+	CheckURL                string         `json:"check_url"`
+	CheckHeaders            map[string]any `json:"check_headers"`
 }
 
 // Fields declares the dialect fields: what a provider defines and a config
@@ -74,6 +76,8 @@ func Fields() []Field {
 		{Name: "extra_fields", Type: TextPairs, Description: "Further members of the answer for the reader, by the name that the reader sees: instance_url=/instance_url."},
 		{Name: "default_token_type", Type: Word, Default: "Bearer", Description: "The token type when the answer says none (Bearer)."},
 		{Name: "default_token_lifetime", Type: Seconds, Description: "The lifetime when the answer states none, and the token is no JWT that does. Without it such an answer is an error."},
+		{Name: "check_url", Type: Word, Description: "A harmless resource of the provider's API. A check gets it once with the new token and tells the status of the answer. Takes placeholders like token_url."},
+		{Name: "check_headers", Type: TextPairs, Description: "The headers of that request (map). Values may hold placeholders, {access_token} among them. Without an Authorization header here, the token is sent as Authorization: Bearer (RFC 6750)."},
 		{Name: "variables", Type: Values, Description: "What placeholders stand for. On a provider: declarations, each an object of description, default, pattern, enum, optional, secret and value. On a config: their values."},
 	}
 }

@@ -46,7 +46,7 @@ func (e *Effective) Request() (grant.Request, error) {
 		GrantType: d.GrantType,
 		ClientID:  r.ClientID, ClientSecret: r.ClientSecret, Username: r.Username, Password: r.Password,
 		Scopes: d.Scopes, ScopeSeparator: separator(d.ScopeSeparator),
-		Parameters: map[string]any{}, Names: textMap(d.ParameterNames), Headers: map[string]string{},
+		Parameters: map[string]any{}, Names: textMap(d.ParameterNames),
 		Answer: e.answer(), Timeout: r.RequestTimeout, CACertificate: r.CACertificate,
 	}
 	if d.GrantType == "none" {
@@ -54,7 +54,7 @@ func (e *Effective) Request() (grant.Request, error) {
 	}
 	spent := 0
 	expand := func(s string) (string, bool, error) {
-		text, set, err := e.expandText(s)
+		text, set, err := e.env.expandText(s)
 		if spent += len(text); err == nil && spent > maxExpandedAll {
 			err = errTooLong
 		}
@@ -69,18 +69,8 @@ func (e *Effective) Request() (grant.Request, error) {
 			out.Parameters[name] = expanded
 		}
 	}
-	for name, v := range d.RequestHeaders {
-		text, _ := v.(string)
-		expanded, set, err := expand(text)
-		if err == nil && set {
-			err = checkHeaderValue(expanded)
-		}
-		if err != nil {
-			return grant.Request{}, invalid("request_headers", "holds a value for %s that %s", quoted(name), err)
-		}
-		if set {
-			out.Headers[name] = expanded
-		}
+	if out.Headers, err = headers("request_headers", d.RequestHeaders, expand); err != nil {
+		return grant.Request{}, err
 	}
 	for name, v := range r.SecretParameters {
 		out.Parameters[name] = v
@@ -93,6 +83,25 @@ func (e *Effective) Request() (grant.Request, error) {
 	for name, d := range e.declared {
 		if text, set, err := e.env.value(name); d.Secret && set && err == nil { // also by default
 			out.Secrets = append(out.Secrets, text)
+		}
+	}
+	return out, nil
+}
+
+// headers fills in the placeholders of a map of headers.
+func headers(field string, from map[string]any, expand func(string) (string, bool, error)) (map[string]string, error) {
+	out := make(map[string]string, len(from))
+	for name, v := range from {
+		text, _ := v.(string)
+		value, set, err := expand(text)
+		if err == nil && set {
+			err = checkHeaderValue(value)
+		}
+		if err != nil {
+			return nil, invalid(field, "holds a value for %s that %s", quoted(name), err)
+		}
+		if set {
+			out[name] = value
 		}
 	}
 	return out, nil
@@ -154,12 +163,12 @@ func (e *Effective) WithFallback() (*Effective, bool, error) {
 	return &out, true, err
 }
 
-func (e *Effective) expandText(s string) (string, bool, error) {
+func (e *environment) expandText(s string) (string, bool, error) {
 	t, err := parseTemplate(s)
 	if err != nil {
 		return "", false, err
 	}
-	return t.expand(e.env.value)
+	return t.expand(e.value)
 }
 
 func checkHeaderValue(s string) error {

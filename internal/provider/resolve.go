@@ -53,6 +53,9 @@ type Effective struct {
 
 // Check refuses a provider definition that no config could use.
 func Check(definition Layer) error {
+	if err := checkDate(definition); err != nil {
+		return err
+	}
 	_, err := resolve(definition, nil, nil, Registration{}, true)
 	return err
 }
@@ -66,7 +69,7 @@ func Resolve(definition, own Layer, r Registration, roles ...Layer) (*Effective,
 
 func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnly bool) (*Effective, error) {
 	e := &Effective{registration: r, onConfig: map[string]bool{
-		"token_url": own["token_url"] != nil, "revocation_url": own["revocation_url"] != nil,
+		"token_url": own["token_url"] != nil, "revocation_url": own["revocation_url"] != nil, "check_url": own["check_url"] != nil,
 	}}
 	said := Overlay(append([]Layer{definition, own}, roles...)...).Only(Fields())
 	delete(said, "variables") // of the definition: declarations, which r's values meet below
@@ -128,6 +131,9 @@ func (e *Effective) Identity() ([]byte, error) {
 	base := defaults()
 	said := map[string]json.RawMessage{}
 	for name, v := range e.layer {
+		if slices.Contains([]string{"check_url", "check_headers"}, name) {
+			continue // they use the token, and are no part of the request for it
+		}
 		if name == "scopes" {
 			v = slices.Sorted(slices.Values(e.Dialect.Scopes)) // a set
 		}
@@ -174,12 +180,15 @@ func (e *Effective) Describe() (map[string]any, error) {
 		}
 	}
 	out["token_url"] = r.URL
-	if e.urls["revocation_url"] != nil {
-		u, err := masked.endpoint("revocation_url")
+	for _, field := range []string{"revocation_url", "check_url"} {
+		if e.urls[field] == nil {
+			continue
+		}
+		u, err := masked.endpoint(field)
 		if err != nil {
 			return nil, err
 		}
-		out["revocation_url"] = u.String()
+		out[field] = u.String()
 	}
 	for name := range e.registration.SecretParameters {
 		delete(r.Parameters, name)

@@ -1,0 +1,62 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"maps"
+	"net/textproto"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+)
+
+// accessToken is the placeholder that check_headers have beyond all others.
+const accessToken = "access_token"
+
+// ProbeRequest is the literal request for check_url with a new access token,
+// and false when the provider has no check_url.
+func (e *Effective) ProbeRequest(token string) (grant.Request, bool, error) {
+	if e.urls["check_url"] == nil {
+		return grant.Request{}, false, nil
+	}
+	u, err := e.endpoint("check_url")
+	if err != nil {
+		return grant.Request{}, false, err
+	}
+	sent, err := headers("check_headers", e.Dialect.CheckHeaders, e.env.with(accessToken, token).expandText)
+	if err != nil {
+		return grant.Request{}, false, err
+	}
+	authorized := false
+	for name := range e.Dialect.CheckHeaders {
+		authorized = authorized || textproto.CanonicalMIMEHeaderKey(name) == "Authorization"
+	}
+	if !authorized {
+		sent["Authorization"] = "Bearer " + token
+	}
+	return grant.Request{
+		URL: u.String(), Method: "GET", Format: grant.Query, Auth: grant.AuthNone, Headers: sent,
+		Secrets: []string{token}, Timeout: e.registration.RequestTimeout, CACertificate: e.registration.CACertificate,
+	}, true, nil
+}
+
+// with is e with one more secret.
+func (e *environment) with(name, value string) *environment {
+	out := *e
+	out.given, out.secret, out.meanings = maps.Clone(e.given), maps.Clone(e.secret), maps.Clone(e.meanings)
+	out.given[name], out.secret[name], out.meanings[name] = value, true, meaning{text: value, set: true, secret: true}
+	return &out
+}
+
+// checkDate refuses a documentation_date that is none.
+func checkDate(definition Layer) error {
+	text, _ := definition["documentation_date"].(string)
+	if text == "" {
+		return nil
+	}
+	if _, err := time.Parse(time.DateOnly, text); err != nil {
+		return invalid("documentation_date", "must be a date such as 2026-11-25")
+	}
+	return nil
+}
