@@ -69,6 +69,10 @@ lint: $(TOOLS)/golangci-lint ## Formatting, vet, the linters of .golangci.yml, t
 demo: build ## A dev server with the plugin and five sample providers, shown step by step
 	@PLUGIN_BIN=$(BINARY) scripts/demo.sh
 
+.PHONY: docs
+docs: ## What is generated of the documentation: docs/providers.md, from the catalog
+	go run ./scripts/docs
+
 .PHONY: bench
 bench: build ## The engine against the smallest plugin there can be (25 minutes; docs/performance.md has a quick one)
 	@mkdir -p $(CACHE)/bench && cp $(BINARY) $(CACHE)/bench/ # one and the same to the end, whatever is built meanwhile

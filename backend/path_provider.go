@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -33,9 +34,11 @@ func (b *backend) providerPaths() []*framework.Path {
 	fields := provider.DefinitionFields()
 	shown := schemaOf(fields)
 	shown["built_in"] = &framework.FieldSchema{Type: framework.TypeBool, Required: true, Description: "Whether it came with the plugin, and cannot be changed."}
+	shown["required"] = &framework.FieldSchema{Type: framework.TypeStringSlice, Required: true, Description: "What a config of this provider has to set: fields, and variables as variables.<name> or secret_variables.<name>."}
+	shown["example"] = &framework.FieldSchema{Type: framework.TypeString, Required: true, Description: "A command that writes such a config, with words in capitals to be replaced."}
 
 	return []*framework.Path{
-		b.listPath("provider", b.providerNames),
+		b.providerList(),
 		b.declare(&framework.Path{
 			Pattern:      "provider/" + framework.GenericNameRegex("provider"),
 			DisplayAttrs: display("provider"),
@@ -67,6 +70,34 @@ func (b *backend) providerPaths() []*framework.Path {
 			HelpDescription: strings.TrimSpace(providerHelp),
 		}, fields),
 	}
+}
+
+// providerList lists the names, and with -detailed what each provider is.
+func (b *backend) providerList() *framework.Path {
+	path := b.listPath("provider", nil)
+	list := path.Operations[logical.ListOperation].(*framework.PathOperation) //nolint:forcetypeassert // listPath made it
+	list.Callback = b.listProviders
+	list.Responses[http.StatusOK][0].Fields["key_info"] = &framework.FieldSchema{
+		Type: framework.TypeMap, Description: "By name: description, and whether it is built_in.",
+	}
+	return path
+}
+
+func (b *backend) listProviders(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := b.providerNames(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	info := map[string]any{}
+	for _, name := range names {
+		definition, err := b.definition(ctx, req.Storage, name)
+		if err != nil {
+			return nil, err
+		}
+		description, _ := definition["description"].(string)
+		info[name] = map[string]any{"description": description, "built_in": slices.Contains(provider.BuiltinNames(), name)}
+	}
+	return logical.ListResponseWithInfo(names, info), nil
 }
 
 func (b *backend) providerNames(ctx context.Context, s logical.Storage) ([]string, error) {
@@ -112,6 +143,11 @@ func (b *backend) readProvider(ctx context.Context, req *logical.Request, d *fra
 	}
 	data := maps.Clone(definition)
 	data["built_in"] = slices.Contains(provider.BuiltinNames(), name)
+	required, err := provider.Required(definition)
+	if err != nil {
+		return nil, err
+	}
+	data["required"], data["example"] = required, provider.Example(req.MountPoint, name, definition, required)
 	return &logical.Response{Data: data}, nil
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // api is a provider's resource that wants this header, and counts its callers.
-func api(t *testing.T, e *engine, s *providertest.Server, header, prefix string) (url string, asked *atomic.Int64) {
+func api(t *testing.T, s *providertest.Server, header, prefix string) (url string, asked *atomic.Int64) {
 	t.Helper()
 	asked = &atomic.Int64{}
 	resource := providertest.StartFunc(t, "/me", func(w http.ResponseWriter, r *http.Request, _ []byte) {
@@ -42,7 +42,7 @@ func TestCheckUsesTheTokenOnceAtCheckURL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := mount(t)
 			s := e.server(t, providertest.RFC6749, providertest.Options{})
-			url, asked := api(t, e, s, test.header, test.prefix)
+			url, asked := api(t, s, test.header, test.prefix)
 			e.must(t, "config/c", with(with(standard(s), fields{"check_url": url}), test.more))
 			r := update(t, e, "check/c", nil)
 			wantMembers(t, r.data(t), fields{"status": "ok", "check_status": test.status})
@@ -84,7 +84,7 @@ func TestCheckURLCountsAsAPlaceThatCredentialsGoTo(t *testing.T) {
 func TestCheckURLIsNoPartOfTheRequestForAToken(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
-	url, _ := api(t, e, s, "Authorization", "Bearer ")
+	url, _ := api(t, s, "Authorization", "Bearer ")
 	e.must(t, "config/c", standard(s))
 	token := e.read(t, "token/c").token(t)
 	e.must(t, "config/c", fields{"check_url": url, "client_secret": s.Credentials().ClientSecret, "check_headers": fields{"Accept": "text/plain"}})

@@ -35,7 +35,9 @@ func TestProviderListHoldsTheCatalogAndTheOperatorsOwn(t *testing.T) {
 		t.Errorf("list: %v, want %v", got, builtin(t))
 	}
 	e.must(t, "provider/acme", dialectOfAcme())
-	if got, want := e.list(t, "provider"), append([]string{"acme"}, builtin(t)...); !slices.Equal(got, want) {
+	want := append([]string{"acme"}, builtin(t)...)
+	slices.Sort(want)
+	if got := e.list(t, "provider"); !slices.Equal(got, want) {
 		t.Errorf("list: %v, want %v", got, want)
 	}
 	if got := e.list(t, "config/"); len(got) != 0 {
@@ -87,8 +89,10 @@ func TestProviderTakesACatalogFileAsItIs(t *testing.T) {
 		e.must(t, "provider/my-"+name, body)
 		got, want := e.read(t, "provider/my-"+name).data(t), e.read(t, "provider/"+name).data(t)
 		wantMembers(t, got, fields{"built_in": false})
-		delete(got, "built_in")
-		delete(want, "built_in")
+		for _, ownName := range []string{"built_in", "example"} {
+			delete(got, ownName)
+			delete(want, ownName)
+		}
 		if !same(got, want) {
 			t.Errorf("%s: written as its file it reads\n%v\nwant\n%v", name, got, want)
 		}
@@ -218,4 +222,25 @@ func TestProviderChangeWarnsOfConfigsThatItBreaks(t *testing.T) {
 		t.Errorf("reading the config: %s", read.text())
 	}
 	refused(t, e.read(t, "token/one"), http.StatusBadRequest, `"one"`, "username")
+}
+
+func TestProviderSaysWhatIsStillToSupply(t *testing.T) {
+	e := mount(t)
+	wantMembers(t, e.read(t, "provider/cognito").data(t), fields{
+		"required": []any{"variables.domain", "variables.region", "client_id", "client_secret"},
+		"example":  "vault write oauthcc/config/cognito provider=cognito variables=domain=DOMAIN variables=region=REGION client_id=CLIENT_ID client_secret=@client_secret.txt",
+	})
+}
+
+func TestProviderListTellsWhatEachIs(t *testing.T) {
+	e := mount(t)
+	e.must(t, "provider/acme", fields{"token_url": "https://acme.example/token", "description": "Ours."})
+	info, _ := e.request(t, logical.ListOperation, "provider/", nil).data(t)["key_info"].(map[string]any)
+	for name, want := range map[string]fields{
+		"acme":    {"description": "Ours.", "built_in": false},
+		"cognito": {"description": catalogFile(t, "cognito")["description"], "built_in": true},
+	} {
+		got, _ := info[name].(map[string]any)
+		wantMembers(t, got, want)
+	}
 }

@@ -78,7 +78,7 @@ func Fields() []Field {
 		{Name: "default_token_lifetime", Type: Seconds, Description: "The lifetime when the answer states none, and the token is no JWT that does. Without it such an answer is an error."},
 		{Name: "check_url", Type: Word, Description: "A harmless resource of the provider's API. A check gets it once with the new token and tells the status of the answer. Takes placeholders like token_url."},
 		{Name: "check_headers", Type: TextPairs, Description: "The headers of that request (map). Values may hold placeholders, {access_token} among them. Without an Authorization header here, the token is sent as Authorization: Bearer (RFC 6750)."},
-		{Name: "variables", Type: Values, Description: "What placeholders stand for. On a provider: declarations, each an object of description, default, pattern, enum, optional, secret and value. On a config: their values."},
+		{Name: "variables", Type: Values, Description: "What placeholders stand for. On a provider: declarations, each an object of description, example, default, pattern, enum, optional, secret and value. On a config: their values."},
 	}
 }
 

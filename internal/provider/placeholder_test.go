@@ -166,9 +166,9 @@ func TestDeclarationsAndTheirValues(t *testing.T) {
 		"no name":                        {variables: object{"v": "x", "A " + value: "y"}, refusal: "variables holds what is no name for a placeholder"},
 		"no name, secret":                {variables: object{"v": "x"}, secrets: object{"A " + value: "y"}, refusal: "secret_variables holds what is no name for a placeholder"},
 		"no name, declared":              {declared: object{"V": object{}}, refusal: `declares "V", which is no name for a placeholder`},
-		"no object":                      {declared: object{"v": value}, refusal: "must be an object of description, default"},
-		"an unknown member":              {declared: object{"v": object{"regex": value}}, refusal: "must be an object of description, default"},
-		"a member of another type":       {declared: object{"v": object{"optional": value}}, refusal: "must be an object of description, default"},
+		"no object":                      {declared: object{"v": value}, refusal: "must be an object of description, example, default"},
+		"an unknown member":              {declared: object{"v": object{"regex": value}}, refusal: "must be an object of description, example, default"},
+		"a member of another type":       {declared: object{"v": object{"optional": value}}, refusal: "must be an object of description, example, default"},
 		"a default that names nothing":   {declared: object{"v": object{"default": "{nix}"}}, refusal: `declares "v", whose text names {nix}, which stands for nothing`},
 		"a default with a brace":         {declared: object{"v": object{"default": "{"}}, refusal: "single brace"},
 	} {

@@ -152,7 +152,7 @@ func (e *Effective) Identity() ([]byte, error) {
 	}
 	declared := maps.Clone(e.declared)
 	for name, d := range declared {
-		d.Description = ""
+		d.Description, d.Example = "", ""
 		declared[name] = d
 	}
 	return json.Marshal([]any{said, declared, e.registration})

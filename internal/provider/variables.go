@@ -17,6 +17,7 @@ import (
 // Variable declares what a placeholder of a provider stands for.
 type Variable struct {
 	Description string   `json:"description,omitempty"`
+	Example     string   `json:"example,omitempty"` // a value as one might be
 	Default     *string  `json:"default,omitempty"` // may name other variables
 	Pattern     string   `json:"pattern,omitempty"` // RE2; the whole value must match
 	Enum        []string `json:"enum,omitempty"`
@@ -48,10 +49,13 @@ func declarations(raw map[string]any) (map[string]Variable, error) {
 		dec.DisallowUnknownFields()
 		var d Variable
 		if _, isMap := v.(map[string]any); !isMap || dec.Decode(&d) != nil {
-			return nil, at("must be an object of description, default, pattern, enum, optional, secret and value")
+			return nil, at("must be an object of description, example, default, pattern, enum, optional, secret and value")
 		}
 		if _, err := whole(d.Pattern); err != nil {
 			return nil, at("has a pattern that is no regular expression (RE2 syntax), or one of more than 1000 steps")
+		}
+		if d.Example != "" && d.accepts(d.Example) != nil {
+			return nil, at("has an example that its own pattern or enum refuses")
 		}
 		if d.Value != nil && (d.Default != nil || d.Optional || d.Pattern != "" || d.Enum != nil) {
 			return nil, at("is computed (value), so it takes no default, pattern, enum or optional")

@@ -1,0 +1,99 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+)
+
+// Required lists what a config of a provider has to set before it gives a
+// token: names of fields, and of variables as variables.<name> or
+// secret_variables.<name>. Its errors are *InvalidError.
+func Required(definition Layer) ([]string, error) {
+	e, err := resolve(definition, nil, nil, Registration{}, true)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	if e.Dialect.TokenURL == "" {
+		out = append(out, "token_url")
+	}
+	used := e.usedNames()
+	for _, name := range slices.Sorted(maps.Keys(e.declared)) {
+		d := e.declared[name]
+		if !e.uses(name, used) || d.Default != nil || d.Value != nil || d.Optional {
+			continue
+		}
+		if d.Secret {
+			out = append(out, "secret_variables."+name)
+		} else {
+			out = append(out, "variables."+name)
+		}
+	}
+	credentials := slices.DeleteFunc(slices.Clone(used), func(name string) bool {
+		return !slices.Contains(credentialNames(), name)
+	})
+	switch grant.AuthMethod(e.Dialect.AuthMethod) {
+	case grant.AuthBasic, grant.AuthPost:
+		credentials = append(credentials, "client_id", "client_secret")
+	}
+	switch e.Dialect.GrantType {
+	case grant.GrantPassword:
+		credentials = append(credentials, "username", "password")
+	case grant.GrantRefreshToken:
+		credentials = append(credentials, "refresh_token")
+	}
+	slices.Sort(credentials)
+	out = append(out, slices.Compact(credentials)...)
+	if e.Dialect.ScopesRequired && len(e.Dialect.Scopes) == 0 {
+		out = append(out, "scopes")
+	}
+	return out, nil
+}
+
+// uses says whether a request names the variable, itself or by way of the
+// variables that it names.
+func (e *Effective) uses(name string, used []string) bool {
+	if slices.Contains(used, name) {
+		return true
+	}
+	for outer, d := range e.declared {
+		for _, text := range []*string{d.Default, d.Value} {
+			if text == nil || outer == name {
+				continue
+			}
+			if t, err := parseTemplate(*text); err == nil && slices.Contains(t.names(), name) && slices.Contains(used, outer) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Example is a command line that writes a config of the provider. It sets what
+// Required names: each variable to its example, all else to a word in capitals.
+func Example(mount, name string, definition Layer, required []string) string {
+	declared, _ := definition["variables"].(map[string]any)
+	words := []string{"vault write " + mount + "config/" + name, "provider=" + name}
+	secrets := []string{"client_secret", "password", "refresh_token"}
+	for _, field := range required {
+		value := strings.ToUpper(field)
+		switch group, variable, isVariable := strings.Cut(field, "."); {
+		case isVariable:
+			field, value = group, variable+"="+strings.ToUpper(variable)
+			declaration, _ := declared[variable].(map[string]any)
+			if example, _ := declaration["example"].(string); example != "" {
+				value = variable + "=" + example
+			}
+		case slices.Contains(secrets, field):
+			value = "@" + field + ".txt"
+		}
+		words = append(words, field+"="+value)
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,146 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestAProviderSaysWhatAConfigHasToSet(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		definition Layer
+		want       []string
+		example    string
+	}{
+		"the credentials of HTTP Basic": {
+			Layer{"token_url": "https://a.example/t"},
+			[]string{"client_id", "client_secret"},
+			"vault write oauthcc/config/p provider=p client_id=CLIENT_ID client_secret=@client_secret.txt",
+		},
+		"the token_url, where none is published": {
+			Layer{"token_endpoint_auth_method": "none"},
+			[]string{"token_url"},
+			"vault write oauthcc/config/p provider=p token_url=TOKEN_URL",
+		},
+		"variables, but for those with a default, computed, optional or unused": {
+			Layer{
+				"token_url": "https://{tenant}.a.example/{area}", "token_endpoint_auth_method": "none",
+				"parameters": map[string]any{"a": "{key}", "b": "{maybe}", "c": "{made}"},
+				"variables": map[string]any{
+					"tenant": map[string]any{"example": "acme"}, "area": map[string]any{"default": "eu"}, "key": map[string]any{"secret": true},
+					"maybe": map[string]any{"optional": true}, "made": map[string]any{"value": "{inner}-{username}"},
+					"inner": map[string]any{}, "unused": map[string]any{},
+				},
+			},
+			[]string{"variables.inner", "secret_variables.key", "variables.tenant"},
+			"vault write oauthcc/config/p provider=p variables=inner=INNER secret_variables=key=KEY variables=tenant=acme",
+		},
+		"a credential that a parameter names": {
+			Layer{"token_url": "https://a.example/t", "token_endpoint_auth_method": "none", "parameters": map[string]any{"apikey": "{client_secret}"}},
+			[]string{"client_secret"},
+			"vault write oauthcc/config/p provider=p client_secret=@client_secret.txt",
+		},
+		"the user of the password grant, and scopes that are required": {
+			Layer{"token_url": "https://a.example/t", "token_endpoint_auth_method": "none", "grant_type": "password", "scopes_required": true},
+			[]string{"password", "username", "scopes"},
+			"vault write oauthcc/config/p provider=p password=@password.txt username=USERNAME scopes=SCOPES",
+		},
+		"the refresh token of a chain": {
+			Layer{"token_url": "https://a.example/t", "token_endpoint_auth_method": "none", "grant_type": "refresh_token"},
+			[]string{"refresh_token"},
+			"vault write oauthcc/config/p provider=p refresh_token=@refresh_token.txt",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := Required(test.definition)
+			if err != nil || !slices.Equal(got, test.want) {
+				t.Errorf("got %q, %v\nwant %q", got, err, test.want)
+			}
+			if got := Example("oauthcc/", "p", test.definition, got); got != test.example {
+				t.Errorf("\n got %s\nwant %s", got, test.example)
+			}
+		})
+	}
+}
+
+// What is required is neither too little nor too much: with it a request can
+// be made, and without any part of it none.
+func TestEveryBuiltinProviderMakesARequestOfWhatItRequires(t *testing.T) {
+	t.Parallel()
+	for _, name := range BuiltinNames() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			definition, _, err := Builtin(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			required, err := Required(definition)
+			if err != nil {
+				t.Fatal(err)
+			}
+			declared, err := declarations(mapOf(definition["variables"]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := resolveBuiltin(name, sample(t, declared, required)); err != nil {
+				t.Errorf("with %q: %v", required, err)
+			}
+			for i, field := range required {
+				if field == "scopes" {
+					continue // asked for only when a token is
+				}
+				if _, err := resolveBuiltin(name, sample(t, declared, slices.Delete(slices.Clone(required), i, i+1))); err == nil {
+					t.Errorf("it does without %s", field)
+				}
+			}
+		})
+	}
+}
+
+func mapOf(v any) map[string]any { m, _ := v.(map[string]any); return m }
+
+// sample is a config that sets these fields, each to something that its
+// declaration takes.
+func sample(t *testing.T, declared map[string]Variable, required []string) map[string]any {
+	t.Helper()
+	out := map[string]any{}
+	for _, field := range required {
+		group, variable, isVariable := strings.Cut(field, ".")
+		switch {
+		case field == "token_url":
+			out[field] = "https://token.example/token"
+		case field == "scopes":
+			out[field] = []string{"a"}
+		case !isVariable:
+			out[field] = "sample-" + field
+		default:
+			values, _ := out[group].(map[string]any)
+			if values == nil {
+				values = map[string]any{}
+				out[group] = values
+			}
+			values[variable] = acceptable(t, variable, declared[variable])
+		}
+	}
+	return out
+}
+
+// acceptable is a value that the declaration takes: its example, or one of the
+// usual ones.
+func acceptable(t *testing.T, name string, d Variable) string {
+	t.Helper()
+	for _, v := range slices.Concat([]string{d.Example}, d.Enum, []string{
+		"sample", "sample.example.com", "eu-west-1", "eu", "1", "123456", "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+	}) {
+		if v != "" && d.accepts(v) == nil {
+			return v
+		}
+	}
+	t.Fatalf("variable %s takes none of the usual values: give it an example", name)
+	return ""
+}
