@@ -19,7 +19,7 @@
 //	BENCH_ROUNDS   how many rounds there are (9)
 //	BENCH_STORAGE  inmem, raft, or both, separated by commas (both)
 //	BENCH_ROWS     which rows, separated by commas: leased, plain, many, cold,
-//	               failing, hang, durable, memory (all)
+//	               failing, hang, durable, memory, mint (all)
 //	BENCH_CONFIGS  how many configs the rows many and memory have (10000)
 package main
 
@@ -51,6 +51,7 @@ const (
 	rowHang    = "hang"
 	rowDurable = "durable"
 	rowMemory  = "memory"
+	rowMint    = "mint"
 )
 
 const (
@@ -75,7 +76,7 @@ func (s settings) has(rows ...string) bool {
 }
 
 func readSettings() (settings, error) {
-	s := settings{rows: []string{rowLeased, rowPlain, rowMany, rowCold, rowFailing, rowHang, rowDurable, rowMemory}}
+	s := settings{rows: []string{rowLeased, rowPlain, rowMany, rowCold, rowFailing, rowHang, rowDurable, rowMemory, rowMint}}
 	var err error
 	number := func(name string, standard int) int {
 		text := os.Getenv(name)

@@ -6,6 +6,9 @@
 // what Vault and the plugin protocol leave to any engine; the benchmarks divide
 // by it.
 //
+// "mint" makes one request for a token at the endpoint that a write to it names,
+// by client credentials with HTTP Basic, and gives what comes of it a lease.
+//
 // "…-value" has one short member. "…-token" has those of a token's answer,
 // whose size costs Vault time whoever gives it. The paths are as long as those
 // that they are compared with: Vault looks for a rate limit quota once for each
@@ -78,6 +81,7 @@ func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 			{Pattern: "plain-value", Callbacks: constant(false, value)},
 			{Pattern: "lease-token", Callbacks: constant(true, token)},
 			{Pattern: "plain-token", Callbacks: constant(false, token)},
+			mintPath(secret),
 		},
 	}
 	if err := b.Setup(ctx, conf); err != nil {

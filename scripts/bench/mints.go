@@ -1,0 +1,91 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
+)
+
+// mintsAtATime is how many tokens one load mints before the next has its turn.
+const mintsAtATime = 200
+
+// The names of configs whose reads mint: of tokens for one reader each, and of
+// shared tokens that nobody has read yet.
+func singleConfig(i int) string { return fmt.Sprintf("s%04d", i) }
+func freshConfig(i int) string  { return fmt.Sprintf("f%04d", i) }
+
+// mints measures what a mint costs, against the smallest plugin that makes the
+// same request and gives a lease.
+func (s *site) mints() {
+	credentials := s.config(s.provider)
+	s.v.Write("floor/mint/token", credentials)
+	single, fresh := paths(harness.DefaultMount, fewConfigs, singleConfig), paths(harness.DefaultMount, mintsAtATime, freshConfig)
+	s.post("writing configs whose every read mints", single, map[string]any{
+		"token_url": credentials["token_url"], "client_id": credentials["client_id"], "client_secret": credentials["client_secret"], "reuse": false,
+	})
+	s.post("writing configs that nobody has read", fresh, credentials)
+
+	floor := &variant{mount: floorName, plugin: floorName, paths: repeated([]string{"floor/mint/token"}), leased: true}
+	each := &variant{mount: harness.DefaultMount, plugin: harness.PluginName, paths: repeated(single), leased: true}
+	first := &variant{mount: harness.DefaultMount, plugin: harness.PluginName, paths: fresh, leased: true}
+	for round := -1; round < s.rounds; round++ { // the first warms up
+		var sums [3]load
+		turns := int(s.turn / time.Second)
+		for n := range max(turns, 1) {
+			for i := range sums {
+				k := (i + n + max(round, 0)) % len(sums)
+				v := []*variant{floor, each, first}[k]
+				sums[k] = sums[k].plus(s.mintOnce(v))
+			}
+			s.forget(fresh)
+		}
+		if round >= 0 {
+			for i, v := range []*variant{floor, each, first} {
+				v.rounds = append(v.rounds, sums[i])
+			}
+		}
+		s.revoke(floorName)
+		s.revoke(harness.DefaultMount)
+	}
+	s.results.ratio("mint-single", "mint, `reuse=false` ÷ the smallest plugin that makes the same request and gives a lease", s.storage, 0.9, each, floor)
+	s.results.ratio("mint-first", "first read of a shared token ÷ that plugin", s.storage, 0.7, first, floor)
+}
+
+// repeated fills a turn with these paths.
+func repeated(paths []string) []string {
+	out := make([]string, mintsAtATime)
+	for i := range out {
+		out[i] = paths[i%len(paths)]
+	}
+	return out
+}
+
+// mintOnce reads each of the variant's paths once, every one of which mints.
+func (s *site) mintOnce(v *variant) (l load) {
+	before := s.provider.Requests()
+	requests := s.c.reads(v.paths)
+	l.cpu = s.spent(v.plugin, func() {
+		began := time.Now()
+		s.must("minting by "+v.paths[0], s.c.each(s.tb.Context(), requests))
+		l.took = time.Since(began)
+	})
+	l.answers = make([]time.Duration, len(requests))
+	if got := s.provider.Requests() - before; got != len(requests) {
+		s.tb.Fatalf("%s: %d reads of %s made %d requests to the provider", s.storage, len(requests), v.paths[0], got)
+	}
+	return l
+}
+
+// forget has the next read of each token mint again.
+func (s *site) forget(tokens []string) {
+	requests := make([][]byte, len(tokens))
+	for i, token := range tokens {
+		requests[i] = s.c.request(http.MethodPut, harness.DefaultMount+"/revoke/"+token[len(harness.DefaultMount+"/token/"):], "{}")
+	}
+	s.must("forgetting tokens", s.c.each(s.tb.Context(), requests))
+}
