@@ -95,7 +95,7 @@ func (b *backend) listProviders(ctx context.Context, req *logical.Request, _ *fr
 			return nil, err
 		}
 		description, _ := definition["description"].(string)
-		info[name] = map[string]any{"description": description, "built_in": slices.Contains(provider.BuiltinNames(), name)}
+		info[name] = map[string]any{"description": description, "built_in": provider.IsBuiltin(name)}
 	}
 	return logical.ListResponseWithInfo(names, info), nil
 }
@@ -142,7 +142,7 @@ func (b *backend) readProvider(ctx context.Context, req *logical.Request, d *fra
 		return nil, err
 	}
 	data := maps.Clone(definition)
-	data["built_in"] = slices.Contains(provider.BuiltinNames(), name)
+	data["built_in"] = provider.IsBuiltin(name)
 	required, err := provider.Required(definition)
 	if err != nil {
 		return nil, err
@@ -153,7 +153,7 @@ func (b *backend) readProvider(ctx context.Context, req *logical.Request, d *fra
 
 func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name, _ := d.Get("provider").(string)
-	if slices.Contains(provider.BuiltinNames(), name) {
+	if provider.IsBuiltin(name) {
 		return nil, refuse("provider %q is built in and cannot be changed: set the fields on the config, or write a provider of another name", name)
 	}
 	leave, err := b.writers.enter(ctx, providerPrefix+name)
@@ -215,7 +215,7 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 
 func (b *backend) deleteProvider(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name, _ := d.Get("provider").(string)
-	if slices.Contains(provider.BuiltinNames(), name) {
+	if provider.IsBuiltin(name) {
 		return nil, refuse("provider %q is built in and cannot be deleted", name)
 	}
 	users, err := b.configsOf(ctx, req.Storage, name)
