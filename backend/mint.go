@@ -174,7 +174,7 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 		return e.RefreshRequest(state.Current, e.Dialect.Scopes...)
 	})
 	var failed *grant.Error
-	if errors.As(err, &failed) && failed.Code == grant.CodeInvalidGrant {
+	if errors.As(err, &failed) && failed.GrantRefused() {
 		return nil, fmt.Errorf("%w; the refresh token is spent, expired or revoked: write a new refresh_token to the config", err)
 	}
 	if err != nil {

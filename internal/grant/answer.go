@@ -67,7 +67,7 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 
 // readError makes a classified error of an answer that holds no token.
 func readError(r Request, got reply, doc any, now time.Time, redact redactor) *Error {
-	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now)}
+	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now), Page: got.page()}
 	e.Code, _ = first(r.Answer.Error, doc, errorText)
 	e.Kind = kindOf(e.Status, e.Code)
 	if description, found := first(r.Answer.ErrorDescription, doc, errorText); found && description != e.Code {

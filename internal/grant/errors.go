@@ -34,16 +34,44 @@ const (
 	codeUnavailable    = "temporarily_unavailable"
 	codeRateLimited    = "slow_down" // RFC 8628 section 3.5
 	codeInvalidRequest = "invalid_request"
+
+	codeUnauthorizedClient = "unauthorized_client"
+	codeAccessDenied       = "access_denied"
+	codeUnsupportedGrant   = "unsupported_grant_type"
 )
 
 // registeredCodes are the token endpoint error codes of the IANA registry.
 // They say nothing about a credential, whatever the credential is.
 func registeredCodes() []string {
 	return []string{
-		codeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, "unauthorized_client", "access_denied",
-		"unsupported_grant_type", "invalid_scope", "invalid_target", "invalid_dpop_proof", "use_dpop_nonce",
+		codeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, codeUnauthorizedClient, codeAccessDenied,
+		codeUnsupportedGrant, "invalid_scope", "invalid_target", "invalid_dpop_proof", "use_dpop_nonce",
 		codeServerError, codeUnavailable, codeRateLimited, "unsupported_token_type", "invalid_authorization_details",
 		"authorization_pending", "expired_token", "unsupported_response_type",
+	}
+}
+
+// clientCodes are the words, in lower case, in which providers refuse a client.
+func clientCodes() []string {
+	return []string{
+		CodeInvalidClient,
+		"incorrect_client_credentials",            // GitHub
+		"invalid_client_id",                       // Salesforce, Slack
+		"bad_client_secret",                       // Slack, HubSpot
+		"bad_client_id",                           // HubSpot
+		"invalid_client_credentials",              // Keycloak of old
+		"invalid_client_secret", "unknown_client", // what others make of it
+	}
+}
+
+// grantCodes are the words, in lower case, in which providers refuse a
+// password, a code or a refresh token.
+func grantCodes() []string {
+	return []string{
+		CodeInvalidGrant,
+		"bad_verification_code",                 // GitHub
+		"bad_refresh_token",                     // GitHub, HubSpot
+		"invalid_refresh_token", "invalid_code", // Slack
 	}
 }
 
@@ -56,6 +84,8 @@ type Error struct {
 	Code        string        // the provider's error code; "" without one
 	Description string        // what the provider said about it
 	RetryAfter  time.Duration // the provider's wish; 0 without one
+	GrantType   string        // of the request; "" when it named none
+	Page        bool          // the answer is a page for people (HTML), as a firewall's is
 	Detail      string        // what this side has to say
 }
 
@@ -85,13 +115,73 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// ClientRefused says that the provider does not accept the client's
-// credentials (RFC 6749 section 5.2: invalid_client, or a bare 401).
+// ClientRefused says that the provider does not accept the client: it does not
+// know it, or its secret is wrong. That is invalid_client (RFC 6749 section
+// 5.2), a 401 that says nothing else, and what real providers say instead:
+// unauthorized_client (Keycloak) or access_denied (Auth0) with a 401, and words
+// of their own, also inside a 200. With a 400, unauthorized_client is a client
+// that is known and may not use the grant.
 func (e *Error) ClientRefused() bool {
-	if slices.Contains(registeredCodes(), e.Code) {
-		return e.Code == CodeInvalidClient
+	code := strings.ToLower(e.Code)
+	switch {
+	case e.Kind != Refused:
+		return false
+	case code == codeUnauthorizedClient, code == codeAccessDenied:
+		return e.Status == http.StatusUnauthorized
+	case slices.Contains(clientCodes(), code):
+		return true
+	case slices.Contains(registeredCodes(), code), slices.Contains(grantCodes(), code):
+		return false
+	default:
+		return e.Status == http.StatusUnauthorized
 	}
-	return e.Kind == Refused && e.Status == http.StatusUnauthorized
+}
+
+// GrantRefused says that the provider does not accept what the grant rests
+// upon: the password, the code, the assertion or the refresh token. That is
+// invalid_grant (RFC 6749 section 5.2), or what real providers say instead.
+func (e *Error) GrantRefused() bool {
+	return e.Kind == Refused && slices.Contains(grantCodes(), strings.ToLower(e.Code))
+}
+
+// Holds says that asking again with the same credentials can only be refused
+// again, and may lock an account: the client is refused, or the password or
+// refresh token is. A provider that refuses a password in words of its own, or
+// with a bare 403, counts as well.
+func (e *Error) Holds() bool {
+	if e.ClientRefused() {
+		return true
+	}
+	switch e.GrantType {
+	case GrantRefreshToken:
+		return e.GrantRefused()
+	case GrantPassword:
+		bare := e.Code == "" && e.Status == http.StatusForbidden && !e.Page
+		own := e.Code != "" && !slices.Contains(registeredCodes(), strings.ToLower(e.Code))
+		return e.Kind == Refused && (e.GrantRefused() || bare || own)
+	}
+	return false
+}
+
+// OfRequest says that the failure belongs to this one request, such as to its
+// scopes or its parameters, or to how its answer is to be read. Another request
+// of the same client may fare better. It is false when the client, the endpoint
+// or the provider as a whole is the matter.
+func (e *Error) OfRequest() bool {
+	switch e.Kind {
+	case Misconfigured:
+		return true
+	case Unintelligible:
+		return e.Status >= 200 && e.Status < 300 // else a redirect
+	case Refused:
+		switch e.Status {
+		case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusUnsupportedMediaType:
+			return false // the endpoint is another
+		}
+		return !e.Holds() && !e.Page && e.Code != codeUnsupportedGrant && e.Code != codeUnauthorizedClient
+	default:
+		return false
+	}
 }
 
 // kindOf classifies an answer that holds no token.

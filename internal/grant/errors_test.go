@@ -74,7 +74,18 @@ func TestClientRefused(t *testing.T) {
 		{Error{Kind: Refused, Status: 401}, true},
 		{Error{Kind: Refused, Status: 401, Code: "401021"}, true},
 		{Error{Kind: Refused, Status: 401, Code: "invalid_grant"}, false},
-		{Error{Kind: Refused, Status: 401, Code: "unauthorized_client"}, false},
+		{Error{Kind: Refused, Status: 401, Code: "unauthorized_client"}, true},  // Keycloak
+		{Error{Kind: Refused, Status: 400, Code: "unauthorized_client"}, false}, // known, but not for this grant
+		{Error{Kind: Refused, Status: 401, Code: "access_denied"}, true},        // Auth0
+		{Error{Kind: Refused, Status: 403, Code: "access_denied"}, false},
+		{Error{Kind: Refused, Status: 200, Code: "incorrect_client_credentials"}, true}, // GitHub
+		{Error{Kind: Refused, Status: 200, Code: "bad_client_secret"}, true},            // Slack
+		{Error{Kind: Refused, Status: 400, Code: "BAD_CLIENT_SECRET"}, true},            // HubSpot
+		{Error{Kind: Refused, Status: 400, Code: "invalid_client_id"}, true},            // Salesforce
+		{Error{Kind: Refused, Status: 200, Code: "bad_verification_code"}, false},
+		{Error{Kind: Refused, Status: 401, Code: "bad_refresh_token"}, false},
+		{Error{Kind: RateLimited, Status: 429, Code: "invalid_client"}, false},
+		{Error{Kind: Unavailable, Status: 500, Code: "invalid_client"}, false},
 		{Error{Kind: Refused, Status: 403}, false},
 		{Error{Kind: Refused, Status: 400}, false},
 		{Error{Kind: Refused, Status: 400, Code: "invalid_scope"}, false},
@@ -83,6 +94,70 @@ func TestClientRefused(t *testing.T) {
 	} {
 		if got := tc.e.ClientRefused(); got != tc.want {
 			t.Errorf("%+v: got %t", tc.e, got)
+		}
+	}
+}
+
+// A refusal of credentials holds; what belongs to a request harms no other.
+func TestWhoseTroubleAFailureIs(t *testing.T) {
+	t.Parallel()
+	const both, holds, ofRequest, neither = 3, 1, 2, 0
+	for name, tc := range map[string]struct {
+		e    Error
+		want int
+	}{
+		"a refused client":                        {Error{Kind: Refused, Status: 401, Code: "invalid_client", GrantType: "client_credentials"}, holds},
+		"a refused client in other words":         {Error{Kind: Refused, Status: 200, Code: "incorrect_client_credentials"}, holds},
+		"a bare 401":                              {Error{Kind: Refused, Status: 401}, holds},
+		"a refused password":                      {Error{Kind: Refused, Status: 400, Code: "invalid_grant", GrantType: GrantPassword}, holds},
+		"a refused password in other words":       {Error{Kind: Refused, Status: 400, Code: "INVALID_LOGIN", GrantType: GrantPassword}, holds},
+		"a refused password without words":        {Error{Kind: Refused, Status: 403, GrantType: GrantPassword}, holds},
+		"a firewall's page to a password":         {Error{Kind: Refused, Status: 403, GrantType: GrantPassword, Page: true}, neither},
+		"a scope, by password":                    {Error{Kind: Refused, Status: 400, Code: "invalid_scope", GrantType: GrantPassword}, ofRequest},
+		"a refused refresh token":                 {Error{Kind: Refused, Status: 400, Code: "invalid_grant", GrantType: GrantRefreshToken}, holds},
+		"a refused refresh token in other words":  {Error{Kind: Refused, Status: 200, Code: "bad_refresh_token", GrantType: GrantRefreshToken}, holds},
+		"a refused assertion":                     {Error{Kind: Refused, Status: 400, Code: "invalid_grant", GrantType: "urn:ietf:params:oauth:grant-type:jwt-bearer"}, ofRequest},
+		"a scope":                                 {Error{Kind: Refused, Status: 400, Code: "invalid_scope"}, ofRequest},
+		"a target":                                {Error{Kind: Refused, Status: 400, Code: "invalid_target"}, ofRequest},
+		"a parameter":                             {Error{Kind: Refused, Status: 400, Code: "invalid_request"}, ofRequest},
+		"a refusal without words":                 {Error{Kind: Refused, Status: 400}, ofRequest},
+		"an audience that the client may not ask": {Error{Kind: Refused, Status: 403, Code: "access_denied"}, ofRequest},
+		"a grant that nobody may use":             {Error{Kind: Refused, Status: 400, Code: "unsupported_grant_type"}, neither},
+		"a grant that the client may not use":     {Error{Kind: Refused, Status: 400, Code: "unauthorized_client"}, neither},
+		"another endpoint":                        {Error{Kind: Refused, Status: 404}, neither},
+		"an answer that cannot be understood":     {Error{Kind: Unintelligible, Status: 200}, ofRequest},
+		"an answer without a lifetime":            {Error{Kind: Misconfigured, Status: 200}, ofRequest},
+		"a redirect":                              {Error{Kind: Unintelligible, Status: 302}, neither},
+		"a rate limit":                            {Error{Kind: RateLimited, Status: 429}, neither},
+		"a failure":                               {Error{Kind: Unavailable, Status: 500, GrantType: GrantPassword}, neither},
+		"no connection":                           {Error{Kind: Unavailable}, neither},
+		"no answer in time":                       {Error{Kind: TooSlow}, neither},
+	} {
+		got := neither
+		if tc.e.Holds() {
+			got |= holds
+		}
+		if tc.e.OfRequest() {
+			got |= ofRequest
+		}
+		if got != tc.want || got == both {
+			t.Errorf("%s: got %d, want %d (1 holds, 2 is of the request)", name, got, tc.want)
+		}
+	}
+}
+
+func TestAnErrorKnowsItsGrantAndAPage(t *testing.T) {
+	t.Parallel()
+	for body, page := range map[string]bool{
+		"\n <!DOCTYPE html>\n<html><body>Blocked</body></html>": true,
+		"<html><body>Blocked</body></html>":                     true,
+		`{"error":"<html>"}`:                                    false,
+		"":                                                      false,
+	} {
+		r := standardRequest(answering(t, 403, "text/html", body).TokenURL())
+		r.GrantType = GrantPassword
+		if e := refusal(t, r); e.GrantType != GrantPassword || e.Page != page {
+			t.Errorf("%q: got %+v", body, e)
 		}
 	}
 }

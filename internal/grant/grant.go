@@ -11,6 +11,7 @@
 package grant
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -183,6 +184,15 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // It answers within r.Timeout. Every error is an *Error, except that ctx was
 // cancelled.
 func (c *Client) Mint(ctx context.Context, r Request) (*Token, error) {
+	t, err := c.mint(ctx, r)
+	var failed *Error
+	if errors.As(err, &failed) {
+		failed.GrantType = r.GrantType
+	}
+	return t, err
+}
+
+func (c *Client) mint(ctx context.Context, r Request) (*Token, error) {
 	got, err := c.exchange(ctx, r)
 	if err != nil {
 		return nil, err
@@ -198,6 +208,12 @@ type reply struct {
 }
 
 func (r reply) ok() bool { return r.status >= 200 && r.status < 300 }
+
+// page says whether the answer is a page for people, not a program's.
+func (r reply) page() bool {
+	body := bytes.ToLower(bytes.TrimSpace(r.body))
+	return bytes.HasPrefix(body, []byte("<!doctype html")) || bytes.HasPrefix(body, []byte("<html"))
+}
 
 func (r reply) document() any { return parseBody(r.header.Get("Content-Type"), r.body) }
 
@@ -238,7 +254,7 @@ func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
 }
 
 // Revoke asks a revocation endpoint (RFC 7009), once. A token that the provider
-// says is gone counts as revoked. Its errors are those of Mint.
+// says is gone counts as revoked, also when it says so with a 404 or 410. Its errors are those of Mint.
 func (c *Client) Revoke(ctx context.Context, r Request) error {
 	got, err := c.exchange(ctx, r)
 	if err != nil {
@@ -248,7 +264,8 @@ func (c *Client) Revoke(ctx context.Context, r Request) error {
 		return nil
 	}
 	e := readError(r, got, got.document(), c.now(), newRedactor(r))
-	if e.Code == "invalid_token" || e.Code == CodeInvalidGrant {
+	switch {
+	case e.Code == "invalid_token", e.GrantRefused(), got.status == http.StatusNotFound, got.status == http.StatusGone:
 		return nil
 	}
 	return e
