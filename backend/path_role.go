@@ -22,8 +22,10 @@ of its own, a shorter lease. It holds no credentials.
     vault read oauthcc/token/antsomi/readers
 
 A policy that allows a team just oauthcc/token/antsomi/readers gives it just
-that token. Its parameters may name the caller by Vault's identity templating,
-such as {{identity.entity.name}}; each caller then has a token of its own.
+that token. Its parameters are added to those of the config and its provider;
+they can neither change, repeat or remove one of those, nor name a secret. They
+may name the caller by Vault's identity templating, such as
+{{identity.entity.name}}; each caller then has a token of its own.
 `
 
 // roleFields declares what a role holds.
@@ -34,7 +36,7 @@ func roleFields() []provider.Field {
 		case "scopes":
 			f.Description = "The scopes to ask for: some of the config's, when it names any."
 		case "parameters":
-			f.Description = "Parameters of the role, joined with the config's: these win, and a null removes an inherited one. They may name the caller by Vault's identity templating."
+			f.Description = "Parameters that the role adds to those of the config and its provider. It can neither change, repeat or remove one of those, nor name a secret. They may name the caller by Vault's identity templating."
 		case "description":
 			f.Description = "Whom the role is for."
 		case "ttl", "max_ttl", "min_ttl", "reuse", "leased", "renewable":

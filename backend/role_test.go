@@ -123,10 +123,8 @@ func TestRoleParameters(t *testing.T) {
 	e.must(t, "config/c", config)
 	for name, test := range map[string]struct{ role, want fields }{
 		"none of its own":      {fields{"description": "x"}, fields{"audience": "of the config", "tenant": "t", "p": "of the provider"}},
-		"its own win":          {fields{"parameters": fields{"audience": "mine"}}, fields{"audience": "mine", "tenant": "t", "p": "of the provider"}},
-		"and join":             {fields{"parameters": fields{"more": "x"}}, fields{"audience": "of the config", "tenant": "t", "p": "of the provider", "more": "x"}},
-		"a null removes":       {fields{"parameters": fields{"tenant": nil, "p": nil}}, fields{"audience": "of the config", "tenant": nil, "p": nil}},
-		"an empty text is one": {fields{"parameters": fields{"tenant": ""}}, fields{"audience": "of the config", "tenant": "", "p": "of the provider"}},
+		"its own join":         {fields{"parameters": fields{"more": "x"}}, fields{"audience": "of the config", "tenant": "t", "p": "of the provider", "more": "x"}},
+		"an empty text is one": {fields{"parameters": fields{"more": ""}}, fields{"audience": "of the config", "more": ""}},
 		"placeholders":         {fields{"parameters": fields{"more": "{client_id}-{{x}}"}}, fields{"more": s.Credentials().ClientID + "-{x}"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +145,34 @@ func TestRoleParameters(t *testing.T) {
 		refused(t, r, http.StatusBadRequest, "parameters", name)
 		withoutSecrets(t, "the error", r.text(), secretTwo)
 	}
+	for name, value := range map[string]any{"audience": "mine", "tenant": nil, "p": "mine", "Audience": "mine", "p[]": "mine"} {
+		for _, r := range []result{e.write(t, "role/c/r", fields{"parameters": fields{name: value}}), e.write(t, "role/c/r", fields{"parameters": fields{"more": "x", name: value}})} {
+			refused(t, r, http.StatusBadRequest, "parameters holds", "a role can add parameters", "Leave it out of the role")
+		}
+	}
 	refused(t, e.write(t, "role/c/r", fields{"parameters": fields{"more": "{no_such}"}}), http.StatusBadRequest, "parameters", "no_such")
+}
+
+// A provider that copies a parameter into its tokens would show the secret to
+// whoever may write a role and read its token.
+func TestRoleCannotNameASecret(t *testing.T) {
+	e := mount(t, secretOne, secretTwo)
+	s := e.server(t, providertest.RFC6749, providertest.Options{ExtraParameters: []string{"audience", "v"}})
+	e.must(t, "config/c", with(standard(s), fields{"secret_variables": fields{"key": secretTwo}, "parameters": fields{"v": "{key}"}}))
+	for _, text := range []string{"{client_secret}", "x{client_secret|hex}", "{password}", "{key}", "{key|base64}"} {
+		for _, write := range []result{
+			e.write(t, "role/c/r", fields{"parameters": fields{"audience": text}}),
+			e.write(t, "role/c/r", fields{"parameters": fields{"audience": fields{"deep": []any{text}}}}),
+		} {
+			refused(t, write, http.StatusBadRequest, "parameters", "audience", "cannot name a secret", "on the config")
+		}
+	}
+	e.must(t, "role/c/r", fields{"parameters": fields{"audience": "mine"}})
+	refused(t, e.patch(t, "role/c/r", fields{"parameters": fields{"audience": "{key}"}}), http.StatusBadRequest, "cannot name a secret")
+	succeeded(t, e.read(t, "token/c/r"))
+	if got := s.Last().Form().Get("audience"); got != "mine" {
+		t.Errorf("sent the audience %q", got)
+	}
 }
 
 func TestRoleTakesNoFieldsOfAConfig(t *testing.T) {
@@ -237,8 +262,12 @@ func TestConfigChangeThatMakesARoleInvalid(t *testing.T) {
 		role, change fields
 		says         []string
 	}{
-		"scopes that are gone":            {fields{"scopes": "write"}, fields{"scopes": "read"}, []string{`role "r" of config "c"`, "scopes"}},
-		"leases that are gone":            {fields{"renewable": true}, fields{"leased": false}, []string{`role "r" of config "c"`, "leased"}},
+		"scopes that are gone":                    {fields{"scopes": "write"}, fields{"scopes": "read"}, []string{`role "r" of config "c"`, "scopes"}},
+		"leases that are gone":                    {fields{"renewable": true}, fields{"leased": false}, []string{`role "r" of config "c"`, "leased"}},
+		"a parameter that the config decides now": {fields{"parameters": "tenant=x"}, fields{"parameters": "tenant=y"}, []string{`role "r" of config "c"`, "tenant", "Leave it out of the role"}},
+		"a variable that is secret now": {
+			fields{"parameters": "tenant={zone}"}, fields{"secret_variables": fields{"zone": "z"}}, []string{`role "r" of config "c"`, "tenant", "{zone}", "cannot name a secret"},
+		},
 		"a parameter that is secret now":  {fields{"parameters": "tenant=x"}, fields{"secret_parameters": "tenant=y"}, []string{`role "r" of config "c"`, "tenant"}},
 		"a variable that is gone already": {fields{"parameters": "tenant={zone}"}, fields{"provider": "q"}, []string{`role "r" of config "c"`, "zone"}},
 	} {

@@ -243,7 +243,7 @@ func TestTeamChoices(t *testing.T) {
 func TestTeamRoles(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
-	s := providertest.Start(t, providertest.RFC6749, providertest.Options{Scopes: []string{"read", "write"}, ExtraParameters: []string{"audience"}})
+	s := providertest.Start(t, providertest.RFC6749, providertest.Options{Scopes: []string{"read", "write"}, ExtraParameters: []string{"audience", "resource"}})
 	write(t, v, "oauthcc/config/acme", with(registration(providertest.RFC6749, s), fields{"scopes": "read,write", "parameters": fields{"audience": "api"}}))
 
 	t.Run("create, read, list, update, patch, delete", func(t *testing.T) {
@@ -285,6 +285,9 @@ func TestTeamRoles(t *testing.T) {
 			"renewable without a lease":         {"oauthcc/role/acme/bad", fields{"leased": false, "renewable": true}, "renewable"},
 			"tokens of its own without a lease": {"oauthcc/role/acme/bad", fields{"leased": false, "reuse": false}, "reuse"},
 			"a parameter the engine sends":      {"oauthcc/role/acme/bad", fields{"parameters": fields{"scope": "write"}}, "scope"},
+			"a parameter of the config":         {"oauthcc/role/acme/bad", fields{"parameters": fields{"audience": "other"}}, "audience"},
+			"a parameter removed":               {"oauthcc/role/acme/bad", fields{"parameters": fields{"audience": nil}}, "audience"},
+			"a secret":                          {"oauthcc/role/acme/bad", fields{"parameters": fields{"resource": "{client_secret}"}}, "client_secret"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				ask(t, v.For(t), http.MethodPost, test.path, test.body).wants(t, http.StatusBadRequest, test.says)
@@ -307,15 +310,19 @@ func TestTeamRoles(t *testing.T) {
 	})
 	t.Run("a role's parameters join the config's, and are a token of their own", func(t *testing.T) {
 		v := v.For(t)
-		write(t, v, "oauthcc/role/acme/other", fields{"parameters": fields{"audience": "other"}})
-		write(t, v, "oauthcc/role/acme/none", fields{"parameters": fields{"audience": nil}})
+		write(t, v, "oauthcc/role/acme/other", fields{"parameters": fields{"resource": "other"}})
+		write(t, v, "oauthcc/role/acme/none", fields{"description": "the config's own"})
 		seen := map[string]bool{}
-		for path, want := range map[string]string{"acme": "api", "acme/other": "other", "acme/none": ""} {
+		for path, want := range map[string]string{"acme": "", "acme/other": "other"} {
 			token := read(t, v, "oauthcc/token/"+path).text(t, "access_token")
-			if got := s.Last().Form().Get("audience"); got != want || seen[token] {
-				t.Errorf("%s asked for the audience %q, want %q", path, got, want)
+			form := s.Last().Form()
+			if form.Get("audience") != "api" || form.Get("resource") != want || seen[token] {
+				t.Errorf("%s asked for %v, want the audience api and the resource %q", path, form, want)
 			}
 			seen[token] = true
+		}
+		if token := read(t, v, "oauthcc/token/acme/none").text(t, "access_token"); !seen[token] {
+			t.Error("a role without parameters of its own has a token of its own")
 		}
 		for _, role := range []string{"other", "none"} {
 			v.Delete("oauthcc/role/acme/" + role)

@@ -88,12 +88,12 @@ func (e *Effective) usedNames() []string {
 		out = append(out, u.parts.names()...)
 	}
 	collect := func(s string) (any, bool, error) {
-		t, err := parseTemplate(s)
+		t, _ := parseTemplate(s) // each template is checked where it stands
 		out = append(out, t.names()...)
-		return s, true, err
+		return s, true, nil
 	}
 	for _, m := range []map[string]any{e.Dialect.Parameters, e.Dialect.RequestHeaders, e.Dialect.CheckHeaders} {
-		_, _, _ = leaves(m, collect) // each template is checked where it stands
+		_, _, _ = leaves(m, collect)
 	}
 	return out
 }
@@ -145,17 +145,7 @@ func (e *Effective) mayBeSent(name string) bool {
 // checkParameters refuses parameters that the engine itself sends, and texts
 // that cannot be expanded.
 func (e *Effective) checkParameters() error {
-	engine := make([]string, 0, 8)
-	for _, name := range grant.StandardParameters() {
-		// The client's credentials go where the method says, and nowhere else.
-		if !e.mayBeSent(name) && name != grant.ParamClientID && name != grant.ParamClientSecret {
-			continue
-		}
-		if as, renamed := e.Dialect.ParameterNames[name].(string); renamed {
-			name = as
-		}
-		engine = append(engine, name)
-	}
+	engine := e.engineNames()
 	for field, u := range e.urls {
 		if field == "check_url" {
 			continue // no parameters are added to it
@@ -189,6 +179,22 @@ func (e *Effective) checkParameters() error {
 		}
 	}
 	return nil
+}
+
+// engineNames are the names under which the engine itself may send something.
+func (e *Effective) engineNames() []string {
+	out := make([]string, 0, 8)
+	for _, name := range grant.StandardParameters() {
+		// The client's credentials go where the method says, and nowhere else.
+		if !e.mayBeSent(name) && name != grant.ParamClientID && name != grant.ParamClientSecret {
+			continue
+		}
+		if as, renamed := e.Dialect.ParameterNames[name].(string); renamed {
+			name = as
+		}
+		out = append(out, name)
+	}
+	return out
 }
 
 func (e *Effective) checkText(s string) (any, bool, error) {

@@ -62,7 +62,8 @@ func Check(definition Layer) error {
 
 // Resolve lays own (what a config sets itself, dialect fields only) over the
 // definition of its provider, and roles over that, and checks that a request
-// can be made of it. Its errors are *InvalidError.
+// can be made of it, and that the roles add parameters at most. Its errors are
+// *InvalidError.
 func Resolve(definition, own Layer, r Registration, roles ...Layer) (*Effective, error) {
 	return resolve(definition, own, roles, r, false)
 }
@@ -90,7 +91,9 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		return nil, err
 	}
 	for _, check := range []func() error{
-		e.checkMethod, e.checkURLs, e.checkVariables, e.checkNames, e.checkParameters, e.checkHeaders, e.checkScopes, e.checkExtraFields, e.checkAuthority,
+		e.checkMethod, e.checkURLs, e.checkVariables, e.checkNames,
+		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
+		e.checkParameters, e.checkHeaders, e.checkScopes, e.checkExtraFields, e.checkAuthority,
 	} {
 		if err := check(); err != nil {
 			return nil, err

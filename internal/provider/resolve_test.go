@@ -275,13 +275,13 @@ func TestARoleComesLast(t *testing.T) {
 		Layer{"token_url": plainURL, "parameters": object{"a": "provider", "b": "provider", "c": "provider"}, "scopes": []string{"p"}},
 		Layer{"parameters": object{"b": "config", "c": "config"}, "scopes": []string{"c1", "c2"}},
 		Registration{ClientID: "c", ClientSecret: "s"},
-		Layer{"parameters": object{"c": "role", "a": nil}, "scopes": []string{"c2"}},
+		Layer{"parameters": object{"d": "role"}, "scopes": []string{"c2"}},
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, err := e.Request()
-	if want := (object{"b": "config", "c": "role"}); err != nil || !reflect.DeepEqual(r.Parameters, want) || !reflect.DeepEqual(r.Scopes, []string{"c2"}) {
+	if want := (object{"a": "provider", "b": "config", "c": "config", "d": "role"}); err != nil || !reflect.DeepEqual(r.Parameters, want) || !reflect.DeepEqual(r.Scopes, []string{"c2"}) {
 		t.Errorf("got %v, %v, %v", r.Parameters, r.Scopes, err)
 	}
 	before, err := e.Identity()
