@@ -27,7 +27,7 @@ const (
 	maxExpandedAll = 1 << 20  // bytes of all such texts of a request, and of all variables
 	maxFilters     = 8        // filters of a placeholder
 	maxPattern     = 1000     // steps of a compiled pattern
-	maxMatched     = 4 << 10  // bytes of a value that has to match one
+	maxMatched     = 1 << 10  // bytes of a value that has to match one
 )
 
 // errTooLong is a text that its placeholders make too long.

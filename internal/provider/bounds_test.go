@@ -29,11 +29,12 @@ func entries(n int) object {
 	return out
 }
 
-// prompt expects f to take no time that anybody could notice, on any machine.
+// prompt expects f to take milliseconds, as a busy machine counts them: what is
+// not bounded takes half a minute, or for ever.
 func prompt(t *testing.T, what string, f func()) {
 	t.Helper()
 	start := time.Now()
-	if f(); time.Since(start) > time.Second {
+	if f(); time.Since(start) > 10*time.Second {
 		t.Errorf("%s took %s", what, time.Since(start))
 	}
 }
@@ -203,8 +204,8 @@ func TestPatternsAreMatchedInLittleTime(t *testing.T) {
 	t.Parallel()
 	_, err := asked(t, object{"token_url": plainURL, "variables": object{"v": object{"pattern": strings.Repeat("(a?){900}", 20)}}}, nil)
 	wantInvalid(t, err, "no regular expression (RE2 syntax), or one of more than 1000 steps")
-	_, err = asked(t, object{"token_url": plainURL, "parameters": "p={v}", "variables": object{"v": object{"pattern": "a*"}}}, object{"variables": object{"v": strings.Repeat("a", 5000)}})
-	wantInvalid(t, err, "must not be longer than 4 KiB")
+	_, err = asked(t, object{"token_url": plainURL, "parameters": "p={v}", "variables": object{"v": object{"pattern": "a*"}}}, object{"variables": object{"v": strings.Repeat("a", 1025)}})
+	wantInvalid(t, err, "must not be longer than 1 KiB")
 	_, err = asked(t, object{"token_url": plainURL, "parameters": object{"p": "{client_id" + strings.Repeat("|lower", 9) + "}"}}, nil)
 	wantInvalid(t, err, "more than 8 filters")
 }

@@ -112,6 +112,7 @@ type environment struct {
 	given    map[string]string // by config: variables, secret_variables and credentials
 	secret   map[string]bool   // of given
 	meanings map[string]meaning
+	spent    int // bytes of computed ones
 	// urlOnConfig: URL and values stand on the same config, so that whoever
 	// wrote one could have written the other.
 	urlOnConfig bool
@@ -199,16 +200,9 @@ func (e *environment) names() []string {
 // name each other twice over would otherwise take as many steps as there are
 // paths between them.
 func (e *environment) settle() {
-	e.meanings = map[string]meaning{}
+	e.meanings, e.spent = map[string]meaning{}, 0
 	for _, name := range e.names() {
 		e.resolve(name, nil)
-	}
-	spent := 0
-	for _, name := range slices.Sorted(maps.Keys(e.declared)) {
-		m := e.meanings[name]
-		if spent += len(m.text); spent > maxExpandedAll {
-			e.meanings[name] = meaning{secret: m.secret, err: errTooLong}
-		}
 	}
 }
 
@@ -285,6 +279,9 @@ func (e *environment) compute(name, text string, within []string) meaning {
 		i := e.resolve(inner, within)
 		return i.text, i.set, i.err
 	})
+	if e.spent += len(m.text); e.spent > maxExpandedAll {
+		m.text, m.set, m.err = "", false, errTooLong
+	}
 	if m.err == nil && m.set {
 		if err := e.declared[name].accepts(m.text); err != nil {
 			m.err = fmt.Errorf("names the variable %q, which %w", name, err)
