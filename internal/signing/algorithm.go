@@ -1,0 +1,125 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package signing
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Algorithm is a JWS algorithm of RFC 7518 section 3.1, or EdDSA of RFC 8037.
+type Algorithm string
+
+// The algorithms.
+const (
+	HS256 Algorithm = "HS256"
+	HS384 Algorithm = "HS384"
+	HS512 Algorithm = "HS512"
+	RS256 Algorithm = "RS256"
+	RS384 Algorithm = "RS384"
+	RS512 Algorithm = "RS512"
+	PS256 Algorithm = "PS256"
+	PS384 Algorithm = "PS384"
+	PS512 Algorithm = "PS512"
+	ES256 Algorithm = "ES256"
+	ES384 Algorithm = "ES384"
+	ES512 Algorithm = "ES512"
+	EdDSA Algorithm = "EdDSA"
+)
+
+// Symmetric lists the algorithms that sign with a shared secret.
+func Symmetric() []Algorithm { return []Algorithm{HS256, HS384, HS512} }
+
+// Asymmetric lists the algorithms that sign with a private key.
+func Asymmetric() []Algorithm {
+	return []Algorithm{RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA}
+}
+
+// minSecret is the least length of a secret in bytes: that of the hash's
+// output (RFC 7518 section 3.2).
+func (a Algorithm) minSecret() int {
+	return map[Algorithm]int{HS256: 32, HS384: 48, HS512: 64}[a]
+}
+
+// minModulus is the least size of an RSA key in bits (RFC 7518 section 3.3).
+const minModulus = 2048
+
+// newModulus is the size of an RSA key that Generate makes, in bits.
+const newModulus = 3072
+
+// algorithmsOf lists what a private key can sign with. The first one is what is
+// used when nobody chooses.
+func algorithmsOf(private crypto.Signer) []Algorithm {
+	switch key := private.(type) {
+	case *rsa.PrivateKey:
+		return []Algorithm{RS256, RS384, RS512, PS256, PS384, PS512}
+	case *ecdsa.PrivateKey:
+		switch key.Curve {
+		case elliptic.P256():
+			return []Algorithm{ES256}
+		case elliptic.P384():
+			return []Algorithm{ES384}
+		case elliptic.P521():
+			return []Algorithm{ES512}
+		}
+	case ed25519.PrivateKey:
+		return []Algorithm{EdDSA}
+	}
+	return nil
+}
+
+// Generate makes a new key for one of the Asymmetric algorithms: RSA of 3,072
+// bits, the algorithm's curve, or Ed25519.
+func Generate(a Algorithm) (Key, error) {
+	var (
+		private crypto.Signer
+		err     error
+	)
+	switch a {
+	case RS256, RS384, RS512, PS256, PS384, PS512:
+		private, err = rsa.GenerateKey(rand.Reader, newModulus)
+	case ES256:
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case ES384:
+		private, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case ES512:
+		private, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	case EdDSA:
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		return Key{}, fmt.Errorf("must be one of %s", Listed(Asymmetric()))
+	}
+	if err != nil {
+		return Key{}, fmt.Errorf("generating a key for %s: %w", a, err)
+	}
+	return Key{private: private}, nil
+}
+
+// Listed names algorithms in a text.
+func Listed(algorithms []Algorithm) string {
+	names := make([]string, len(algorithms))
+	for i, a := range algorithms {
+		names[i] = string(a)
+	}
+	return strings.Join(names, ", ")
+}
+
+// CheckSecret says what is wrong with a shared secret for one of the Symmetric
+// algorithms, if anything.
+func CheckSecret(secret string, a Algorithm) error {
+	if !slices.Contains(Symmetric(), a) {
+		return fmt.Errorf("cannot be used with %s: a shared secret signs with %s", a, Listed(Symmetric()))
+	}
+	if least := a.minSecret(); len(secret) < least {
+		return fmt.Errorf("is too short for %s, which needs %d bytes or more (RFC 7518 section 3.2); have the provider issue a longer one", a, least)
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package signing
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// Key is a private key. The zero Key is none.
+type Key struct {
+	private crypto.Signer
+	id      string    // its own kid, where a JWK says one
+	alg     Algorithm // its own alg, likewise
+}
+
+// Parse reads a private key: PEM (PKCS#1, PKCS#8, SEC1), or a JWK (RFC 7517).
+// Its errors finish a sentence that starts with the name of a field.
+func Parse(text string) (Key, error) {
+	text = strings.TrimSpace(text)
+	var (
+		key Key
+		err error
+	)
+	if strings.HasPrefix(text, "{") {
+		key, err = parseJWK(text)
+	} else {
+		key.private, err = parsePEM(text)
+	}
+	if err != nil {
+		return Key{}, err
+	}
+	if r, ok := key.private.(*rsa.PrivateKey); ok {
+		if bits := r.N.BitLen(); bits < minModulus {
+			return Key{}, fmt.Errorf("is an RSA key of %d bits, and needs %d or more (RFC 7518 section 3.3); make a new one", bits, minModulus)
+		}
+		if r.Validate() != nil {
+			return Key{}, errors.New("is an RSA key whose numbers do not fit each other; it may have been changed on its way")
+		}
+	}
+	if len(algorithmsOf(key.private)) == 0 {
+		return Key{}, errors.New("is a key of a kind that signs no JWT; use RSA, P-256, P-384, P-521 or Ed25519")
+	}
+	if key.alg != "" && !slices.Contains(algorithmsOf(key.private), key.alg) {
+		return Key{}, errors.New("is a JWK whose alg does not fit its key type; leave alg out")
+	}
+	return key, nil
+}
+
+func parsePEM(text string) (crypto.Signer, error) {
+	// In a JSON file a line's end is written \n, and is copied so.
+	text = strings.ReplaceAll(text, `\n`, "\n")
+	found := ""
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		found = block.Type
+		if block.Headers["DEK-Info"] != "" || block.Type == "ENCRYPTED PRIVATE KEY" {
+			return nil, errors.New("is encrypted with a passphrase; decrypt it first: openssl pkey -in key.pem")
+		}
+		switch block.Type {
+		case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY":
+			return parseDER(block.Bytes)
+		case "OPENSSH PRIVATE KEY":
+			return nil, errors.New("is in OpenSSH's own format; convert it: ssh-keygen -p -m PKCS8 -f key")
+		}
+	}
+	switch {
+	case found == "CERTIFICATE":
+		return nil, errors.New("holds a certificate, and no private key")
+	case strings.HasSuffix(found, "PUBLIC KEY"):
+		return nil, errors.New("holds a public key; the private one is wanted")
+	case found != "":
+		return nil, errors.New("is PEM that holds no private key")
+	}
+	return nil, errors.New("is neither PEM (-----BEGIN PRIVATE KEY----- and so on, with its line breaks) nor a JWK (a JSON object)")
+}
+
+func parseDER(der []byte) (crypto.Signer, error) {
+	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		if signer, ok := key.(crypto.Signer); ok {
+			return signer, nil
+		}
+		return nil, errors.New("is a key of a kind that signs no JWT; use RSA, P-256, P-384, P-521 or Ed25519")
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key, nil
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key, nil
+	}
+	return nil, errors.New("is PEM whose content is damaged, or no PKCS#1, PKCS#8 or SEC1 key")
+}
+
+func parseJWK(text string) (Key, error) {
+	var said struct {
+		Keys json.RawMessage `json:"keys"`
+		Kty  string          `json:"kty"`
+		Kid  string          `json:"kid"`
+		Alg  Algorithm       `json:"alg"`
+	}
+	if json.Unmarshal([]byte(text), &said) != nil {
+		return Key{}, errors.New("is JSON that cannot be read; a JWK is an object such as {\"kty\": \"EC\", …}")
+	}
+	switch {
+	case said.Keys != nil:
+		return Key{}, errors.New("is a set of keys; choose one of them, an object with kty")
+	case said.Kty == "":
+		return Key{}, errors.New("is no JWK: it has no kty (RFC 7517 section 4.1)")
+	case said.Kty == "oct":
+		return Key{}, errors.New("is a symmetric key; a shared secret is the client_secret")
+	}
+	var jwk jose.JSONWebKey
+	if err := json.Unmarshal([]byte(text), &jwk); err != nil {
+		return Key{}, errors.New("is a JWK that is damaged, or lacks a member that its kty needs (RFC 7518 section 6)")
+	}
+	signer, ok := jwk.Key.(crypto.Signer)
+	if !ok || jwk.IsPublic() {
+		return Key{}, errors.New("is a JWK without its private members; the private key is wanted")
+	}
+	return Key{private: signer, id: said.Kid, alg: said.Alg}, nil
+}
+
+// Restore reads a key that MarshalPEM wrote.
+func Restore(text string) (Key, error) {
+	private, err := parsePEM(text)
+	if err != nil {
+		return Key{}, fmt.Errorf("a stored key %w", err)
+	}
+	return Key{private: private}, nil
+}
+
+// MarshalPEM writes the private key, as PKCS#8 in PEM, to be stored.
+func (k Key) MarshalPEM() (string, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(k.private)
+	if err != nil {
+		return "", errors.New("encoding a private key")
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
+}
+
+// IsZero says whether there is no key.
+func (k Key) IsZero() bool { return k.private == nil }
+
+// ID is the kid that the key itself came with; "" without one.
+func (k Key) ID() string { return k.id }
+
+// Signer is the private key, for TLS.
+func (k Key) Signer() crypto.Signer { return k.private }
+
+// Algorithm gives the algorithm to sign with: the wanted one, if the key can;
+// for "" the one that the key itself names, or the usual one of its type. Its
+// errors finish a sentence that starts with the name of the algorithm's field.
+func (k Key) Algorithm(wanted Algorithm) (Algorithm, error) {
+	can := algorithmsOf(k.private)
+	switch {
+	case wanted == "" && k.alg != "":
+		return k.alg, nil
+	case wanted == "":
+		return can[0], nil
+	case k.alg != "" && wanted != k.alg:
+		return "", fmt.Errorf("is not the alg that the key itself names (%s)", k.alg)
+	case !slices.Contains(can, wanted):
+		return "", fmt.Errorf("does not fit the key (%s), which signs with %s", k.kind(), Listed(can))
+	}
+	return wanted, nil
+}
+
+func (k Key) kind() string {
+	switch key := k.private.(type) {
+	case *rsa.PrivateKey:
+		return fmt.Sprintf("RSA, %d bits", key.N.BitLen())
+	case *ecdsa.PrivateKey:
+		return key.Curve.Params().Name
+	case ed25519.PrivateKey:
+		return "Ed25519"
+	}
+	return "unknown"
+}
+
+// PublicJWK is the public key as a JWK for a set (RFC 7517 section 4), with
+// use=sig. Without an id its kid is the Thumbprint.
+func (k Key) PublicJWK(id string, a Algorithm) (json.RawMessage, error) {
+	if id == "" {
+		id = k.Thumbprint()
+	}
+	raw, err := json.Marshal(jose.JSONWebKey{Key: k.private.Public(), KeyID: id, Algorithm: string(a), Use: "sig"})
+	if err != nil {
+		return nil, errors.New("encoding a public key")
+	}
+	return raw, nil
+}
+
+// PublicPEM is the public key as SubjectPublicKeyInfo in PEM.
+func (k Key) PublicPEM() (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(k.private.Public())
+	if err != nil {
+		return "", errors.New("encoding a public key")
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
+}
+
+// Thumbprint is the SHA-256 thumbprint of the public key (RFC 7638), in
+// base64url.
+func (k Key) Thumbprint() string {
+	sum, err := (&jose.JSONWebKey{Key: k.private.Public()}).Thumbprint(crypto.SHA256)
+	if err != nil { // only for kinds of keys that Parse refuses
+		sum = make([]byte, sha256.Size)
+	}
+	return base64.RawURLEncoding.EncodeToString(sum)
+}
