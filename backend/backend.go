@@ -118,7 +118,8 @@ func newBackend(o Options) *backend {
 		BackendType:    logical.TypeLogical,
 		RunningVersion: o.Build.Version,
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{configPrefix, rolePrefix, providerPrefix, tokenPrefix, grantPrefix, framework.WALPrefix},
+			SealWrapStorage: []string{configPrefix, rolePrefix, providerPrefix, tokenPrefix, grantPrefix, keyPrefix, framework.WALPrefix},
+			Unauthenticated: []string{jwksPrefix + "*"},                 // a provider has no Vault token
 			LocalStorage:    []string{tokenPrefix, framework.WALPrefix}, // each cluster mints its own
 		},
 		Secrets: []*framework.Secret{b.tokenSecret()},
@@ -130,9 +131,12 @@ func newBackend(o Options) *backend {
 			b.checkPaths(),
 			b.statusPaths(),
 			b.revokePaths(),
+			b.keyPaths(),
+			b.keyCertificatePaths(),
+			b.jwksPaths(),
 			b.infoPaths(),
 		),
-		PeriodicFunc:      b.tidy,
+		PeriodicFunc:      b.periodic,
 		WALRollback:       b.rollBack,
 		WALRollbackMinAge: orphanAge,
 		Invalidate:        b.invalidate,

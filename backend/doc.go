@@ -20,6 +20,12 @@
 //	check/…/<role>       write           likewise
 //	status/<config>      read            what is held and known, without the tokens
 //	revoke/<config>      write           forgets every token
+//	key/                 list
+//	key/<key>            CRUD            a signing key that never leaves
+//	key/…/rotate         write           makes its next version
+//	key/…/csr            write           a certificate signing request
+//	key/…/certificate    write           takes what the authority made of it
+//	jwks/<key>           read            its public keys; needs no Vault token
 //	info                 read            version, commit, build date
 //
 // # Storage
@@ -29,6 +35,7 @@
 //	provider/<provider>  providerEntry   seal-wrapped
 //	token/<config>/<key> tokenEntry      seal-wrapped, local to the cluster
 //	grant/<config>       grantEntry      seal-wrapped
+//	key/<key>            keyEntry        seal-wrapped
 //	wal/                 orphan          seal-wrapped, local: tokens to be revoked after a crash
 //
 // A token's key is a keyed hash of the effective request that it was minted

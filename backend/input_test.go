@@ -54,6 +54,13 @@ func everyPath() map[string][]logical.Operation {
 		"status/c":   {logical.ReadOperation},
 		"revoke/c":   {logical.UpdateOperation},
 		"info":       {logical.ReadOperation},
+
+		"key/":              {logical.ListOperation},
+		"key/k":             {logical.ReadOperation, logical.CreateOperation, logical.UpdateOperation, logical.DeleteOperation},
+		"key/k/rotate":      {logical.UpdateOperation},
+		"key/k/csr":         {logical.UpdateOperation},
+		"key/k/certificate": {logical.UpdateOperation},
+		"jwks/k":            {logical.ReadOperation},
 	}
 }
 
@@ -65,6 +72,7 @@ func populated(t *testing.T) (*engine, *providertest.Server) {
 	e.must(t, "provider/p", dialectOfAcme())
 	e.must(t, "config/c", standard(s))
 	e.must(t, "role/c/r", fields{"description": "x"})
+	e.must(t, "key/k", fields{"algorithm": "ES256"})
 	return e, s
 }
 

@@ -233,17 +233,22 @@ func (b *backend) deleteProvider(ctx context.Context, req *logical.Request, d *f
 
 // configsOf lists the configs that use a provider.
 func (b *backend) configsOf(ctx context.Context, s logical.Storage, name string) ([]string, error) {
+	return b.configsWhere(ctx, s, func(fields provider.Layer) bool { return fields["provider"] == name })
+}
+
+// configsWhere lists the configs whose own fields are as is says.
+func (b *backend) configsWhere(ctx context.Context, s logical.Storage, is func(provider.Layer) bool) ([]string, error) {
 	configs, err := listStorage(configPrefix)(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	var out []string
+	out := []string{}
 	for _, config := range configs {
 		entry, err := load[configEntry](ctx, s, configPrefix+config)
 		if err != nil {
 			return nil, err
 		}
-		if entry != nil && entry.Fields["provider"] == name {
+		if entry != nil && is(entry.Fields) {
 			out = append(out, config)
 		}
 	}

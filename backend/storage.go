@@ -21,6 +21,8 @@ const (
 	rolePrefix     = "role/"  // then a config's name, and a role's
 	tokenPrefix    = "token/" // then a config's name, and a token's key
 	grantPrefix    = "grant/"
+	keyPrefix      = "key/"
+	jwksPrefix     = "jwks/" // of the API; nothing is stored there
 )
 
 // schemaVersion is that of every entry written. An older one is read; a newer

@@ -5,6 +5,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +23,12 @@ const (
 	refreshTokenStays = 7 * 24 * time.Hour
 )
 
-// tidy removes stored tokens that have expired, or whose config is gone. Vault
-// calls it every minute.
+// periodic is what Vault calls every minute.
+func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
+	return errors.Join(b.rotateKeys(ctx, req.Storage), b.tidy(ctx, req))
+}
+
+// tidy removes stored tokens that have expired, or whose config is gone.
 func (b *backend) tidy(ctx context.Context, req *logical.Request) error {
 	now := b.now()
 	last := b.tidied.Load()

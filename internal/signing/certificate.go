@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -94,6 +95,19 @@ func (cs Certificates) ThumbprintSHA256() string {
 func (cs Certificates) ThumbprintSHA1() string {
 	sum := sha1.Sum(cs[0].Raw) //nolint:gosec // as above
 	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// FingerprintSHA256 is the SHA-256 of the first certificate in hexadecimal.
+func (cs Certificates) FingerprintSHA256() string {
+	sum := sha256.Sum256(cs[0].Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// FingerprintSHA1 is the SHA-1 of the first certificate in hexadecimal, as
+// consoles show it.
+func (cs Certificates) FingerprintSHA1() string {
+	sum := sha1.Sum(cs[0].Raw) //nolint:gosec // as above
+	return hex.EncodeToString(sum[:])
 }
 
 // PEM writes the certificates.

@@ -314,7 +314,7 @@ func TestCertificatesOfAKey(t *testing.T) {
 		if err != nil || request.CheckSignature() != nil || request.Subject.CommonName != "client" || request.DNSNames[0] != "client.example" {
 			t.Errorf("%s: %v", a, err)
 		}
-		if !k.private.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(request.PublicKey) {
+		if public, ok := k.private.Public().(interface{ Equal(x crypto.PublicKey) bool }); !ok || !public.Equal(request.PublicKey) {
 			t.Errorf("%s: a request of another key", a)
 		}
 	}

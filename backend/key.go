@@ -1,0 +1,214 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
+)
+
+// keyEntry is a signing key as stored: its versions, oldest first.
+type keyEntry struct {
+	Version        int               `json:"version"`
+	Algorithm      signing.Algorithm `json:"algorithm"`
+	RotationPeriod int64             `json:"rotation_period,omitempty"` // seconds, as all durations here
+	PublishAhead   int64             `json:"publish_ahead"`
+	Retain         int64             `json:"retain"`
+	Versions       []keyVersion      `json:"versions"`
+}
+
+func (e keyEntry) schema() int { return e.Version }
+
+// keyVersion is one private key. It signs from a moment on until the next
+// version does, so that what state it is in follows from the time alone.
+type keyVersion struct {
+	ID          string    `json:"id"` // kid
+	PEM         string    `json:"pem"`
+	Created     time.Time `json:"created"`
+	From        time.Time `json:"from"`
+	SelfSigned  string    `json:"self_signed"`           // PEM
+	Certificate string    `json:"certificate,omitempty"` // PEM, leaf first: what an authority made of its CSR
+}
+
+// keyState is what a version is there for.
+type keyState string
+
+const (
+	keyNext     keyState = "next"     // published, and not signing yet
+	keyCurrent  keyState = "current"  // signing
+	keyPrevious keyState = "previous" // published, and not signing any more
+)
+
+const (
+	defaultPublishAhead = 24 * 60 * 60
+	defaultRetain       = 24 * 60 * 60
+
+	// selfSignedYears is how long a version's own certificate lasts. Providers
+	// that take certificates refuse an ended one, and one that lasts too long.
+	selfSignedYears = 2
+)
+
+// statefulKey is a version with its state at some moment.
+type statefulKey struct {
+	keyVersion
+	state keyState
+	until time.Time // when its state ends; zero when nothing says so
+}
+
+// at gives the versions that matter at a moment, in the order next, current,
+// previous.
+func (e *keyEntry) at(now time.Time) []statefulKey {
+	var out []statefulKey
+	current := e.current(now)
+	for i := len(e.Versions) - 1; i >= 0; i-- {
+		v := statefulKey{keyVersion: e.Versions[i], state: keyCurrent}
+		switch {
+		case i > current:
+			v.state, v.until = keyNext, v.From
+		case i < current:
+			v.state, v.until = keyPrevious, e.Versions[i+1].From.Add(time.Duration(e.Retain)*time.Second)
+			if !now.Before(v.until) {
+				continue
+			}
+		case e.RotationPeriod > 0:
+			v.until = v.From.Add(time.Duration(e.RotationPeriod) * time.Second)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// current is the index of the version that signs.
+func (e *keyEntry) current(now time.Time) int {
+	for i := len(e.Versions) - 1; i > 0; i-- {
+		if !e.Versions[i].From.After(now) {
+			return i
+		}
+	}
+	return 0
+}
+
+// hasNext says whether a version waits to sign.
+func (e *keyEntry) hasNext(now time.Time) bool { return e.current(now) < len(e.Versions)-1 }
+
+// add makes a version that signs from a moment on.
+func (e *keyEntry) add(name string, now, from time.Time) error {
+	k, err := signing.Generate(e.Algorithm)
+	if err != nil {
+		return fmt.Errorf("algorithm %w", err)
+	}
+	text, err := k.MarshalPEM()
+	if err != nil {
+		return err
+	}
+	certificate, err := k.SelfSigned(name, now.Add(-clockSkew), now.AddDate(selfSignedYears, 0, 0))
+	if err != nil {
+		return err
+	}
+	e.Versions = append(e.Versions, keyVersion{ID: k.Thumbprint(), PEM: text, Created: now, From: from, SelfSigned: certificate.PEM()})
+	return nil
+}
+
+// clockSkew is how far another clock may be behind this one.
+const clockSkew = 5 * time.Minute
+
+// prune drops the versions that are neither signing nor published any more.
+func (e *keyEntry) prune(now time.Time) {
+	kept := e.at(now)
+	e.Versions = slices.DeleteFunc(e.Versions, func(v keyVersion) bool {
+		return !slices.ContainsFunc(kept, func(k statefulKey) bool { return k.ID == v.ID })
+	})
+}
+
+// rotate makes the next version, which signs once it has been published for
+// long enough; at once, with now, also one that waits already.
+func (e *keyEntry) rotate(name string, at time.Time, immediately bool) error {
+	e.prune(at)
+	if !e.hasNext(at) {
+		from := at.Add(time.Duration(e.PublishAhead) * time.Second)
+		if err := e.add(name, at, from); err != nil {
+			return err
+		}
+	}
+	if last := &e.Versions[len(e.Versions)-1]; immediately && last.From.After(at) {
+		last.From = at
+	}
+	return nil
+}
+
+// due says whether the next version has to be made now, so that it is
+// published for long enough before the current one has signed for its period.
+func (e *keyEntry) due(now time.Time) bool {
+	if e.RotationPeriod == 0 || e.hasNext(now) {
+		return false
+	}
+	signsUntil := e.Versions[e.current(now)].From.Add(time.Duration(e.RotationPeriod) * time.Second)
+	return !now.Before(signsUntil.Add(-time.Duration(e.PublishAhead) * time.Second))
+}
+
+// rotateKeys makes the next version of each key that is due, and drops those
+// that are published no more. Vault calls it every minute.
+func (b *backend) rotateKeys(ctx context.Context, s logical.Storage) error {
+	if n := b.node(); n.standby() || n.secondary() {
+		return nil // the keys are not theirs to write
+	}
+	names, err := listStorage(keyPrefix)(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := b.rotateKey(ctx, s, name); err != nil {
+			b.log().Error("a key could not be rotated; it goes on signing", "key", name, "error", err)
+		}
+	}
+	return nil
+}
+
+func (b *backend) rotateKey(ctx context.Context, s logical.Storage, name string) error {
+	entry, err := load[keyEntry](ctx, s, keyPrefix+name)
+	if err != nil || entry == nil {
+		return err
+	}
+	if now := b.now(); !entry.due(now) && len(entry.at(now)) == len(entry.Versions) {
+		return nil
+	}
+	return b.updateKey(ctx, s, name, func(e *keyEntry) error {
+		if now := b.now(); e.due(now) {
+			return e.rotate(name, now, false)
+		}
+		e.prune(b.now())
+		return nil
+	})
+}
+
+// updateKey changes a stored key in its writers' turn.
+func (b *backend) updateKey(ctx context.Context, s logical.Storage, name string, change func(*keyEntry) error) error {
+	leave, err := b.writers.enter(ctx, keyPrefix+name)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	entry, err := load[keyEntry](ctx, s, keyPrefix+name)
+	if err != nil {
+		return err
+	}
+	if entry == nil {
+		return noKey(name)
+	}
+	if err := change(entry); err != nil {
+		return err
+	}
+	entry.Version = schemaVersion
+	return store(ctx, s, keyPrefix+name, entry)
+}
+
+func noKey(name string) error {
+	return refuse("no key %q: write key/%s first, or see the list of key/", name, name)
+}

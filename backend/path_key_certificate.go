@@ -1,0 +1,118 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"crypto/x509/pkix"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
+)
+
+const (
+	csrHelp = `A certificate signing request (RFC 2986) of the newest version of a key, for an
+authority; what it signs is written to key/<key>/certificate.`
+
+	certificateHelp = `Takes the certificate, with the chain above it, that an authority made of a
+version's public key. It is then what the version presents and is known by, in
+place of its own, self-signed one.`
+)
+
+func (b *backend) keyCertificatePaths() []*framework.Path {
+	subject := []provider.Field{
+		{Name: "common_name", Type: provider.Text, Description: "The subject's common name (the key's name)."},
+		{Name: "organization", Type: provider.Text, Description: "The subject's organization."},
+		{Name: "organizational_unit", Type: provider.Text, Description: "The subject's organizational unit."},
+		{Name: "country", Type: provider.Text, Description: "The subject's country: two letters."},
+		{Name: "dns_names", Type: provider.Texts, Description: "Subject alternative names (DNS)."},
+	}
+	chain := []provider.Field{
+		{Name: "certificate", Type: provider.Text, Description: "PEM certificates: that of the key first, then those that signed it."},
+	}
+	return []*framework.Path{
+		b.declare(&framework.Path{
+			Pattern:      "key/" + framework.GenericNameRegex("key") + "/csr",
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: "oauthcc", OperationVerb: "generate", OperationSuffix: "csr"},
+			Fields:       map[string]*framework.FieldSchema{"key": nameField("The key's name.")},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.UpdateOperation: &framework.PathOperation{Callback: b.writeCSR, Summary: "Make a certificate signing request.", Responses: answers("The request", map[string]*framework.FieldSchema{
+					"csr": {Type: framework.TypeString, Required: true, Description: "The request, in PEM."},
+					"kid": {Type: framework.TypeString, Required: true, Description: "The version that it is of."},
+				})},
+			},
+			HelpSynopsis:    "A certificate signing request of a key.",
+			HelpDescription: csrHelp,
+		}, subject),
+		b.declare(&framework.Path{
+			Pattern:      "key/" + framework.GenericNameRegex("key") + "/certificate",
+			DisplayAttrs: display("key-certificate"),
+			Fields:       map[string]*framework.FieldSchema{"key": nameField("The key's name.")},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.UpdateOperation: forwarded(&framework.PathOperation{Callback: b.writeKeyCertificate, Summary: "Take the certificate that an authority made.", Responses: nothing("Taken")}),
+			},
+			HelpSynopsis:    "The certificate that an authority made of a key.",
+			HelpDescription: certificateHelp,
+		}, chain),
+	}
+}
+
+func (b *backend) writeCSR(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Raw["key"].(string)
+	entry, err := load[keyEntry](ctx, req.Storage, keyPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil {
+		return nil, noKey(name)
+	}
+	newest := entry.Versions[len(entry.Versions)-1]
+	k, err := signing.Restore(newest.PEM)
+	if err != nil {
+		return nil, err
+	}
+	text := func(field string) []string {
+		if v, _ := req.Data[field].(string); v != "" {
+			return []string{v}
+		}
+		return nil
+	}
+	subject := pkix.Name{CommonName: name, Organization: text("organization"), OrganizationalUnit: text("organizational_unit"), Country: text("country")}
+	if cn := text("common_name"); cn != nil {
+		subject.CommonName = cn[0]
+	}
+	csr, err := k.CSR(subject, textList(req.Data["dns_names"]))
+	if err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{"csr": csr, "kid": newest.ID}}, nil
+}
+
+func (b *backend) writeKeyCertificate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Raw["key"].(string)
+	text, _ := req.Data["certificate"].(string)
+	certificates, err := signing.ParseCertificates(text)
+	if err != nil {
+		return nil, refuse("certificate %s", err)
+	}
+	if now := b.now(); now.After(certificates.Ends()) {
+		return nil, refuse("certificate ended on %s: have the authority make a new one", stamp(certificates.Ends()))
+	}
+	return nil, b.updateKey(ctx, req.Storage, name, func(e *keyEntry) error {
+		for i, v := range e.Versions {
+			k, err := signing.Restore(v.PEM)
+			if err != nil {
+				return err
+			}
+			if certificates.Match(k) == nil {
+				e.Versions[i].Certificate = certificates.PEM()
+				return nil
+			}
+		}
+		return refuse("certificate is of no version of key %q: its first certificate must be made of the CSR of key/%s/csr", name, name)
+	})
+}
