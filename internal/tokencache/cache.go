@@ -286,7 +286,8 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 // run loads or mints for everybody who waits. The cache is updated before they
 // are woken.
 func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T]) {
-	defer c.leave(s)
+	defer close(call.done)
+	defer c.leave(s) // first: whoever was woken would find it under way
 	limited, cancel := c.limit(ctx, a)
 	defer cancel()
 	held, err := c.guarded(limited, func(ctx context.Context) (Held[T], error) { return c.obtain(ctx, s, a) })
@@ -294,7 +295,6 @@ func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T])
 	if err == nil && call.err != nil && a.Discard != nil {
 		a.Discard(ctx, held)
 	}
-	close(call.done)
 }
 
 // limit is a mint's context: it ends soon after its timeout, or when Close has
