@@ -221,7 +221,16 @@ func TestRetryAfter(t *testing.T) {
 		" 120 ":                          2 * time.Minute,
 		"0":                              0,
 		"-5":                             0,
-		"1.5":                            0,
+		"1.5":                            2 * time.Second,
+		"299.997":                        5 * time.Minute,
+		"0.001":                          time.Second,
+		"NaN":                            0,
+		"0x10":                           0,
+		"1767323105":                     time.Minute, // 2026-01-02T03:05:05Z
+		"1767323104.5":                   time.Minute,
+		"1767323105000":                  time.Minute,
+		"1767322985":                     0,
+		"1798859045":                     24 * time.Hour, // a year later
 		"soon":                           0,
 		"999999999999":                   24 * time.Hour,
 		"99999999999999999999999":        24 * time.Hour,
