@@ -18,12 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"time"
-
-	"github.com/hashicorp/go-retryablehttp"
 )
 
 // Limits of one token request.
@@ -154,26 +150,11 @@ func NewClient(o Options) *Client {
 	if c.transport == nil {
 		c.transport = defaultTransport()
 	}
+	c.transport = mindingProxies(c.transport)
 	if c.now == nil {
 		c.now = time.Now
 	}
 	return c
-}
-
-func defaultTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  60 * time.Second,
-		ExpectContinueTimeout:  time.Second,
-		IdleConnTimeout:        90 * time.Second,
-		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    16,
-		MaxResponseHeaderBytes: maxHeader,
-		ForceAttemptHTTP2:      true,
-	}
 }
 
 // Close lets go of idle connections.
@@ -233,11 +214,25 @@ func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
 		return reply{}, err
 	}
 	resp, err := retrying(transport, r.Spends, c.retryWait).Do(req)
+	if resp != nil {
+		// The end of a context does not end the reading of every body: not of
+		// one whose connection changed hands, as with a 101.
+		stop := context.AfterFunc(ctx, func() { _ = resp.Body.Close() })
+		defer func() { stop(); _ = resp.Body.Close() }()
+	}
 	if err == nil {
-		defer func() { _ = resp.Body.Close() }()
+		switch {
+		case resp.StatusCode < 200:
+			return reply{}, &Error{Kind: Unintelligible, Status: resp.StatusCode, Detail: "it changes to another protocol instead of answering; check token_url"}
+		case resp.StatusCode == http.StatusProxyAuthRequired:
+			return reply{}, proxyRefusal(resp.StatusCode)
+		}
 		got := reply{status: resp.StatusCode, header: resp.Header}
 		got.body, err = readBounded(resp.Body)
-		if err == nil {
+		switch {
+		case err == nil && ctx.Err() != nil && endsWithConnection(resp):
+			err = ctx.Err() // its end may be ours
+		case err == nil:
 			return got, nil
 		}
 		if ctx.Err() == nil && !got.ok() {
@@ -250,11 +245,21 @@ func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
 	case context.DeadlineExceeded:
 		return reply{}, &Error{Kind: TooSlow, Detail: "no answer in time"}
 	}
+	if ctx.Err() != nil {
+		err = ctx.Err() // whatever broke because of it
+	}
 	return reply{}, transportError(err, r.Timeout)
 }
 
+// endsWithConnection says whether nothing but the end of the connection ends the
+// answer's body (RFC 9112 section 6.3).
+func endsWithConnection(r *http.Response) bool {
+	return r.ProtoMajor == 1 && r.ContentLength < 0 && len(r.TransferEncoding) == 0
+}
+
 // Revoke asks a revocation endpoint (RFC 7009), once. A token that the provider
-// says is gone counts as revoked, also when it says so with a 404 or 410. Its errors are those of Mint.
+// says is gone counts as revoked, also when it says so with a 404 or 410. Its
+// errors are those of Mint.
 func (c *Client) Revoke(ctx context.Context, r Request) error {
 	got, err := c.exchange(ctx, r)
 	if err != nil {
@@ -291,61 +296,6 @@ func (c *Client) transportFor(r Request) (*http.Transport, func(), error) {
 	return t, t.CloseIdleConnections, nil
 }
 
-// retrying wraps transport in the retries that section 4 of the design allows.
-// No logger: go-retryablehttp's prints URLs, and a URL may hold a secret.
-func retrying(transport http.RoundTripper, spends bool, wait time.Duration) *retryablehttp.Client {
-	rc := retryablehttp.NewClient()
-	rc.Logger = nil
-	rc.RetryMax = maxRetries
-	rc.RetryWaitMin = wait
-	rc.RetryWaitMax = 5 * wait
-	rc.Backoff = retryablehttp.LinearJitterBackoff
-	rc.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	rc.HTTPClient = &http.Client{
-		Transport: transport,
-		// A redirect would carry the credentials to a host nobody named.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	longest := time.Duration(0) // wait before the next attempt
-	rc.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
-		longest += rc.RetryWaitMax
-		deadline, bounded := ctx.Deadline()
-		switch {
-		case ctx.Err() != nil:
-			return false, ctx.Err()
-		case bounded && time.Until(deadline) < longest:
-			return false, nil // what is known now says more than the timeout would
-		case err != nil:
-			return retryableError(err, spends), nil
-		case spends || resp.Header.Get("Retry-After") != "":
-			return false, nil
-		}
-		switch resp.StatusCode {
-		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return true, nil
-		}
-		return false, nil
-	}
-	return rc
-}
-
-// retryableError says whether asking again may help: a refused or broken
-// connection, but no certificate, no malformed answer, no timeout. A grant
-// that spends something may only be repeated when no connection came about.
-func retryableError(err error, spends bool) bool {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Timeout() {
-		return false
-	}
-	if errors.As(err, &op) && op.Op == "dial" {
-		return true
-	}
-	if spends {
-		return false
-	}
-	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-}
-
 func readBounded(body io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(body, maxBody+1))
 	if err != nil {
@@ -355,40 +305,4 @@ func readBounded(body io.Reader) ([]byte, error) {
 		return nil, &Error{Kind: Unintelligible, Detail: "the answer is larger than 1 MiB"}
 	}
 	return b, nil
-}
-
-// transportError classifies a failure to get an answer at all. It repeats
-// nothing but what this side knows: an *url.Error holds the URL, and the
-// errors of a malformed answer quote the answer.
-func transportError(err error, timeout time.Duration) error {
-	var own *Error
-	if errors.As(err, &own) {
-		return own
-	}
-	var urlErr *url.Error
-	if errors.As(err, &urlErr) {
-		err = urlErr.Err
-	}
-	var (
-		netErr  net.Error
-		op      *net.OpError
-		dns     *net.DNSError
-		certErr *tls.CertificateVerificationError
-		record  tls.RecordHeaderError
-	)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
-		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", timeout)}
-	case errors.As(err, &certErr):
-		return &Error{Kind: Unavailable, Detail: "its certificate is not trusted (" + printable(certErr.Err.Error()) +
-			"); set tls_ca_certificate if the authority is your own"}
-	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		return &Error{Kind: Unavailable, Detail: "it does not speak TLS on this port; check token_url's scheme and port"}
-	case errors.As(err, &dns):
-		return &Error{Kind: Unavailable, Detail: "its host name cannot be resolved; check token_url"}
-	case errors.As(err, &op) && op.Op == "dial":
-		return &Error{Kind: Unavailable, Detail: "no connection (" + op.Err.Error() + "); check token_url and the network"}
-	default:
-		return &Error{Kind: Unavailable, Detail: "the connection broke before the answer was complete"}
-	}
 }

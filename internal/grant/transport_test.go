@@ -190,23 +190,32 @@ func TestConnectionsThatCannotBe(t *testing.T) {
 		_, _ = c.Read(make([]byte, 1<<16))
 		_, _ = c.Write([]byte("220 mail.example ESMTP the-secret-of-the-client\r\n"))
 	})
+	mute := listen(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1<<16)) })
+	rude := listen(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1<<16))
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // so that its close resets
+		}
+	})
 	for name, tc := range map[string]struct {
 		url, ca string
 		detail  string
 		kind    Kind
 	}{
-		"connection refused":  {url: "http://" + nobody, detail: "no connection ("},
+		"connection refused":  {url: "http://" + nobody, detail: "no connection (connection refused: nobody listens there); check token_url's host and port"},
 		"unknown host":        {url: "https://nowhere.invalid/token", detail: "its host name cannot be resolved; check token_url"},
 		"unknown authority":   {url: tlsServer.TokenURL(), detail: "its certificate is not trusted ("},
 		"another's authority": {url: tlsServer.TokenURL(), ca: other.CACertificate(), detail: "its certificate is not trusted ("},
 		"another name in the certificate": {
-			url: strings.Replace(tlsServer.TokenURL(), "127.0.0.1", "127.0.0.2", 1), ca: tlsServer.CACertificate(), detail: "",
+			url: strings.Replace(tlsServer.TokenURL(), "127.0.0.1", "127.0.0.2", 1), ca: tlsServer.CACertificate(), detail: "check token_url's host",
 		},
 		"TLS to a plain port":       {url: strings.Replace(plain.TokenURL(), "http:", "https:", 1), detail: "it does not speak TLS on this port"},
 		"TLS to no HTTP at all":     {url: "https://" + noHTTP, detail: "it does not speak TLS on this port"},
 		"plain to a TLS port":       {url: strings.Replace(tlsServer.TokenURL(), "https:", "http:", 1), kind: Refused},
 		"broken within the body":    {url: "http://" + cut, detail: "the connection broke before the answer was complete"},
-		"no HTTP at all":            {url: "http://" + noHTTP, detail: "the connection broke before the answer was complete"},
+		"no HTTP at all":            {url: "http://" + noHTTP, detail: "what it answers is not HTTP; check token_url's scheme and port"},
+		"closed without an answer":  {url: "http://" + mute, detail: "the connection was closed without an answer"},
+		"reset without an answer":   {url: "http://" + rude, detail: "the connection was reset before the answer was complete"},
 		"an authority that is none": {url: tlsServer.TokenURL(), ca: "no PEM", detail: "tls_ca_certificate holds no PEM certificate", kind: Misconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {

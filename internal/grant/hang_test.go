@@ -1,0 +1,109 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// Whatever a provider does with its connection, a request is over when its
+// time is, or before.
+func TestNothingOutlivesTheTimeout(t *testing.T) {
+	t.Parallel()
+	drip := func(head, drop string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 1<<16))
+			_, err := io.WriteString(c, head)
+			for err == nil {
+				_, err = io.WriteString(c, drop)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	}
+	hang := func(head string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 1<<16))
+			_, _ = io.WriteString(c, head)
+			_, _ = io.Copy(io.Discard, c) // until the other side hangs up
+		}
+	}
+	const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+	for name, tc := range map[string]struct {
+		does   func(net.Conn)
+		kind   Kind
+		status int
+	}{
+		"101, then silence":             {hang(switching), Unintelligible, 101},
+		"101, then drops":               {drip(switching, "x"), Unintelligible, 101},
+		"a status line, then silence":   {hang("HTTP/1.1 200 OK\r\n"), TooSlow, 0},
+		"a header that drips":           {drip("HTTP/1.1 200 OK\r\n", "X-Drop: x\r\n"), TooSlow, 0},
+		"interim answers without end":   {drip("", "HTTP/1.1 103 Early Hints\r\n\r\n"), TooSlow, 0},
+		"a body that drips":             {drip("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", "x"), TooSlow, 0},
+		"a body without an end":         {drip("HTTP/1.1 200 OK\r\n\r\n", "x"), TooSlow, 0},
+		"chunks without an end":         {drip("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"), TooSlow, 0},
+		"a failure whose body drips":    {drip("HTTP/1.1 500 Oops\r\nContent-Length: 100000\r\n\r\n", "x"), TooSlow, 0},
+		"a 503 whose body drips":        {drip("HTTP/1.1 503 Later\r\nContent-Length: 100000\r\n\r\n", "x"), TooSlow, 0},
+		"a trailer without an end":      {drip("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", "X: x\r\n"), TooSlow, 0},
+		"a redirect whose body hangs":   {hang("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 9\r\n\r\n"), TooSlow, 0},
+		"a connection that says no end": {hang("HTTP/1.1 200 OK\r\n\r\n{"), TooSlow, 0},
+	} {
+		for _, secure := range []bool{false, true} {
+			if secure {
+				name += ", over TLS"
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				r := standardRequest("http://" + listen(t, tc.does))
+				if secure {
+					r.URL, r.CACertificate = overTLS(t, nil, tc.does)
+				}
+				r.Timeout = 250 * time.Millisecond
+				c := NewClient(Options{Now: clock})
+				defer c.Close()
+				minted, revoked := make(chan error, 1), make(chan error, 1)
+				go func() { _, err := c.Mint(t.Context(), r); minted <- err }()
+				go func() { revoked <- c.Revoke(t.Context(), r) }()
+				for _, over := range []chan error{minted, revoked} {
+					select {
+					case err := <-over:
+						var e *Error
+						if !errors.As(err, &e) || e.Kind != tc.kind || e.Status != tc.status {
+							t.Errorf("got %v", err)
+						}
+					case <-time.After(5 * time.Second):
+						t.Fatal("still waiting long after the time is over")
+					}
+				}
+			})
+		}
+	}
+}
+
+// overTLS runs a TLS server that does handle with each connection. It gives its
+// URL and the certificate of its authority.
+func overTLS(t *testing.T, change func(*tls.Config), handle func(net.Conn)) (url, authority string) {
+	t.Helper()
+	s := httptest.NewTLSServer(nil) // for its certificate
+	s.Close()
+	config := &tls.Config{Certificates: s.TLS.Certificates}
+	if change != nil {
+		change(config)
+	}
+	address := listen(t, func(c net.Conn) {
+		secured := tls.Server(c, config)
+		if secured.Handshake() == nil {
+			handle(secured)
+			_ = secured.Close()
+		}
+	})
+	authority = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	return "https://" + address, authority
+}

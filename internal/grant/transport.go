@@ -1,0 +1,268 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// The operations of a *net.OpError that say what was under way.
+const (
+	opDial         = "dial"
+	opProxy        = "proxyconnect"
+	opSOCKS        = "socks connect"
+	opAlert        = "remote error" // the other side's TLS alert
+	opAlertOfOurs  = "local error"
+	tlsErrorPrefix = "tls: "
+)
+
+func defaultTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    10 * time.Second,
+		ResponseHeaderTimeout:  60 * time.Second,
+		ExpectContinueTimeout:  time.Second,
+		IdleConnTimeout:        90 * time.Second,
+		MaxIdleConns:           256,
+		MaxIdleConnsPerHost:    16,
+		MaxResponseHeaderBytes: maxHeader,
+		ForceAttemptHTTP2:      true,
+	}
+}
+
+// mindingProxies is t, with errors that tell what is the matter with a proxy.
+// Without that, a refusal is known by no more than the proxy's own words.
+func mindingProxies(t *http.Transport) *http.Transport {
+	t = t.Clone()
+	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+		if answer.StatusCode == http.StatusOK {
+			return nil
+		}
+		return proxyRefusal(answer.StatusCode)
+	}
+	if choose := t.Proxy; choose != nil {
+		t.Proxy = func(r *http.Request) (*url.URL, error) {
+			u, err := choose(r)
+			if err != nil { // which quotes the address, with its login
+				return nil, &Error{Kind: Unavailable, Detail: "the address of the proxy is no URL; check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
+			}
+			return u, nil
+		}
+	}
+	return t
+}
+
+// proxyRefusal is the error for a proxy that does not let a request through.
+func proxyRefusal(status int) *Error {
+	e := &Error{Kind: Unavailable}
+	switch status {
+	case http.StatusProxyAuthRequired:
+		e.Detail = "the proxy wants a login (HTTP 407); write it into HTTPS_PROXY (or HTTP_PROXY) in Vault's environment, or name the provider's host in NO_PROXY"
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		e.Detail = fmt.Sprintf("the proxy cannot reach the provider's host (HTTP %d); check token_url, and what the proxy can reach", status)
+	default:
+		e.Detail = fmt.Sprintf("the proxy does not let the connection through (HTTP %d); have the provider's host allowed there, or name it in NO_PROXY in Vault's environment", status)
+	}
+	return e
+}
+
+// retrying wraps transport in the retries that section 4 of the design allows.
+// No logger: go-retryablehttp's prints URLs, and a URL may hold a secret.
+func retrying(transport http.RoundTripper, spends bool, wait time.Duration) *retryablehttp.Client {
+	rc := retryablehttp.NewClient()
+	rc.Logger = nil
+	rc.RetryMax = maxRetries
+	rc.RetryWaitMin = wait
+	rc.RetryWaitMax = 5 * wait
+	rc.Backoff = retryablehttp.LinearJitterBackoff
+	rc.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	rc.HTTPClient = &http.Client{
+		Transport: transport,
+		// A redirect would carry the credentials to a host nobody named.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	longest := time.Duration(0) // wait before the next attempt
+	rc.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+		longest += rc.RetryWaitMax
+		deadline, bounded := ctx.Deadline()
+		switch {
+		case ctx.Err() != nil:
+			return false, ctx.Err()
+		case bounded && time.Until(deadline) < longest:
+			return false, nil // what is known now says more than the timeout would
+		case err != nil:
+			return retryableError(err, spends), nil
+		case spends || resp.Header.Get("Retry-After") != "":
+			return false, nil
+		}
+		switch resp.StatusCode {
+		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return true, nil
+		}
+		return false, nil
+	}
+	return rc
+}
+
+// retryableError says whether asking again may help: a refused or broken
+// connection, but no certificate, no TLS alert, no malformed answer, no timeout.
+// A grant that spends something may only be repeated when no connection came
+// about.
+func retryableError(err error, spends bool) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) {
+		return !spends && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
+	}
+	switch {
+	case op.Timeout(), op.Op == opAlert, op.Op == opAlertOfOurs:
+		return false
+	case op.Op == opDial, op.Op == opProxy:
+		return true
+	default:
+		return !spends
+	}
+}
+
+// transportError classifies a failure to get an answer at all, and says what may
+// help. It repeats nothing but what this side knows: an *url.Error holds the
+// URL, and the errors of a malformed answer quote the answer.
+func transportError(err error, timeout time.Duration) error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	var urlErr *url.Error
+	if errors.As(err, &urlErr) {
+		err = urlErr.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", timeout)}
+	}
+	if detail := connectError(err); detail != "" {
+		return &Error{Kind: Unavailable, Detail: detail}
+	}
+	if detail := tlsError(err); detail != "" {
+		return &Error{Kind: Unavailable, Detail: detail}
+	}
+	var netErr net.Error
+	switch {
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return &Error{Kind: TooSlow, Detail: "it accepts connections and then keeps silent; check token_url's scheme and port"}
+	case strings.Contains(err.Error(), "malformed HTTP"):
+		return &Error{Kind: Unavailable, Detail: "what it answers is not HTTP; check token_url's scheme and port"}
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return &Error{Kind: Unavailable, Detail: "the connection was reset before the answer was complete; check token_url's scheme and port, and firewalls on the way"}
+	case errors.Is(err, io.EOF):
+		return &Error{Kind: Unavailable, Detail: "the connection was closed without an answer; check token_url's scheme and port, and firewalls on the way"}
+	default:
+		return &Error{Kind: Unavailable, Detail: "the connection broke before the answer was complete"}
+	}
+}
+
+// connectError says why no connection came about, "" when one did.
+func connectError(err error) string {
+	var (
+		op  *net.OpError
+		dns *net.DNSError
+	)
+	isOp := errors.As(err, &op)
+	switch {
+	case isOp && (op.Op == opProxy || op.Op == opSOCKS):
+		return "the proxy cannot be reached; check HTTPS_PROXY and HTTP_PROXY in Vault's environment, or name the provider's host in NO_PROXY"
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "its host name cannot be resolved; check token_url: DNS knows no such name"
+	case errors.As(err, &dns):
+		return "its host name cannot be resolved; check token_url, and the name servers of Vault's host, which gave no answer"
+	case !isOp || op.Op != opDial:
+		return ""
+	case op.Timeout():
+		return "no connection (nothing answers there); check token_url's host and port, and firewalls, which may drop what they do not allow"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "no connection (connection refused: nobody listens there); check token_url's host and port"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return "no connection (no route to it); check token_url's host, and the network of Vault's host"
+	default:
+		return "no connection (" + op.Err.Error() + "); check token_url and the network"
+	}
+}
+
+// tlsError says why the two sides cannot agree on TLS, "" when that is not the
+// matter.
+func tlsError(err error) string {
+	var (
+		op      *net.OpError
+		certErr *tls.CertificateVerificationError
+		record  tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &certErr):
+		return certificateError(certErr.Err)
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return "it does not speak TLS on this port; check token_url's scheme and port"
+	case errors.As(err, &op) && op.Op == opAlert:
+		return alertError(op.Err.Error())
+	case errors.As(err, &op) && op.Op == opAlertOfOurs, strings.HasPrefix(err.Error(), tlsErrorPrefix):
+		return alertError(err.Error())
+	case strings.HasSuffix(err.Error(), "TLS handshake timeout"):
+		return "the TLS handshake takes too long; check token_url's scheme and port"
+	}
+	return ""
+}
+
+// certificateError says why a provider's certificate is not accepted.
+func certificateError(err error) string {
+	var (
+		name    x509.HostnameError
+		invalid x509.CertificateInvalidError
+	)
+	remedy := "set tls_ca_certificate if the authority is your own"
+	switch {
+	case errors.As(err, &name):
+		remedy = "check token_url's host: the certificate is for another"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		remedy = "the provider must renew it, unless the clock of Vault's host is wrong"
+	}
+	return "its certificate is not trusted (" + printable(err.Error()) + "); " + remedy
+}
+
+// alertError says what a TLS alert means, or an error of Go's own TLS. The text
+// is one of crypto/tls, whoever sent the alert.
+func alertError(text string) string {
+	says := func(parts ...string) bool {
+		for _, part := range parts {
+			if strings.Contains(text, part) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case says("protocol version"):
+		return "it speaks no TLS version that is still safe; TLS 1.2 is the least: the provider must update its server"
+	case says("certificate required", "bad certificate", "unknown certificate", "unsupported certificate",
+		"expired certificate", "revoked certificate", "access denied"):
+		return "it wants a client certificate (mutual TLS), and none is presented; ask the provider for an endpoint without"
+	case says("unrecognized name"):
+		return "it serves no host of this name; check token_url's host"
+	case says("handshake failure", "insufficient security", "cipher suite", "curve"):
+		return "the TLS handshake failed: most often both sides accept no common cipher, or it wants a client certificate; the provider must say what its endpoint asks for"
+	default:
+		return "the TLS handshake failed; check token_url's host and port"
+	}
+}
