@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -60,11 +61,13 @@ func (b *backend) respond(resp *logical.Response, err error) (*logical.Response,
 			seconds := math.Ceil(wait.Seconds())
 			headers = &logical.Response{Headers: map[string][]string{"Retry-After": {strconv.Itoa(max(int(seconds), 1))}}}
 		}
-		return headers, logical.CodedError(grantStatus(failed), err.Error()+remedy(failed))
+		return headers, logical.CodedError(grantStatus(failed), explained(err))
 	case errors.As(err, &user), errors.As(err, &invalid):
 		return nil, logical.CodedError(http.StatusBadRequest, err.Error())
 	case errors.Is(err, errNotFound):
 		return nil, logical.CodedError(http.StatusNotFound, err.Error())
+	case errors.Is(err, tokencache.ErrClosed):
+		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, tokencache.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return nil, logical.CodedError(http.StatusGatewayTimeout, err.Error())
 	default:
@@ -87,24 +90,51 @@ func grantStatus(e *grant.Error) int {
 	}
 }
 
+// explained is the text of a mint's error, with what the operator can do.
+func explained(err error) string {
+	var failed *grant.Error
+	if errors.As(err, &failed) {
+		return err.Error() + remedy(failed)
+	}
+	return err.Error()
+}
+
 // remedy says what the operator can do, where the error does not.
 func remedy(e *grant.Error) string {
 	switch {
 	case e.Kind == grant.RateLimited && e.RetryAfter > 0:
-		return fmt.Sprintf("; the provider asked to be left alone for %s", e.RetryAfter)
+		return "; the provider asked to be left alone for " + roughly(e.RetryAfter)
 	case e.Kind == grant.RateLimited:
 		return "; the provider limits the rate: come back later"
 	case e.Kind == grant.Unavailable && e.Status != 0:
 		return "; the provider is out of order: come back later"
 	case e.Kind != grant.Refused:
 		return ""
+	case e.Page && e.Status != http.StatusUnauthorized:
+		return "; a page for people came, not the answer of a token endpoint: check token_url, and whether a firewall or gateway lets Vault's address through"
 	case e.ClientRefused():
 		return "; check client_id, client_secret and token_endpoint_auth_method of the config"
-	case e.Code == grant.CodeInvalidGrant || e.Code == "" && e.Status == http.StatusForbidden:
+	case e.GrantType == grant.GrantRefreshToken && e.GrantRefused():
+		return "; the refresh token is spent, expired or revoked: write a new refresh_token to the config"
+	case e.GrantType == grant.GrantPassword && e.Holds():
 		return "; check username and password of the config"
 	case strings.Contains(e.Code, "scope"):
 		return "; check the scopes that the config asks for"
+	case e.Code == "" && e.Status == http.StatusForbidden:
+		return "; check what the client is allowed at the provider, and whether a firewall lets Vault's address through"
 	default:
 		return "; check the config against the provider's documentation"
 	}
+}
+
+// roughly is a time as people say it: in whole seconds, without units of zero.
+func roughly(d time.Duration) string {
+	text := d.Round(time.Second).String()
+	if trimmed, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = trimmed + "m"
+	}
+	if trimmed, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = trimmed + "h"
+	}
+	return text
 }

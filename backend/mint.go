@@ -50,7 +50,7 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held
 	if err != nil {
 		b.log().Warn("no token", "token", v.path(), "error", err)
 		v.counts.failures.Add(1)
-		v.counts.lastFailure.Store(&failure{at: b.now(), text: err.Error()})
+		v.counts.lastFailure.Store(&failure{at: b.now(), text: explained(err)})
 		return held{}, err
 	}
 	b.log().Debug("minted a token", "token", v.path(), "expires_at", m.Token.ExpiresAt, "fallback", m.Fallback)
@@ -173,10 +173,6 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 	m, err := b.ask(ctx, c, func(e *provider.Effective) (grant.Request, error) {
 		return e.RefreshRequest(state.Current, e.Dialect.Scopes...)
 	})
-	var failed *grant.Error
-	if errors.As(err, &failed) && failed.GrantRefused() {
-		return nil, fmt.Errorf("%w; the refresh token is spent, expired or revoked: write a new refresh_token to the config", err)
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -176,8 +176,11 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 			Store:   func(ctx context.Context, h held) { b.keep(ctx, s, v.key, h.Value) },
 			Discard: func(ctx context.Context, h held) { b.discard(ctx, s, v, h.Value) },
 		})
-		if errors.Is(err, tokencache.ErrTimeout) {
+		switch {
+		case errors.Is(err, tokencache.ErrTimeout):
 			err = fmt.Errorf("%s: %w", v.target, err)
+		case errors.Is(err, tokencache.ErrClosed):
+			err = fmt.Errorf("%s: the mount is being reloaded or removed: try again: %w", v.target, err)
 		}
 		if !errors.Is(err, tokencache.ErrForgotten) {
 			return got, err

@@ -75,7 +75,7 @@ func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical
 	}
 	ttl := shorter.cap(usable)
 	if ttl < usable {
-		resp.AddWarning(fmt.Sprintf("the lease is capped at %s by the %s; the token is usable for %s", ttl, shorter.by, usable))
+		resp.AddWarning(fmt.Sprintf("the lease is capped at %s by the %s; the token is usable for %s", roughly(ttl), shorter.by, roughly(usable)))
 	}
 	// Vault stores this with every lease, so it holds no more than is needed.
 	internal := map[string]any{"secret_type": tokenSecretType}

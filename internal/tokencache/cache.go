@@ -41,6 +41,10 @@ const (
 // meanwhile: the request may be made again from the start.
 var ErrForgotten = errors.New("the token was forgotten while it was minted")
 
+// ErrClosed is given to whoever would need a mint after Close, or whose mint it
+// ended.
+var ErrClosed = errors.New("no token is minted any more")
+
 // ErrTimeout is given to a reader who waited for as long as it may.
 var ErrTimeout = errors.New("no token in time")
 
@@ -179,7 +183,7 @@ func (c *Cache[T]) touch(key string, s *slot[T], now time.Time) {
 }
 
 // Get gives the token that a asks for, minting it if need be. Its errors are
-// *Failure, ErrForgotten, ErrTimeout or the context's.
+// *Failure, ErrForgotten, ErrClosed, ErrTimeout or the context's.
 func (c *Cache[T]) Get(ctx context.Context, a Ask[T]) (Answer[T], error) {
 	s := c.slot(a)
 	if a.Single {
@@ -274,7 +278,7 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 		return done, nil
 	}
 	if !c.begin(s) {
-		return nil, ErrForgotten
+		return nil, ErrClosed
 	}
 	started := &call[T]{started: now, done: make(chan struct{})}
 	s.call = started
@@ -328,6 +332,8 @@ func (c *Cache[T]) settle(s *slot[T], held Held[T], err error, keep bool) (Held[
 	switch {
 	case s.dead, errors.Is(err, ErrForgotten):
 		return Held[T]{}, ErrForgotten
+	case errors.Is(err, context.Canceled): // a mint's context is cancelled by Close alone
+		return Held[T]{}, ErrClosed
 	case err != nil:
 		f := s.failure.Load().after(err, c.now())
 		s.failure.Store(f)
@@ -405,7 +411,7 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 		return Answer[T]{}, f
 	}
 	if !c.begin(s) {
-		return Answer[T]{}, ErrForgotten
+		return Answer[T]{}, ErrClosed
 	}
 	defer c.leave(s)
 	detached := context.WithoutCancel(ctx)

@@ -192,7 +192,7 @@ func TestClose(t *testing.T) {
 		}
 		other := p.ask()
 		other.Key = "c/other"
-		if _, err := c.Get(t.Context(), other); !errors.Is(err, ErrForgotten) {
+		if _, err := c.Get(t.Context(), other); !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
 	})
@@ -215,7 +215,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 				c.Close(5 * time.Second)
 				err := <-done
 				if took := time.Since(start); spends && (err != nil || took != 50*time.Second) ||
-					!spends && (!errors.Is(err, context.Canceled) || took != 5*time.Second) {
+					!spends && (!errors.Is(err, ErrClosed) || took != 5*time.Second) {
 					t.Errorf("%v after %s", err, took)
 				}
 			})

@@ -127,7 +127,7 @@ func (w *world) read(process *Cache[token]) {
 		}
 		if err != nil {
 			if !errors.Is(err, errProvider) && !errors.Is(err, ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) &&
-				!errors.Is(err, context.Canceled) { // by a reload that waited for long enough
+				!errors.Is(err, ErrClosed) { // by a reload that waited for long enough
 				w.t.Errorf("a read failed with %v", err)
 			}
 			return
