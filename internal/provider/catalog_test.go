@@ -163,7 +163,7 @@ func TestABuiltinEntryCanBeWrittenAgain(t *testing.T) {
 // or variable it still wants, and what to put there.
 func TestWhatABuiltinProviderStillNeedsIsSaid(t *testing.T) {
 	t.Parallel()
-	credentials := map[string]any{"client_id": "c", "client_secret": "s", "username": "u", "password": "p"}
+	credentials := map[string]any{"client_id": "c", "client_secret": "s", "username": "u", "password": "p", "refresh_token": "r"}
 	for name, want := range map[string]string{
 		"antsomi":  "",
 		"cognito":  `token_url needs the variable "domain" (the prefix of the user pool's domain, such as auth-provider-dev; or set token_url), which is not set: write variables=domain=…`,

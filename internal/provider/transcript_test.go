@@ -203,6 +203,9 @@ func effective(t *testing.T, provider string, config map[string]any) grant.Reque
 		t.Fatal(err)
 	}
 	request, err := e.Request()
+	if e.Dialect.GrantType == grant.GrantRefreshToken { // a chain starts with the token that the config holds
+		request, err = e.RefreshRequest(e.RefreshToken(), e.Dialect.Scopes...)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
