@@ -107,6 +107,27 @@ func TestSecretsDoNotFollowAMoveWithoutBeingWrittenAgain(t *testing.T) {
 	}
 }
 
+// U+0130 lower-cases to an i, so that the host looks as it did, and is dialled
+// as another.
+func TestSecretsDoNotFollowAHostThatOnlyLooksTheSame(t *testing.T) {
+	for _, host := range []string{"goo\u0130d.acme.example.com", "good.acme.example.com\u3002", "good%C2%AD.acme.example.com"} {
+		for _, field := range []string{"token_url", "revocation_url"} {
+			e := movable(t)
+			before := e.storage.snapshot(t)
+			r := e.write(t, "config/c", fields{field: "https://" + host + "/token"})
+			refused(t, r, http.StatusBadRequest, field, "not ASCII", "xn--")
+			if after := e.storage.snapshot(t); !same(before, after) {
+				t.Error("a refused write stored something")
+			}
+		}
+	}
+	e := movable(t)
+	e.must(t, "config/named", with(everySecret(), fields{
+		"token_url": "https://login.provider.example/token", "client_id": "id", "username": "me", "parameters": fields{"a": "{key}", "b": "{more}"},
+	}))
+	refused(t, e.write(t, "config/named", fields{"token_url": "https://login.prov\u0130der.example/token"}), http.StatusBadRequest, "not ASCII")
+}
+
 func TestSecretsMayBeReplacedOrDroppedWithAMove(t *testing.T) {
 	moved := fields{"token_url": "https://evil.example.com/token", "token_endpoint_auth_method": "none"}
 	for name, write := range map[string]fields{
