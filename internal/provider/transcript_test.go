@@ -39,6 +39,7 @@ type exchange struct {
 	Request struct {
 		Method  string            `json:"method"`
 		Path    string            `json:"path"`
+		Query   string            `json:"query"`
 		Headers map[string]string `json:"headers"` // "" is: none of that name
 		Form    string            `json:"form"`    // the body, to the byte
 		JSON    map[string]any    `json:"json"`    // the body, as a value
@@ -174,8 +175,8 @@ func replay(t *testing.T, name string, x exchange) {
 
 func checkRequest(t *testing.T, x exchange, got providertest.Request) {
 	t.Helper()
-	if got.Method != x.Request.Method || got.Path != x.Request.Path || got.RawQuery != "" {
-		t.Errorf("got %s %s?%s, want %s %s", got.Method, got.Path, got.RawQuery, x.Request.Method, x.Request.Path)
+	if got.Method != x.Request.Method || got.Path != x.Request.Path || got.RawQuery != x.Request.Query {
+		t.Errorf("got %s %s?%s, want %s %s?%s", got.Method, got.Path, got.RawQuery, x.Request.Method, x.Request.Path, x.Request.Query)
 	}
 	for header, want := range x.Request.Headers {
 		if value := strings.Join(got.Header.Values(header), " and "); value != want {
