@@ -124,14 +124,19 @@ func (s *settings) setLimits(config, role provider.Layer) error {
 }
 
 // warnings are what is allowed, and most likely not meant, of a write that
-// sends data: nil when there is nothing to say.
-func (c *config) warnings(data provider.Layer) *logical.Response {
+// sends data, beside what else there is to say: nil when that is nothing.
+func (c *config) warnings(data provider.Layer, more ...string) *logical.Response {
 	resp := &logical.Response{}
 	if e := c.effective.Dialect; e.ScopesRequired && len(e.Scopes) == 0 {
 		resp.AddWarning(fmt.Sprintf("provider %q grants nothing without a scope, and this config asks for none: write scopes", c.Provider))
 	}
 	for _, field := range provider.Padded(configFields(), data) {
 		resp.AddWarning(field + " begins or ends with white space, which is kept: write it again if that was not meant")
+	}
+	for _, text := range more {
+		if text != "" {
+			resp.AddWarning(text)
+		}
 	}
 	if len(resp.Warnings) == 0 {
 		return nil

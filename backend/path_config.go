@@ -220,7 +220,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 		}
 		b.forget(ctx, req.Storage, name, key)
 	}
-	return c.warnings(req.Data), nil
+	return c.warnings(req.Data, b.brokenRoles(ctx, req.Storage, c)), nil
 }
 
 // merged applies what req sends to fields: an update replaces each field that

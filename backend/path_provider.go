@@ -201,6 +201,8 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 		}
 		if err != nil {
 			resp.AddWarning("this change leaves a config without tokens: " + err.Error())
+		} else if broken := b.brokenRoles(ctx, req.Storage, c); broken != "" {
+			resp.AddWarning(broken)
 		}
 		b.tokens.Forgive(user)
 		if key != before[user] {

@@ -4,8 +4,11 @@
 package backend
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -155,6 +158,34 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	b.views.drop(t.config)
 	b.tokens.Forgive(t.config)
 	return nil, nil
+}
+
+// brokenRoles warns of the roles of c that give no token with what c is now. It
+// gives "" when there are none.
+func (b *backend) brokenRoles(ctx context.Context, s logical.Storage, c *config) string {
+	names, err := listStorage(rolePrefix+c.config+"/")(ctx, s)
+	var broken []string
+	var first error
+	for _, name := range names {
+		t := target{config: c.config, role: name, entity: anyEntity}
+		role, readErr := load[roleEntry](ctx, s, rolePrefix+t.path())
+		if readErr != nil || role == nil {
+			err = errors.Join(err, readErr)
+			continue
+		}
+		if _, unresolved := b.resolve(ctx, s, t, c.entry, role); unresolved != nil {
+			broken = append(broken, strconv.Quote(name))
+			first = cmp.Or(first, unresolved)
+		}
+	}
+	switch {
+	case len(broken) > 0:
+		return fmt.Sprintf("this change leaves roles of %s without tokens: %s; of the first: %s", c.target, strings.Join(broken, ", "), first)
+	case err != nil:
+		return fmt.Sprintf("whether the roles of %s fit what it is now cannot be told: %s", c.target, err)
+	default:
+		return ""
+	}
 }
 
 // deleteRole leaves the tokens alone: other roles may share them, and they are

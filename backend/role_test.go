@@ -281,7 +281,12 @@ func TestConfigChangeThatMakesARoleInvalid(t *testing.T) {
 			e.must(t, "config/c", config)
 			e.must(t, "role/c/r", test.role)
 			succeeded(t, e.read(t, "token/c/r"))
-			e.must(t, "config/c", test.change)
+			e.must(t, "role/c/sound", fields{"min_ttl": 60})
+			changed := e.write(t, "config/c", test.change)
+			succeeded(t, changed)
+			warned(t, changed, `roles of config "c" without tokens: "r"; of the first`)
+			succeeded(t, e.read(t, "token/c/sound"))
+			succeeded(t, e.delete(t, "role/c/sound"))
 			succeeded(t, e.read(t, "token/c"))
 			refused(t, e.read(t, "token/c/r"), http.StatusBadRequest, test.says...)
 			r := e.read(t, "role/c/r")
@@ -316,4 +321,21 @@ func TestConfigWithRolesIsDeletedOnlyByForce(t *testing.T) {
 	e.must(t, "config/c", standard(s))
 	refused(t, e.read(t, "token/c/a"), http.StatusBadRequest, `no role "a"`)
 	succeeded(t, e.delete(t, "config/c"))
+}
+
+func TestProviderChangeThatMakesARoleInvalid(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{ExtraParameters: []string{"tenant"}})
+	dialect := fields{"token_url": s.TokenURL(), "variables": fields{"zone": fields{"default": "z"}}}
+	e.must(t, "provider/p", dialect)
+	config := with(standard(s), fields{"provider": "p"})
+	delete(config, "token_url")
+	e.must(t, "config/c", config)
+	e.must(t, "role/c/r", fields{"parameters": "tenant={zone}"})
+	r := e.write(t, "provider/p", with(dialect, fields{"variables": fields{"area": fields{"default": "z"}}}))
+	succeeded(t, r)
+	warned(t, r, `roles of config "c" without tokens: "r"; of the first`)
+	r = e.write(t, "provider/p", dialect)
+	succeeded(t, r)
+	warned(t, r)
 }
