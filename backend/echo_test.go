@@ -4,10 +4,13 @@
 package backend_test
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +96,52 @@ func TestSuccessThatEchoesTheRequestLeaksNothing(t *testing.T) {
 	r := e.read(t, "token/c")
 	wantMembers(t, r.data(t), fields{"access_token": "t", "token_type": "Bearer", "scope": "a", "echo": nil})
 	withoutSecrets(t, "the answer", r.text(), secretOne, secretTwo)
+}
+
+// Whoever may write a config can point at any member of an answer, and at any
+// endpoint of the same origin.
+func TestNoPointerHandsOutACredential(t *testing.T) {
+	const refresh = "the-refresh-token-of-the-user"
+	for name, tc := range map[string]struct {
+		field string
+		value any
+		fails bool
+	}{
+		"the client secret as the token":    {"access_token_pointer", "/sent", true},
+		"the client secret as its type":     {"token_type_pointer", "/sent", false},
+		"the client secret as the scope":    {"scope_pointer", "/sent", false},
+		"the client secret as a field":      {"extra_fields", "echo=/sent", false},
+		"the refresh token as the token":    {"access_token_pointer", "/again", true},
+		"the refresh token as its type":     {"token_type_pointer", "/again", false},
+		"the refresh token as the scope":    {"scope_pointer", "/again", false},
+		"the refresh token as a field":      {"extra_fields", "echo=/again", false},
+		"the refresh token, encoded":        {"extra_fields", "echo=/encoded", false},
+		"the refresh token as an error":     {"error_pointer", "/again", false},
+		"the refresh token as words":        {"error_description_pointer", "/again", false},
+		"the client secret as a lifetime":   {"expires_in_pointer", "/sent", true},
+		"the refresh token as a lifetime":   {"expires_at_pointer", "/again", false},
+		"the client secret to refresh with": {"refresh_token_pointer", "/sent", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t, secretOne, refresh)
+			e.extras = []string{"echo"}
+			s := invented(t, func(r *http.Request, _ string) string {
+				return fmt.Sprintf(`{"access_token":"t","expires_in":60,"sent":%q,"refresh_token":%q,"again":%q,"encoded":%q}`,
+					r.Header.Get("X-Sent"), refresh, refresh, base64.StdEncoding.EncodeToString([]byte(refresh)))
+			})
+			c := fields{
+				"token_url": s.TokenURL(), "client_id": "c", "client_secret": secretOne, "request_headers": "X-Sent={client_secret|hex|upper|base64}", "refresh_token_pointer": "/elsewhere",
+			}
+			sent := base64.StdEncoding.EncodeToString([]byte(strings.ToUpper(hex.EncodeToString([]byte(secretOne)))))
+			e.must(t, "config/c", with(c, fields{tc.field: tc.value}))
+			for _, r := range []result{e.read(t, "token/c"), e.write(t, "check/c", nil), e.write(t, "config/c", fields{"verify_connection": true})} {
+				if (r.err != nil) != tc.fails {
+					t.Errorf("got %s", r.text())
+				}
+				withoutSecrets(t, "the answer", r.text(), secretOne, refresh, sent)
+			}
+		})
+	}
 }
 
 // The token is a secret like any other, wherever a provider repeats it.

@@ -203,7 +203,7 @@ func newChainProvider(t *testing.T) *chainProvider {
 		default:
 			return `{"error":"invalid_grant"}`
 		}
-		return `{"access_token":"access-of-` + p.current + `","refresh_token":"` + p.current + `","expires_in":3600}`
+		return `{"access_token":"access-of-` + strings.TrimPrefix(p.current, "chain-") + `","refresh_token":"` + p.current + `","expires_in":3600}`
 	})
 	return p
 }

@@ -4,14 +4,9 @@
 package grant
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"mime"
-	"net/http"
-	"net/url"
-	"regexp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,33 +35,41 @@ type Answer struct {
 // maxNames bounds the member names that an error tells.
 const maxNames = 20
 
-// maxLifetime keeps arithmetic with absurd lifetimes within time.Duration.
-const maxLifetime = 100 * 365 * 24 * time.Hour
-
 // readAnswer makes a token, or a classified error, of a provider's answer.
 func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, error) {
 	doc := got.document()
-	a := r.Answer
-	if got.ok() {
-		if text, found := first(a.AccessToken, doc, tokenText); found {
-			t, e := readToken(r, text, doc, now, redact)
-			if e != nil {
-				e.Status = got.status
-				return nil, e
-			}
-			return t, nil
+	refreshTokens, ok := r.Answer.refreshTokens(doc)
+	if !ok {
+		doc = tooMuch{}
+	}
+	redact = redact.with(refreshTokens)
+	if !got.ok() {
+		return nil, readError(r, got, doc, now, redact)
+	}
+	t, at, found := r.Answer.accessToken(doc)
+	if !found {
+		e := readError(r, got, doc, now, redact)
+		if e.Kind == Unintelligible {
+			e.Detail = r.Answer.withoutToken(doc, redact)
 		}
+		return nil, e
 	}
-
-	e := readError(r, got, doc, now, redact)
-	if got.ok() && e.Kind == Unintelligible {
-		e.Detail = fmt.Sprintf("no access token at %s; the answer %s", list(a.AccessToken), members(doc, redact))
+	if e := readToken(r, t, at, doc, now, redact.filter()); e != nil {
+		e.Status = got.status
+		return nil, e
 	}
-	return nil, e
+	return t, nil
 }
 
 // readError makes a classified error of an answer that holds no token.
 func readError(r Request, got reply, doc any, now time.Time, redact redactor) *Error {
+	for _, p := range r.Answer.AccessToken { // a token is shown to readers, and to nobody else
+		if v, found := p.Lookup(doc); found {
+			if text, isText := stringText(v); isText {
+				redact = redact.with([]string{text})
+			}
+		}
+	}
 	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now), Page: got.page()}
 	e.Code, _ = first(r.Answer.Error, doc, errorText)
 	e.Kind = kindOf(e.Status, e.Code)
@@ -80,20 +83,32 @@ func readError(r Request, got reply, doc any, now time.Time, redact redactor) *E
 	return e
 }
 
-func readToken(r Request, text string, doc any, now time.Time, redact redactor) (*Token, *Error) {
+// readToken completes the token that stands at that place of doc. A credential
+// is never handed out: not as the token, and of the rest what holds one is left
+// out.
+func readToken(r Request, t *Token, at Pointer, doc any, now time.Time, f *filter) *Error {
 	a := r.Answer
-	t := &Token{AccessToken: text, TokenType: a.DefaultTokenType, IssuedAt: now}
-	if kind, found := first(a.TokenType, doc, tokenText); found && !redact.repeats(kind) {
-		t.TokenType = kind
+	if f.repeats(t.AccessToken) {
+		return &Error{Kind: Misconfigured, Detail: fmt.Sprintf("what stands at %q is no access token: it is the refresh token, "+
+			"or repeats a credential of the request; set access_token_pointer to where the access token stands, "+
+			"and move from the secret fields of the config what is no secret", string(at))}
+	}
+	t.IssuedAt = now
+	if f.repeats(t.TokenType) {
+		t.TokenType = a.DefaultTokenType
 	}
 	t.RefreshToken, _ = first(a.RefreshToken, doc, tokenText)
 	t.Scope = strings.Join(r.Scopes, " ") // RFC 6749 section 5.1: unsaid is as asked
-	if scopes, found := first(a.Scope, doc, a.scopes); found && !redact.repeats(scopes) {
-		t.Scope = scopes
+	scopes := func(v any) (string, bool) {
+		text, ok := a.scopes(v)
+		return text, ok && !f.repeats(v) && !f.repeats(text)
 	}
-	for name, p := range a.Extra {
-		v, found := p.Lookup(doc)
-		if !found || v == nil || redact.repeats(v) || contains(v, t.RefreshToken) {
+	if granted, found := first(a.Scope, doc, scopes); found {
+		t.Scope = granted
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Extra)) {
+		v, found := a.Extra[name].Lookup(doc)
+		if !found || v == nil || f.repeats(v) {
 			continue
 		}
 		if t.Extra == nil {
@@ -101,76 +116,76 @@ func readToken(r Request, text string, doc any, now time.Time, redact redactor) 
 		}
 		t.Extra[name] = v
 	}
-	return t, a.expire(t, doc, now)
+	return a.expire(t, doc, now, f)
 }
 
-// expire finds out until when t lives: the answer's word, else the JWT's, else
-// the configured default.
-func (a Answer) expire(t *Token, doc any, now time.Time) *Error {
-	unreadable := func(pointers []Pointer, want string) *Error {
-		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf("the lifetime at %s is not %s", list(pointers), want)}
+// accessToken finds the token, with its type, and says where it stands.
+func (a Answer) accessToken(doc any) (*Token, Pointer, bool) {
+	kind, found := first(a.TokenType, doc, tokenText)
+	if !found {
+		kind = a.DefaultTokenType
 	}
-	if v, found := first(a.ExpiresIn, doc, present); found {
-		lifetime, ok := durationOf(v, a.ExpiresInUnit)
-		if !ok {
-			return unreadable(a.ExpiresIn, "a number of "+unitName(a.ExpiresInUnit))
+	for _, p := range a.AccessToken {
+		v, found := p.Lookup(doc)
+		if n, isNumber := v.(json.Number); isNumber && p == "" {
+			v = n.String() // an unquoted token that happens to look like a number
 		}
-		t.ExpiresAt, t.Lifetime = now.Add(lifetime), LifetimeExpiresIn
-	} else if v, found := first(a.ExpiresAt, doc, present); found {
-		at, ok := timeOf(v)
-		if !ok {
-			return unreadable(a.ExpiresAt, "a time (RFC 3339 or epoch)")
-		}
-		t.ExpiresAt, t.Lifetime = at, LifetimeExpiresAt
-	} else if at, ok := jwtExpiry(t.AccessToken); ok {
-		t.ExpiresAt, t.Lifetime = at, LifetimeJWT
-	} else if a.DefaultLifetime > 0 {
-		t.ExpiresAt, t.Lifetime = now.Add(a.DefaultLifetime), LifetimeDefault
-	} else {
-		return &Error{Kind: Misconfigured, Detail: fmt.Sprintf(
-			"the answer states no lifetime (looked at %s and %s); set default_token_lifetime, or the pointer where it stands",
-			list(a.ExpiresIn), list(a.ExpiresAt))}
-	}
-	if limit := now.Add(maxLifetime); t.ExpiresAt.After(limit) {
-		t.ExpiresAt = limit
-	}
-	t.ExpiresAt = t.ExpiresAt.UTC()
-	if !t.ExpiresAt.After(now) {
-		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
-			"the token has already expired by its %s; if that does not mean an expiry, set expires_in_pointer=[] and default_token_lifetime", t.Lifetime)}
-	}
-	return nil
-}
-
-// parseBody reads JSON, a form, or, as a last resort, text.
-func parseBody(contentType string, body []byte) any {
-	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
-	media, _, _ := mime.ParseMediaType(contentType) // an unreadable type is no type
-	saysJSON := media == "application/json" || strings.HasSuffix(media, "+json")
-	text := string(body)
-	if doc, ok := parseJSON(body); ok {
-		if _, isNumber := doc.(json.Number); isNumber && !saysJSON {
-			return text // a token that happens to look like a number
-		}
-		return doc
-	}
-	if media == "application/x-www-form-urlencoded" && strings.Contains(text, "=") || formLike.MatchString(text) {
-		if form, err := url.ParseQuery(text); err == nil {
-			doc := make(map[string]any, len(form))
-			for name, values := range form {
-				doc[name] = values[0]
+		if text, isText := v.(string); found && isText {
+			if text, usable := tokenText(withoutScheme(text, kind)); usable {
+				return &Token{AccessToken: text, TokenType: kind}, p, true
 			}
-			return doc
 		}
 	}
-	if text == "" || saysJSON || strings.ContainsAny(text[:1], `{["<`) {
-		return nil // broken JSON, or a page
+	return nil, "", false
+}
+
+// withoutScheme is a token without the scheme that some servers write before it,
+// which an Authorization header would then have twice.
+func withoutScheme(text, kind string) string {
+	if scheme, rest, found := strings.Cut(text, " "); found && strings.EqualFold(scheme, kind) {
+		return rest
 	}
 	return text
 }
 
-// formLike is a form in disguise: some servers call theirs text/plain.
-var formLike = regexp.MustCompile(`^[A-Za-z_][\w.-]*=[^=\s<>{}"]+$|^[A-Za-z_][\w.-]*=[^=&\s<>{}"]*&[^\s<>{}"]+$`)
+// withoutToken says why doc holds no access token that could be used.
+func (a Answer) withoutToken(doc any, redact redactor) string {
+	for _, p := range a.AccessToken {
+		v, found := p.Lookup(doc)
+		if _, isText := v.(string); isText && p == "" {
+			return "no access token: the answer " + unusable(v, redact)
+		}
+		if found && p != "" {
+			return fmt.Sprintf("no access token: the member at %q %s", string(p), unusable(v, redact))
+		}
+	}
+	return fmt.Sprintf("no access token at %s; the answer %s", list(a.AccessToken), members(doc, redact))
+}
+
+// unusable says what keeps v from being a token.
+func unusable(v any, redact redactor) string {
+	switch v := v.(type) {
+	case nil:
+		return "is null"
+	case json.Number:
+		return "is a number, and no string"
+	case bool:
+		return "is true or false, and no string"
+	case string:
+		switch {
+		case v == "":
+			return "is empty"
+		case strings.ContainsFunc(v, func(c rune) bool { return c > '~' }):
+			return "holds characters beyond ASCII"
+		case strings.ContainsAny(v, " \t\r\n"):
+			return "holds spaces or line breaks"
+		default:
+			return "holds control characters"
+		}
+	default:
+		return members(v, redact)
+	}
+}
 
 // first gives the first candidate that read accepts.
 func first[T any](candidates []Pointer, doc any, read func(any) (T, bool)) (T, bool) {
@@ -229,118 +244,6 @@ func (a Answer) scopes(v any) (string, bool) {
 	return strings.Join(parts, " "), true
 }
 
-func contains(v any, needle string) bool {
-	if needle == "" {
-		return false
-	}
-	switch v := v.(type) {
-	case string:
-		if strings.Contains(v, needle) {
-			return true
-		}
-		inner, isJSON := parseJSON([]byte(v)) // where escapes may hide it
-		return isJSON && contains(inner, needle)
-	case map[string]any:
-		for name, item := range v {
-			if strings.Contains(name, needle) || contains(item, needle) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(v, func(item any) bool { return contains(item, needle) })
-	}
-	return false
-}
-
-func number(v any) (float64, bool) {
-	var text string
-	switch v := v.(type) {
-	case json.Number:
-		text = v.String()
-	case string:
-		text = strings.TrimSpace(v)
-	default:
-		return 0, false
-	}
-	if strings.ContainsAny(text, "xXpP_nN") { // Go's own notations, NaN, Inf
-		return 0, false
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	return f, err == nil
-}
-
-func durationOf(v any, unit time.Duration) (time.Duration, bool) {
-	n, ok := number(v)
-	if !ok {
-		return 0, false
-	}
-	if unit == 0 {
-		unit = time.Second
-	}
-	return time.Duration(min(max(n*float64(unit), 0), float64(maxLifetime))), true
-}
-
-func unitName(unit time.Duration) string {
-	switch unit {
-	case time.Millisecond:
-		return "milliseconds"
-	case time.Minute:
-		return "minutes"
-	default:
-		return "seconds"
-	}
-}
-
-// timeOf reads RFC 3339, with or without a zone (then it is UTC), and epoch
-// seconds or milliseconds.
-func timeOf(v any) (time.Time, bool) {
-	if n, ok := number(v); ok {
-		if n > 1e11 { // the year 5138 in seconds, 1973 in milliseconds
-			n /= 1000
-		}
-		return epoch(n), n <= 253402300799 // the last second of 9999
-	}
-	text, ok := v.(string)
-	if !ok {
-		return time.Time{}, false
-	}
-	for _, layout := range []string{
-		time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
-		"2006-01-02T15:04:05Z0700", http.TimeFormat,
-	} {
-		if at, err := time.Parse(layout, strings.TrimSpace(text)); err == nil {
-			return at, true
-		}
-	}
-	return time.Time{}, false
-}
-
-func epoch(seconds float64) time.Time {
-	return time.UnixMilli(int64(min(max(seconds, 0), 1e11) * 1000))
-}
-
-// jwtExpiry reads exp (RFC 7519 section 4.1.4), unverified: it is only asked
-// when to come back.
-func jwtExpiry(token string) (time.Time, bool) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}, false
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
-	if err != nil {
-		return time.Time{}, false
-	}
-	doc, _ := parseJSON(payload)
-	exp, found := Pointer("/exp").Lookup(doc)
-	if !found {
-		return time.Time{}, false
-	}
-	if _, isNumber := exp.(json.Number); !isNumber {
-		return time.Time{}, false
-	}
-	return timeOf(exp)
-}
-
 func list(pointers []Pointer) string {
 	if len(pointers) == 0 {
 		return "no pointer"
@@ -384,6 +287,8 @@ func members(doc any, redact redactor) string {
 		return "has the members " + strings.Join(names, ", ")
 	case nil:
 		return "is empty, or neither JSON nor a form"
+	case tooMuch:
+		return fmt.Sprintf("holds more than %d values, %d levels or %d refresh tokens", maxValues, maxLevels, maxRefreshTokens)
 	case []any:
 		return "is a list"
 	default:

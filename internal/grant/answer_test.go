@@ -104,17 +104,26 @@ func TestAnswersThatHoldAToken(t *testing.T) {
 			body:   `{"access_token":"tok","expires_in":60,"a":"the-secret-of-the-client","b":{"x":["dGhlLXNlY3JldC1vZi10aGUtY2xpZW50"]},"c":1}`,
 			change: extra("a", "/a", "b", "/b", "c", "/c"), extra: map[string]any{"c": jsonNumber("1")},
 		},
-		"the whole body is the token":           {typ: asText, body: "tok", change: whole},
-		"a text token with a line end":          {typ: asText, body: "tok\r\n", change: whole},
-		"a text token without a type":           {typ: "", body: "tok", change: whole},
-		"a text token that ends in ==":          {typ: asText, body: "dG9rZW4tdGV4dA==", change: whole, token: "dG9rZW4tdGV4dA=="},
-		"a text token that ends in =":           {typ: asText, body: "dG9rZW4=", change: whole, token: "dG9rZW4="},
-		"a text token that looks like a number": {typ: asText, body: "5474e214", change: whole, token: "5474e214"},
-		"a text token in digits":                {typ: asText, body: "0012345", change: whole, token: "0012345"},
-		"a text token as a JWT type":            {typ: "application/jwt", body: "a.b.c", change: whole, token: "a.b.c"},
-		"a text token as bytes":                 {typ: "application/octet-stream", body: "tok", change: whole},
-		"a text token as a JSON string":         {body: `"tok"`, change: whole},
-		"a text token in Latin-1":               {typ: "text/plain; charset=iso-8859-1", body: "tok", change: whole},
+		"the scheme before the token is left out":             {body: `{"access_token":"Bearer tok","expires_in":60}`},
+		"the scheme of the token type that the answer states": {body: `{"access_token":"token tok","token_type":"Token","expires_in":60}`, tokenType: "Token"},
+		"the scheme is one in any case":                       {body: `{"access_token":"bearer tok","expires_in":60}`},
+		"a token that is called Bearer":                       {body: `{"access_token":"Bearer","expires_in":60}`, token: "Bearer"},
+		"an unquoted token called JSON":                       {body: "tok", change: whole},
+		"an unquoted token called JSON, like a number":        {body: "5474e214\n", change: whole, token: "5474e214"},
+		"an unquoted token called JSON, in digits":            {body: "0012345", change: whole, token: "0012345"},
+		"an unquoted JWT called JSON":                         {body: "a.b.c", change: whole, token: "a.b.c"},
+		"an unquoted token with its scheme":                   {body: "Bearer tok", typ: asText, change: whole},
+		"the whole body is the token":                         {typ: asText, body: "tok", change: whole},
+		"a text token with a line end":                        {typ: asText, body: "tok\r\n", change: whole},
+		"a text token without a type":                         {typ: "", body: "tok", change: whole},
+		"a text token that ends in ==":                        {typ: asText, body: "dG9rZW4tdGV4dA==", change: whole, token: "dG9rZW4tdGV4dA=="},
+		"a text token that ends in =":                         {typ: asText, body: "dG9rZW4=", change: whole, token: "dG9rZW4="},
+		"a text token that looks like a number":               {typ: asText, body: "5474e214", change: whole, token: "5474e214"},
+		"a text token in digits":                              {typ: asText, body: "0012345", change: whole, token: "0012345"},
+		"a text token as a JWT type":                          {typ: "application/jwt", body: "a.b.c", change: whole, token: "a.b.c"},
+		"a text token as bytes":                               {typ: "application/octet-stream", body: "tok", change: whole},
+		"a text token as a JSON string":                       {body: `"tok"`, change: whole},
+		"a text token in Latin-1":                             {typ: "text/plain; charset=iso-8859-1", body: "tok", change: whole},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -170,7 +179,10 @@ func whole(r *Request) {
 
 func TestAnswersWithoutAUsableToken(t *testing.T) {
 	t.Parallel()
-	const missing = `no access token at "/access_token"; the answer `
+	const (
+		missing = `no access token at "/access_token"; the answer `
+		here    = `no access token: the member at "/access_token" `
+	)
 	for name, tc := range map[string]struct {
 		typ, body string
 		change    func(*Request)
@@ -193,16 +205,29 @@ func TestAnswersWithoutAUsableToken(t *testing.T) {
 		"two documents":                         {body: `{"access_token":"hidden-value","expires_in":60}{}`, detail: "neither JSON nor a form"},
 		"a JSON object for a text token":        {body: `{"x":"hidden-value"}`, change: whole, detail: `no access token at ""; the answer has the members x`},
 		"names, never values":                   {body: `{"b":"hidden-value","a":{"d":"hidden-value","c":1}}`, detail: missing + "has the members a/c, a/d, b"},
-		"an empty token":                        {body: `{"access_token":""}`, detail: missing + "has the members access_token"},
-		"a null token":                          {body: `{"access_token":null}`, detail: missing + "has the members access_token"},
-		"a token that is a number":              {body: `{"access_token":123456}`, detail: missing + "has the members access_token"},
-		"a token that is an object":             {body: `{"access_token":{}}`, detail: missing + "has the members access_token"},
-		"a token with a space":                  {body: `{"access_token":"hidden value"}`, detail: missing + "has the members access_token"},
-		"a token with a newline":                {body: `{"access_token":"hidden-value\nX: y"}`, detail: missing + "has the members access_token"},
-		"a token with a final newline":          {body: `{"access_token":"hidden-value\n"}`, detail: missing + "has the members access_token"},
-		"a token with a NUL":                    {body: `{"access_token":"hidden\u0000value"}`, detail: missing + "has the members access_token"},
-		"a token beyond ASCII":                  {body: `{"access_token":"hidden-välue"}`, detail: missing + "has the members access_token"},
-		"names differ by case":                  {body: `{"Access_Token":"hidden-value"}`, detail: missing + "has the members Access_Token"},
+		"an empty token":                        {body: `{"access_token":""}`, detail: here + "is empty"},
+		"a null token":                          {body: `{"access_token":null}`, detail: here + "is null"},
+		"a token that is a number":              {body: `{"access_token":123456}`, detail: here + "is a number, and no string"},
+		"a token that is an object":             {body: `{"access_token":{}}`, detail: here + "is an empty object"},
+		"a token with a space":                  {body: `{"access_token":"hidden value"}`, detail: here + "holds spaces or line breaks"},
+		"a token with a newline":                {body: `{"access_token":"hidden-value\nX: y"}`, detail: here + "holds spaces or line breaks"},
+		"a token with a final newline":          {body: `{"access_token":"hidden-value\n"}`, detail: here + "holds spaces or line breaks"},
+		"a token with a NUL":                    {body: `{"access_token":"hidden\u0000value"}`, detail: here + "holds control characters"},
+		"a token beyond ASCII":                  {body: `{"access_token":"hidden-välue"}`, detail: here + "holds characters beyond ASCII"},
+		"a token that is true":                  {body: `{"access_token":true}`, detail: here + "is true or false, and no string"},
+		"a token that is a list":                {body: `{"access_token":["hidden-value"]}`, detail: here + "is a list"},
+		"a token that is an object of members":  {body: `{"access_token":{"value":"hidden-value"}}`, detail: here + "has the members value"},
+		"a token with the scheme of another type": {
+			body: `{"access_token":"Basic hidden-value","token_type":"bearer"}`, detail: here + "holds spaces or line breaks",
+		},
+		"a scheme without a token":   {body: `{"access_token":"Bearer "}`, detail: here + "holds spaces or line breaks"},
+		"a scheme before two tokens": {body: `{"access_token":"Bearer hidden value"}`, detail: here + "holds spaces or line breaks"},
+		"of candidates the first that is there": {
+			body: `{"b":"","c":1}`, change: func(r *Request) { r.Answer.AccessToken = []Pointer{"/a", "/b", "/c"} }, detail: `no access token: the member at "/b" is empty`,
+		},
+		"a text of words":        {typ: asText, body: "hidden value", change: whole, detail: `no access token: the answer holds spaces or line breaks`},
+		"words that are no JSON": {body: "hidden value", change: whole, detail: "neither JSON nor a form"},
+		"names differ by case":   {body: `{"Access_Token":"hidden-value"}`, detail: missing + "has the members Access_Token"},
 		"all candidates are named": {
 			body: `{}`, change: func(r *Request) { r.Answer.AccessToken = []Pointer{"/a", "/b/c"} },
 			detail: `no access token at "/a", "/b/c"; the answer is an empty object`,

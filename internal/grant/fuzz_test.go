@@ -25,6 +25,11 @@ func FuzzAnswer(f *testing.F) {
 		`{"access_token":"tok","expires_at":1767326645000,"scope":["a","b"]}`,
 		`{"error":{"code":1,"message":"the-secret-of-the-client"}}`,
 		`{"error":"invalid_client","error_description":"x"}`,
+		`{"access_token":"Bearer tok","expires_in":"1h30m","x":"dGhlLXNlY3JldC1vZi10aGUtY2xpZW50"}`,
+		`{"access_token":"the-secret-of-the-client","expires_in":"PT1H"}`,
+		`{"access_token":"tok","expires_in":"1:02:03:04","data":"{\"refreshToken\":\"live-refresh-token\"}","x":"live-refresh-token"}`,
+		`{"access_token":"tok","x":"refresh_token=live-refresh-token&a=b","refresh_token":{"a":["b"]}}`,
+		`{"access_token":12,"data":[[[[[]]]]],"x":"\\u0074he-secret\\x2dof-the-client%41"}`,
 		"access_token=tok&expires_in=60", "\xef\xbb\xbf{}", "", "null", "[]", "dG9rZW4=", `"x"`, "<html>", "{\"a\":1}x",
 	} {
 		f.Add(200, "application/json", []byte(body))
@@ -61,7 +66,13 @@ func FuzzAnswer(f *testing.F) {
 		if !token.ExpiresAt.After(token.IssuedAt) || token.ExpiresAt.Sub(token.IssuedAt) > maxLifetime {
 			t.Errorf("lives from %s to %s", token.IssuedAt, token.ExpiresAt)
 		}
-		if token.TokenType == "" || token.Lifetime == "" || contains(token.Extra, token.RefreshToken) {
+		for _, shown := range []any{token.AccessToken, token.TokenType, token.Scope, token.Extra} {
+			b, _ := json.Marshal(shown) //nolint:errchkjson // checked below
+			if strings.Contains(strings.ToLower(string(b)), "the-secret-of-the-client") {
+				t.Errorf("hands out the secret: %s", b)
+			}
+		}
+		if token.TokenType == "" || token.Lifetime == "" || newRedactor(Request{}).with([]string{token.RefreshToken}).filter().repeats(token.Extra) {
 			t.Errorf("got %+v", token)
 		}
 		if _, err := json.Marshal(token); err != nil {
@@ -102,6 +113,35 @@ func FuzzPointer(f *testing.F) {
 			}
 			if _, again := p[i:].Lookup(above); !again {
 				t.Errorf("%q is there, but not in %q by %q", p, p[:i], p[i:])
+			}
+		}
+	})
+}
+
+// FuzzDecoding undoes what encodings there are in anything, within its budget.
+func FuzzDecoding(f *testing.F) {
+	for _, s := range []string{"", "%", "%4", "%41%zz", "\\", `\u00`, `\ud83d\udd11\u12`, `\U0001f511`, `\x4`, "QUJDREVG==\nQUJD", "616263646566a", "&amp;&#x41;", "a+b", "=====", "\xff\xfe"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		const budget = 1 << 16
+		left, looked := budget, 0
+		anyDecoding(s, true, &left, func(text string) bool { looked += len(text); return false })
+		if looked > budget {
+			t.Errorf("looked at %d bytes", looked)
+		}
+		for how, encode := range wholeEncodings() {
+			if strings.Contains(how, "case") || !utf8.ValidString(s) || len(s) > 1<<10 || len(s) < window {
+				continue
+			}
+			// What s itself reads like is undone with it, and HTML has no
+			// control characters.
+			if strings.ContainsAny(s, "%+&\\") || strings.ContainsFunc(s, unicode.IsControl) {
+				continue
+			}
+			left := 1 << 22
+			if !anyDecoding(encode(s), true, &left, func(text string) bool { return strings.Contains(text, s) }) {
+				t.Errorf("does not undo %s of %q", how, s)
 			}
 		}
 	})

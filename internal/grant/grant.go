@@ -61,9 +61,11 @@ type Request struct {
 	Headers map[string]string
 	Answer  Answer
 
-	// Secrets are values that no error may repeat, beyond the credentials
-	// above.
-	Secrets []string
+	// Secrets are values that nothing may repeat, beyond the credentials above.
+	// Composed are texts made of one, as they are sent: no part of them by
+	// itself is secret, but none of them is handed out whole.
+	Secrets  []string
+	Composed []string
 
 	// Spends says that the grant uses something up (a rotating refresh token),
 	// so that it is not sent again once a connection was there.
@@ -146,7 +148,9 @@ type Client struct {
 
 // NewClient returns a Client.
 func NewClient(o Options) *Client {
-	c := &Client{transport: o.Transport, now: o.Now, userAgent: o.UserAgent, retryWait: retryWait}
+	c := &Client{
+		transport: o.Transport, now: o.Now, userAgent: o.UserAgent, retryWait: retryWait,
+	}
 	if c.transport == nil {
 		c.transport = defaultTransport()
 	}

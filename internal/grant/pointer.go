@@ -4,10 +4,8 @@
 package grant
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -35,6 +33,12 @@ func (p Pointer) Check() error {
 // Within says whether the value at p is, or holds, the value at q.
 func (p Pointer) Within(q Pointer) bool {
 	return p == q || strings.HasPrefix(string(q), string(p)+"/")
+}
+
+// NamesRefreshToken says whether p leads to, or into, a member whose name is
+// that of a refresh token.
+func (p Pointer) NamesRefreshToken() bool {
+	return slices.ContainsFunc(strings.Split(string(p), "/"), isRefreshToken)
 }
 
 // Lookup finds the value at p in doc, which holds what encoding/json makes of
@@ -72,18 +76,4 @@ func (p Pointer) Lookup(doc any) (any, bool) {
 		}
 	}
 	return doc, true
-}
-
-// parseJSON reads exactly one JSON value, keeping numbers as they are written.
-func parseJSON(b []byte) (any, bool) {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	var v any
-	if dec.Decode(&v) != nil {
-		return nil, false
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, false
-	}
-	return v, true
 }

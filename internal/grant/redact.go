@@ -4,16 +4,13 @@
 package grant
 
 import (
-	"encoding/base64"
-	"encoding/hex"
-	"html"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -22,70 +19,119 @@ const (
 	maxRead = 4096
 	window  = 8 // so many consecutive bytes of a credential give it away
 
-	maxDepth   = 4         // encodings undone on top of each other
-	maxDecoded = 128 << 10 // bytes looked at
+	maxDecoded  = 128 << 10 // bytes looked at, of one text of an error
+	maxWindowed = 16 << 10  // bytes of a credential whose windows are kept
 
 	withheld = "(withheld: it repeats a credential)"
 )
 
-// redactor keeps a request's credentials out of what a provider says. It
-// undoes the encodings in which a request can be echoed, and looks for parts
-// of a credential, since an echo may be cut anywhere.
+// redactor keeps credentials out of what a provider says: those of the request
+// and, of an answer, the refresh tokens. It undoes the encodings in which they
+// can be echoed.
+//
+// Of the text of an error it looks for parts of a credential, since an echo may
+// be cut anywhere. The members of a good answer can be long and opaque (a JWT),
+// so there it looks for whole ones: see filter.
 type redactor struct {
-	whole   []string            // the credentials themselves, in each usual encoding
-	short   []string            // those of at most a window, in lower case
-	windows map[string]struct{} // of the longer ones
+	public  []string            // what the request shows of itself
+	short   []string            // the credentials of at most a window, folded
+	windows map[string]struct{} // of the longer ones, folded
+	whole   []string            // the credentials that mean something within other text, folded
+	alone   []string            // those that are too short for that, or public
+
+	spaces, beyondASCII bool // whether any of them holds such characters
 }
 
 func newRedactor(r Request) redactor {
-	out := redactor{windows: map[string]struct{}{}}
-	for _, secret := range append([]string{r.ClientSecret, r.Password, r.RefreshToken}, r.Secrets...) {
-		out.whole = append(out.whole, secret, url.QueryEscape(secret), url.PathEscape(secret),
-			base64.RawStdEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret)))
-		for _, s := range folded(secret) {
-			if s != "" && len(s) <= window && !slices.Contains(out.short, s) {
-				out.short = append(out.short, s)
-			}
-			for i := 0; len(s) > window && i+window <= len(s); i++ {
-				out.windows[s[i:i+window]] = struct{}{}
-			}
-		}
+	out := redactor{
+		public:  append([]string{r.ClientID, r.Username, r.GrantType}, r.Scopes...),
+		windows: map[string]struct{}{},
 	}
-	if r.Auth == AuthBasic {
-		out.whole = append(out.whole, strings.TrimRight(r.basicCredentials(), "="))
+	secrets := append([]string{r.ClientSecret, r.Password, r.RefreshToken}, r.Secrets...)
+	for _, secret := range secrets {
+		out.keep(secret)
+		out.keepWhole(secret)
+	}
+	for _, text := range r.Composed {
+		out.keepWhole(text)
+	}
+	if r.ClientSecret != "" {
+		out.keepWhole(r.ClientID + ":" + r.ClientSecret)
+		out.keepWhole(url.QueryEscape(r.ClientID) + ":" + url.QueryEscape(r.ClientSecret))
+	}
+	// With its name beside it, as an echo has it, a short one is none by chance.
+	for name, v := range r.parameters() {
+		if text, isText := v.(string); isText && text != "" && slices.Contains(secrets, text) && !out.isPublic(text) {
+			out.keepWhole(name + "=" + text)
+			out.keepWhole(strconv.Quote(name) + ":" + strconv.Quote(text))
+		}
 	}
 	return out
 }
 
-// leaks says whether text gives away a credential, in any usual encoding, also
-// of several on top of each other. A text that would take too long to tell
-// counts as one that does.
+// with is r with the secrets of an answer.
+func (r redactor) with(secrets []string) redactor {
+	if len(secrets) == 0 {
+		return r
+	}
+	r.short, r.whole, r.alone = slices.Clip(r.short), slices.Clip(r.whole), slices.Clip(r.alone)
+	r.windows = maps.Clone(r.windows)
+	for _, secret := range secrets {
+		r.keep(secret)
+		r.keepWhole(secret)
+	}
+	return r
+}
+
+// keep keeps secret out of errors.
+func (r *redactor) keep(secret string) {
+	r.notice(secret)
+	for _, s := range folded(secret, true) {
+		if s != "" && len(s) <= window && !slices.Contains(r.short, s) {
+			r.short = append(r.short, s)
+		}
+		for i := 0; len(s) > window && i+window <= min(len(s), maxWindowed); i++ {
+			r.windows[s[i:i+window]] = struct{}{}
+		}
+	}
+}
+
+// keepWhole keeps secret out of the members of good answers.
+func (r *redactor) keepWhole(secret string) {
+	r.notice(secret)
+	list := &r.whole
+	if len(secret) < window || r.isPublic(secret) {
+		list = &r.alone
+	}
+	for _, s := range folded(secret, true) {
+		if s != "" && !slices.Contains(*list, s) {
+			*list = append(*list, s)
+		}
+	}
+}
+
+func (r *redactor) isPublic(text string) bool {
+	return slices.ContainsFunc(r.public, func(p string) bool { return strings.Contains(p, text) })
+}
+
+func (r *redactor) notice(secret string) {
+	r.spaces = r.spaces || strings.Contains(secret, " ")
+	r.beyondASCII = r.beyondASCII || strings.ContainsFunc(secret, func(c rune) bool { return c >= utf8.RuneSelf })
+}
+
+// leaks says whether text gives away a part of a credential, in any usual
+// encoding, also of several on top of each other. A text that would take too
+// long to tell counts as one that does.
 func (r redactor) leaks(text string) bool {
 	if len(r.short) == 0 && (len(r.windows) == 0 || len(text) < window) {
 		return false // no encoding is shorter than what it encodes
 	}
-	seen, size := map[string]struct{}{}, 0
-	for level, depth := []string{text}, 0; len(level) > 0; depth++ {
-		var next []string
-		for _, t := range level {
-			if _, again := seen[t]; again {
-				continue
-			}
-			seen[t], size = struct{}{}, size+len(t)
-			if r.holdsPart(t) || size > maxDecoded {
-				return true
-			}
-			if depth < maxDepth {
-				next = append(next, decodings(t)...)
-			}
-		}
-		level = next
-	}
-	return false
+	budget := maxDecoded
+	return anyDecoding(text, r.spaces, &budget, r.holdsPart)
 }
 
 func (r redactor) holdsPart(text string) bool {
-	for _, text := range folded(text) {
+	for _, text := range folded(text, r.beyondASCII) {
 		if slices.ContainsFunc(r.short, func(s string) bool { return strings.Contains(text, s) }) {
 			return true
 		}
@@ -98,29 +144,25 @@ func (r redactor) holdsPart(text string) bool {
 	return false
 }
 
-// folded is s in lower case, once by its letters and once by its bytes alone,
-// since what was cut within a letter is no text any more.
-func folded(s string) []string {
-	ascii := []byte(s)
-	for i, c := range ascii {
-		if 'A' <= c && c <= 'Z' {
-			ascii[i] += 'a' - 'A'
+// folded is s in lower case, once by its bytes alone, since what was cut within
+// a letter is no text any more, and once by its letters, where that may matter.
+func folded(s string, letters bool) []string {
+	ascii := s
+	if i := strings.IndexFunc(s, func(c rune) bool { return 'A' <= c && c <= 'Z' }); i >= 0 {
+		b := []byte(s)
+		for ; i < len(b); i++ {
+			if 'A' <= b[i] && b[i] <= 'Z' {
+				b[i] += 'a' - 'A'
+			}
+		}
+		ascii = string(b)
+	}
+	if letters {
+		if lower := strings.ToLower(s); lower != ascii {
+			return []string{ascii, lower}
 		}
 	}
-	if lower := strings.ToLower(s); lower != string(ascii) {
-		return []string{lower, string(ascii)}
-	}
-	return []string{string(ascii)}
-}
-
-// repeats says whether a member of a good answer holds a whole credential. Such
-// members can be long and opaque (an ID token), so what is looked for is encoded
-// rather than they decoded, and a credential that may be there by chance, for
-// its shortness, is passed over.
-func (r redactor) repeats(v any) bool {
-	return slices.ContainsFunc(r.whole, func(secret string) bool {
-		return len(secret) >= window && contains(v, secret)
-	})
+	return []string{ascii}
 }
 
 // text is a provider's own words as an error may show them.
@@ -154,80 +196,4 @@ func printable(s string) string {
 		s = string([]rune(s)[:maxText-1]) + "…"
 	}
 	return s
-}
-
-var (
-	base64Run = regexp.MustCompile(`[A-Za-z0-9+/_-]{6,}`)
-	hexRun    = regexp.MustCompile(`[0-9a-fA-F]{8,}`)
-	percent   = regexp.MustCompile(`%[0-9a-fA-F]{2}`)
-	backslash = regexp.MustCompile(`(?s)(?:\\u[0-9a-fA-F]{4})+|\\U[0-9a-fA-F]{8}|\\x[0-9a-fA-F]{2}|\\.`)
-)
-
-// decodings undoes each usual encoding once, wherever in s it is found.
-func decodings(s string) []string {
-	out := []string{
-		percent.ReplaceAllStringFunc(s, func(m string) string { return unhex(m[1:]) }),
-		strings.ReplaceAll(s, "+", " "),
-		html.UnescapeString(s),
-		backslash.ReplaceAllStringFunc(s, unescape),
-	}
-	// A run may be cut anywhere, or follow other text: try each alignment.
-	standard := strings.NewReplacer("-", "+", "_", "/")
-	for skip := range 4 {
-		out = append(out, base64Run.ReplaceAllStringFunc(s, func(run string) string {
-			part := standard.Replace(run[skip:])
-			if len(part)%4 == 1 { // no whole byte more
-				part = part[:len(part)-1]
-			}
-			b, err := base64.RawStdEncoding.DecodeString(part)
-			if err != nil {
-				return run
-			}
-			return string(b)
-		}))
-	}
-	for skip := range 2 {
-		out = append(out, hexRun.ReplaceAllStringFunc(s, func(run string) string {
-			return unhex(run[skip : len(run)-(len(run)-skip)%2])
-		}))
-	}
-	return out
-}
-
-func unhex(digits string) string {
-	b, err := hex.DecodeString(digits)
-	if err != nil {
-		return digits
-	}
-	return string(b)
-}
-
-// unescape undoes the backslashes of JSON, JavaScript, Go and Python.
-func unescape(m string) string {
-	switch m[1] {
-	case 'u':
-		var units []uint16
-		for _, digits := range strings.Split(m, `\u`)[1:] {
-			n, err := strconv.ParseUint(digits, 16, 16)
-			if err != nil {
-				return m[1:]
-			}
-			units = append(units, uint16(n))
-		}
-		return string(utf16.Decode(units))
-	case 'U':
-		n, err := strconv.ParseInt(m[2:], 16, 32)
-		if err != nil {
-			return m[1:]
-		}
-		return string(rune(n))
-	case 'x':
-		if len(m) > 2 {
-			return unhex(m[2:])
-		}
-	}
-	if i := strings.IndexByte("ntrbf", m[1]); i >= 0 {
-		return "\n\t\r\b\f"[i : i+1]
-	}
-	return m[1:]
 }

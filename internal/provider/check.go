@@ -264,6 +264,27 @@ func answerNames() []string {
 	}
 }
 
+// refreshTokenPointers are where a refresh token may stand: by name always.
+func (e *Effective) refreshTokenPointers() []grant.Pointer {
+	return append(toPointers(e.Dialect.RefreshTokenPointer), "/refresh_token")
+}
+
+// checkPointers refuses to hand out a refresh token as something else.
+func (e *Effective) checkPointers() error {
+	for field, pointers := range map[string][]string{
+		"access_token_pointer": e.Dialect.AccessTokenPointer, "token_type_pointer": e.Dialect.TokenTypePointer, "scope_pointer": e.Dialect.ScopePointer,
+	} {
+		for _, p := range toPointers(pointers) {
+			for _, secret := range e.refreshTokenPointers() {
+				if p.NamesRefreshToken() || p == secret || secret != "" && secret.Within(p) {
+					return invalid(field, "leads to the refresh token, which no reader gets; point to where the answer holds what the field is for")
+				}
+			}
+		}
+	}
+	return nil
+}
+
 func (e *Effective) checkExtraFields() error {
 	for name, v := range e.Dialect.ExtraFields {
 		p, _ := v.(string)
@@ -273,8 +294,8 @@ func (e *Effective) checkExtraFields() error {
 		if slices.Contains(answerNames(), name) {
 			return invalid("extra_fields", "holds %q, which the reader's answer has already; choose another name", name)
 		}
-		for _, secret := range e.Dialect.RefreshTokenPointer {
-			if grant.Pointer(p).Within(grant.Pointer(secret)) || grant.Pointer(secret).Within(grant.Pointer(p)) {
+		for _, secret := range e.refreshTokenPointers() {
+			if grant.Pointer(p).NamesRefreshToken() || grant.Pointer(p).Within(secret) || secret.Within(grant.Pointer(p)) {
 				return invalid("extra_fields", "holds a pointer for %s that leads to the refresh token, which no reader gets", quoted(name))
 			}
 		}

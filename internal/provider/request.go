@@ -4,11 +4,9 @@
 package provider
 
 import (
-	"encoding/json"
 	"errors"
 	"maps"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -74,17 +72,8 @@ func (e *Effective) Request() (grant.Request, error) {
 	}
 	for name, v := range r.SecretParameters {
 		out.Parameters[name] = v
-		out.Secrets = append(out.Secrets, scalars(v)...)
 	}
-	out.Secrets = append(out.Secrets, r.ClientSecret, r.FallbackSecret, r.RefreshToken)
-	for _, v := range r.SecretVariables {
-		out.Secrets = append(out.Secrets, v)
-	}
-	for name, d := range e.declared {
-		if text, set, err := e.env.value(name); d.Secret && set && err == nil { // also by default
-			out.Secrets = append(out.Secrets, text)
-		}
-	}
+	out.Secrets, out.Composed = e.secrets()
 	return out, nil
 }
 
@@ -225,28 +214,6 @@ func textMap(in map[string]any) map[string]string {
 	out := make(map[string]string, len(in))
 	for name, v := range in {
 		out[name], _ = v.(string)
-	}
-	return out
-}
-
-// scalars are the texts and numbers within v, as they are sent.
-func scalars(v any) []string {
-	var out []string
-	switch v := v.(type) {
-	case string:
-		out = append(out, v)
-	case float64:
-		out = append(out, strconv.FormatFloat(v, 'f', -1, 64))
-	case json.Number:
-		out = append(out, v.String())
-	case map[string]any:
-		for _, item := range v {
-			out = append(out, scalars(item)...)
-		}
-	case []any:
-		for _, item := range v {
-			out = append(out, scalars(item)...)
-		}
 	}
 	return out
 }

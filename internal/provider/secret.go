@@ -3,7 +3,105 @@
 
 package provider
 
-import "strings"
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// secrets are what an answer may not repeat: the secrets themselves, each also
+// as a placeholder's filters leave it, and the texts that are made of one and of
+// what is no secret.
+func (e *Effective) secrets() (secrets, composed []string) {
+	r := e.registration
+	secrets = []string{r.ClientSecret, r.FallbackSecret, r.RefreshToken, r.Password}
+	for _, v := range r.SecretParameters {
+		secrets = append(secrets, scalars(v)...)
+	}
+	for _, v := range r.SecretVariables {
+		secrets = append(secrets, v)
+	}
+	for name, d := range e.declared {
+		if text, set, err := e.env.value(name); d.Secret && set && err == nil { // also by default
+			secrets = append(secrets, text)
+		}
+	}
+	for _, t := range e.templates() {
+		made := false
+		for _, p := range t {
+			if p.name == "" || !e.env.isSecret(p.name) {
+				continue
+			}
+			v, set, err := p.value(e.env.value)
+			if err != nil || !set || v == "" {
+				continue
+			}
+			made = true
+			if e.env.isItselfSecret(p.name) {
+				secrets = append(secrets, v)
+			} else {
+				composed = append(composed, v)
+			}
+		}
+		if text, set, err := t.expand(e.env.value); made && set && err == nil {
+			composed = append(composed, text)
+		}
+	}
+	slices.Sort(secrets)
+	slices.Sort(composed)
+	return slices.Compact(secrets), slices.Compact(composed)
+}
+
+// templates are those of the request, and of the variables that it may use.
+func (e *Effective) templates() []template {
+	var out []template
+	collect := func(s string) (string, error) {
+		t, err := parseTemplate(s)
+		if err == nil { // else it is refused where it stands
+			out = append(out, t)
+		}
+		return s, nil
+	}
+	for _, m := range []map[string]any{e.Dialect.Parameters, e.Dialect.RequestHeaders} {
+		_, _ = EachText(m, collect) // collect fails never
+	}
+	for _, d := range e.declared {
+		for _, text := range []*string{d.Value, d.Default} {
+			if text != nil {
+				_, _ = collect(*text)
+			}
+		}
+	}
+	for _, u := range e.urls {
+		for _, q := range u.query {
+			out = append(out, q.value)
+		}
+	}
+	return out
+}
+
+// scalars are the texts and numbers within v, as they are sent.
+func scalars(v any) []string {
+	var out []string
+	switch v := v.(type) {
+	case string:
+		out = append(out, v)
+	case float64:
+		out = append(out, strconv.FormatFloat(v, 'f', -1, 64))
+	case json.Number:
+		out = append(out, v.String())
+	case map[string]any:
+		for _, item := range v {
+			out = append(out, scalars(item)...)
+		}
+	case []any:
+		for _, item := range v {
+			out = append(out, scalars(item)...)
+		}
+	}
+	return out
+}
 
 // tidied drops the newline at the end of each one-line secret in v, which a
 // file ends with and a secret does not (client_secret=@file).

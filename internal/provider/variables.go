@@ -219,6 +219,11 @@ func (e *environment) value(name string) (string, bool, error) {
 // made of one.
 func (e *environment) isSecret(name string) bool { return e.meanings[name].secret }
 
+// isItselfSecret says whether it does without being made of another.
+func (e *environment) isItselfSecret(name string) bool {
+	return e.secret[name] || e.declared[name].Secret || slices.Contains(secretCredentials(), name)
+}
+
 // resolve settles the meaning of name, on behalf of the variables within.
 func (e *environment) resolve(name string, within []string) meaning {
 	if m, known := e.meanings[name]; known {
@@ -228,7 +233,7 @@ func (e *environment) resolve(name string, within []string) meaning {
 		return meaning{err: fmt.Errorf("names variables that name each other in a circle: %s", Listed(append(within, name)))}
 	}
 	m := e.find(name, within)
-	m.secret = m.secret || e.secret[name] || e.declared[name].Secret || slices.Contains(secretCredentials(), name)
+	m.secret = m.secret || e.isItselfSecret(name)
 	e.meanings[name] = m
 	return m
 }

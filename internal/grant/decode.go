@@ -1,0 +1,249 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"encoding/hex"
+	"html"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+const (
+	maxLayers = 4 // encodings undone on top of each other
+	minBase64 = 6 // characters: less of it is a word
+	minHex    = 8 // digits
+)
+
+// anyDecoding says whether hit accepts text, or what any usual encodings that
+// lie on top of each other make of it. Each text that is looked at costs its
+// length of the budget (bytes); a text that would cost more counts as a hit.
+func anyDecoding(text string, spaces bool, budget *int, hit func(string) bool) bool {
+	seen := map[string]struct{}{}
+	for level, layer := []string{text}, 0; len(level) > 0; layer++ {
+		var next []string
+		for _, t := range level {
+			if _, again := seen[t]; again {
+				continue
+			}
+			seen[t] = struct{}{}
+			if *budget -= len(t); *budget < 0 || hit(t) {
+				return true
+			}
+			if layer < maxLayers {
+				next = append(next, decodings(t, spaces)...)
+			}
+		}
+		level = next
+	}
+	return false
+}
+
+// decodings undoes each usual encoding once, wherever in s it is found. A form's
+// "+" is undone only where spaces matter.
+func decodings(s string, spaces bool) []string {
+	var out []string
+	if strings.IndexByte(s, '%') >= 0 {
+		out = append(out, unpercent(s))
+	}
+	if spaces && strings.IndexByte(s, '+') >= 0 {
+		out = append(out, strings.ReplaceAll(s, "+", " "))
+	}
+	if strings.IndexByte(s, '&') >= 0 {
+		out = append(out, html.UnescapeString(s))
+	}
+	if strings.IndexByte(s, '\\') >= 0 {
+		out = append(out, unbackslash(s))
+	}
+	// A run may be cut anywhere, or follow other text: try each alignment.
+	if longestRun(s, isBase64) >= minBase64 {
+		for skip := range 4 {
+			out = append(out, unbase64(s, skip))
+		}
+	}
+	if longestRun(s, isHex) >= minHex {
+		for skip := range 2 {
+			out = append(out, unhexRuns(s, skip))
+		}
+	}
+	return out
+}
+
+// unpercent undoes percent-encoding, and leaves a % that encodes nothing.
+func unpercent(s string) string {
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
+			out = append(out, nibble(s[i+1])<<4|nibble(s[i+2]))
+			i += 2
+			continue
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
+}
+
+// unbackslash undoes the backslashes of JSON, JavaScript, Go and Python.
+func unbackslash(s string) string {
+	var out strings.Builder
+	out.Grow(len(s))
+	for {
+		i := strings.IndexByte(s, '\\')
+		if i < 0 || i+1 == len(s) {
+			out.WriteString(s)
+			return out.String()
+		}
+		out.WriteString(s[:i])
+		text, length := unescape(s[i:])
+		out.WriteString(text)
+		s = s[i+length:]
+	}
+}
+
+// unescape reads the escape at the beginning of s, and says how long it is.
+func unescape(s string) (string, int) {
+	switch s[1] {
+	case 'u':
+		first, ok := codeUnit(s, 'u', 4)
+		if !ok {
+			break
+		}
+		if second, ok := codeUnit(s[6:], 'u', 4); ok && utf16.IsSurrogate(first) {
+			if r := utf16.DecodeRune(first, second); r != utf8.RuneError {
+				return string(r), 12
+			}
+		}
+		return string(first), 6
+	case 'U':
+		if r, ok := codeUnit(s, 'U', 8); ok {
+			return string(r), 10
+		}
+	case 'x':
+		if b, ok := codeUnit(s, 'x', 2); ok {
+			return string([]byte{byte(b)}), 4 //nolint:gosec // two digits
+		}
+	}
+	if i := strings.IndexByte("ntrbf", s[1]); i >= 0 {
+		return "\n\t\r\b\f"[i : i+1], 2
+	}
+	return s[1:2], 2
+}
+
+// codeUnit reads a backslash, a letter and so many hexadecimal digits.
+func codeUnit(s string, letter byte, digits int) (rune, bool) {
+	if len(s) < 2+digits || s[0] != '\\' || s[1] != letter {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[2:2+digits], 16, 31)
+	return rune(n), err == nil
+}
+
+// unbase64 decodes every run of base64, in either alphabet, from its skip-th
+// character on. A line break within a run is none of it (RFC 2045).
+func unbase64(s string, skip int) string {
+	out := make([]byte, 0, len(s))
+	eachRun(s, isBase64, minBase64, func(run string, encoded bool) {
+		if !encoded {
+			out = append(out, strings.TrimLeft(run, "=")...) // the padding of the run before
+			return
+		}
+		bits, held := uint32(0), 0
+		for i, left := 0, skip; i < len(run); i++ {
+			switch {
+			case run[i] == '\n' || run[i] == '\r':
+			case left > 0:
+				left--
+			default:
+				if bits, held = bits<<6|sextet(run[i]), held+6; held >= 8 {
+					held -= 8
+					out = append(out, byte(bits>>held)) //nolint:gosec // the lowest byte is meant
+				}
+			}
+		}
+	})
+	return string(out)
+}
+
+// unhexRuns decodes every run of hexadecimal digits from its skip-th on.
+func unhexRuns(s string, skip int) string {
+	out := make([]byte, 0, len(s))
+	eachRun(s, isHex, minHex, func(run string, encoded bool) {
+		if !encoded {
+			out = append(out, run...)
+			return
+		}
+		run = run[skip:]
+		out, _ = hex.AppendDecode(out, []byte(run[:len(run)&^1])) // digits, of an even number
+	})
+	return string(out)
+}
+
+// eachRun takes s apart into runs of at least shortest bytes of a kind, and
+// what lies between.
+func eachRun(s string, kind func(byte) bool, shortest int, do func(run string, ofKind bool)) {
+	between := 0
+	for i := 0; i < len(s); {
+		end := i
+		for end < len(s) && kind(s[end]) {
+			end++
+		}
+		if end-i >= shortest {
+			do(s[between:i], false)
+			do(s[i:end], true)
+			between = end
+		}
+		i = max(end, i+1)
+	}
+	do(s[between:], false)
+}
+
+func longestRun(s string, kind func(byte) bool) int {
+	longest, run := 0, 0
+	for i := range len(s) {
+		if !kind(s[i]) {
+			run = 0
+			continue
+		}
+		run++
+		longest = max(longest, run)
+	}
+	return longest
+}
+
+func isBase64(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '+' || c == '/' || c == '-' || c == '_' || c == '\n' || c == '\r'
+}
+
+func sextet(c byte) uint32 {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return uint32(c - 'A')
+	case 'a' <= c && c <= 'z':
+		return uint32(c-'a') + 26
+	case '0' <= c && c <= '9':
+		return uint32(c-'0') + 52
+	case c == '+' || c == '-':
+		return 62
+	default:
+		return 63
+	}
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func nibble(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	case c <= 'F':
+		return c - 'A' + 10
+	default:
+		return c - 'a' + 10
+	}
+}

@@ -1,0 +1,177 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const (
+	maxFiltered      = 8 << 20 // bytes looked at, of one answer
+	maxRefreshTokens = 64      // of one answer
+)
+
+// filter is what everything passes that a reader of a good answer gets to see:
+// the access token, its type, the scope, the lifetime and the extra fields. It
+// serves one answer, which is looked through once, however many fields show it.
+type filter struct {
+	redactor
+	shortest int // bytes of the shortest credential
+	budget   int // bytes to be looked at
+	seen     map[uintptr]bool
+}
+
+func (r redactor) filter() *filter {
+	f := &filter{redactor: r, shortest: maxBody, budget: maxFiltered, seen: map[uintptr]bool{}}
+	for _, s := range slices.Concat(r.whole, r.alone) {
+		f.shortest = min(f.shortest, len(s))
+	}
+	return f
+}
+
+// repeats says whether v holds a whole credential anywhere, in any usual
+// encoding, or is one that is too short to be looked for within other text.
+func (f *filter) repeats(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return f.tells(v)
+	case json.Number:
+		return f.tells(v.String())
+	case map[string]any:
+		return f.once(v, len(v), func() bool {
+			for name, item := range v {
+				if f.tells(name) || f.repeats(item) {
+					return true
+				}
+			}
+			return false
+		})
+	case []any:
+		return f.once(v, len(v), func() bool { return slices.ContainsFunc(v, f.repeats) })
+	}
+	return false
+}
+
+// repeatsWithin says so of a lifetime, where a short number means nothing.
+func (f *filter) repeatsWithin(v any) bool {
+	text, _ := errorText(v)
+	return len(text) >= window && f.tells(text)
+}
+
+// once remembers the verdict on a map or a list.
+func (f *filter) once(v any, size int, judge func() bool) bool {
+	if size == 0 {
+		return false // and empty lists may share an address
+	}
+	at := reflect.ValueOf(v).Pointer()
+	verdict, judged := f.seen[at]
+	if !judged {
+		verdict = judge()
+		f.seen[at] = verdict
+	}
+	return verdict
+}
+
+func (f *filter) tells(text string) bool {
+	if len(text) < f.shortest {
+		return false // no encoding is shorter than what it encodes
+	}
+	return anyDecoding(text, f.spaces, &f.budget, func(text string) bool {
+		for _, text := range folded(text, f.beyondASCII) {
+			if slices.ContainsFunc(f.whole, func(s string) bool { return strings.Contains(text, s) }) ||
+				slices.Contains(f.alone, strings.TrimSpace(text)) || slices.Contains(f.alone, text) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// refreshTokens are what an answer holds where a refresh token stands: at the
+// pointers, and under its name at any depth, also within text. It reports false
+// when there is more than can be looked through.
+func (a Answer) refreshTokens(doc any) ([]string, bool) {
+	g := gathering{found: map[string]struct{}{}}
+	for _, p := range a.RefreshToken {
+		if v, found := p.Lookup(doc); found {
+			g.take(v)
+		}
+	}
+	g.walk(doc, false)
+	return slices.Collect(maps.Keys(g.found)), !g.over
+}
+
+type gathering struct {
+	found map[string]struct{}
+	over  bool // there is more than can be looked through
+}
+
+// isRefreshToken says whether a member of that name is a refresh token.
+func isRefreshToken(name string) bool {
+	const bare = "refreshtoken"
+	return len(name) >= len(bare) && len(name) <= len(bare)+2 &&
+		strings.EqualFold(strings.NewReplacer("_", "", "-", "", " ", "").Replace(name), bare)
+}
+
+// refreshTokenInText finds one in text that is no JSON by itself: a form, a
+// header, a log line.
+var refreshTokenInText = regexp.MustCompile(`(?i)refresh[_-]?token[\\"']*\s*[:=]\s*[\\"']*([^\s"'&,;<>\\}]+)`)
+
+// walk looks through v, which is named when it stands below a refresh token's
+// name.
+func (g *gathering) walk(v any, named bool) {
+	if g.over {
+		return
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for name, item := range v {
+			g.walk(item, named || isRefreshToken(name))
+		}
+	case []any:
+		for _, item := range v {
+			g.walk(item, named)
+		}
+	case string:
+		if named {
+			g.take(v)
+		}
+		g.walkText(v, named)
+	case json.Number:
+		if named {
+			g.take(v)
+		}
+	}
+}
+
+func (g *gathering) walkText(text string, named bool) {
+	text = strings.TrimSpace(text)
+	if text != "" && strings.IndexByte(`{["`, text[0]) >= 0 {
+		if !bounded([]byte(text)) {
+			g.over = true
+			return
+		}
+		if inner, isJSON := parseJSON([]byte(text)); isJSON {
+			g.walk(inner, named)
+			return
+		}
+	}
+	if strings.Contains(folded(text, false)[0], "refresh") {
+		for _, m := range refreshTokenInText.FindAllStringSubmatch(text, maxRefreshTokens+1) {
+			g.take(m[1])
+		}
+	}
+}
+
+func (g *gathering) take(v any) {
+	if text, ok := errorText(v); ok {
+		g.found[text] = struct{}{}
+	}
+	g.over = g.over || len(g.found) > maxRefreshTokens
+}

@@ -1,0 +1,271 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// read reads an answer of those members, in JSON.
+func read(t *testing.T, r Request, members map[string]any) (*Token, *Error) {
+	t.Helper()
+	b, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {asJSON}}, body: b}
+	token, err := readAnswer(r, got, clock(), newRedactor(r))
+	var e *Error
+	if err != nil && !errors.As(err, &e) {
+		t.Fatalf("got a %T", err)
+	}
+	return token, e
+}
+
+// wholeEncodings are those that keep all of a text.
+func wholeEncodings() map[string]func(string) string {
+	out := encodings()
+	delete(out, "broken lines")
+	out["base64 in lines"] = func(s string) string {
+		var b strings.Builder
+		for c := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString([]byte(s))), 12) {
+			b.Write(append(c, '\n'))
+		}
+		return b.String()
+	}
+	out["hex of base64"] = func(s string) string { return hex.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte(s)))) }
+	out["base64 of hex"] = func(s string) string { return base64.StdEncoding.EncodeToString([]byte(hex.EncodeToString([]byte(s)))) }
+	return out
+}
+
+// Whoever may write a config can point at any member of any answer of the same
+// origin, also of an endpoint that repeats what it is sent.
+func TestNoMemberHandsOutACredential(t *testing.T) {
+	t.Parallel()
+	for name, secret := range awkwardSecrets() {
+		for how, encode := range wholeEncodings() {
+			sent := encode(secret)
+			for field, set := range map[string]func(*Request){
+				"client_secret": func(r *Request) { r.ClientSecret = secret },
+				"password":      func(r *Request) { r.Password = secret },
+				"refresh_token": func(r *Request) { r.RefreshToken = secret },
+				"another":       func(r *Request) { r.Secrets = []string{secret} },
+			} {
+				if field != "another" && how != "base64 twice" {
+					continue // they are all one list
+				}
+				r := standardRequest("")
+				r.Scopes = []string{"asked"}
+				set(&r)
+				r.Answer.Extra = map[string]Pointer{"plain": "/sent", "list": "/in", "name": "/names", "text": "/text", "fine": "/fine"}
+				text, _ := json.Marshal(map[string]any{"x": sent})
+				members := map[string]any{
+					"access_token": "tok", "expires_in": 60, "token_type": sent, "scope": sent, "sent": sent,
+					"in": []any{map[string]any{"deep": "It is " + sent}}, "names": map[string]any{sent: 1}, "text": string(text), "fine": "fine",
+				}
+				got, e := read(t, r, members)
+				if e != nil {
+					t.Fatalf("%s, %s, %s: %v", name, how, field, e)
+				}
+				if got.TokenType != "Bearer" || got.Scope != "asked" || !reflect.DeepEqual(got.Extra, map[string]any{"fine": "fine"}) {
+					t.Errorf("%s, %s, %s: hands out %+v", name, how, field, got)
+				}
+				r.Answer.AccessToken = []Pointer{"/sent"}
+				if _, usable := tokenText(sent); !usable {
+					continue
+				}
+				got, e = read(t, r, members)
+				if got != nil || e.Kind != Misconfigured || !strings.Contains(e.Detail, `"/sent"`) || !strings.Contains(e.Detail, "set access_token_pointer") {
+					t.Errorf("%s, %s, %s: as the token: %+v, %v", name, how, field, got, e)
+				} else if givesAway(e.Error(), secret, encode) != "" {
+					t.Errorf("%s, %s, %s: the error repeats it: %v", name, how, field, e)
+				}
+			}
+		}
+	}
+}
+
+// What is sent can be more than the secret by itself.
+func TestWhatIsMadeOfAShortSecretIsNotHandedOut(t *testing.T) {
+	t.Parallel()
+	r := standardRequest("")
+	r.ClientSecret, r.Password, r.GrantType, r.Username = "hunter2", "pin", GrantPassword, "user"
+	r.Names = map[string]string{"client_secret": "clientSecret"}
+	r.Secrets, r.Composed = []string{"9351"}, []string{"version-1-9351"}
+	for what, sent := range map[string]any{
+		"itself":                     "hunter2",
+		"itself in base64":           "aHVudGVyMg==",
+		"itself in hex":              "68756e74657232",
+		"itself, spaced":             " hunter2\n",
+		"a number":                   9351,
+		"a number in text":           "9351",
+		"Basic":                      "Basic " + base64.StdEncoding.EncodeToString([]byte("the-client:hunter2")),
+		"Basic, twice":               base64.StdEncoding.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte("the-client:hunter2")))),
+		"a text that holds it":       "version-1-9351",
+		"the same in base64":         base64.StdEncoding.EncodeToString([]byte("it is version-1-9351")),
+		"the request":                "grant_type=password&clientSecret=hunter2&x=y",
+		"the request, encoded":       url.QueryEscape("grant_type=password&password=pin"),
+		"the request as JSON":        `{"grant_type":"password","password":"pin"}`,
+		"the request in base64":      base64.RawURLEncoding.EncodeToString([]byte("a=b&clientSecret=hunter2")),
+		"one of a list":              []any{"x", "hunter2"},
+		"the request by its members": map[string]any{"password": "pin"},
+	} {
+		r.Answer.Extra = map[string]Pointer{"x": "/sent"}
+		got, e := read(t, r, map[string]any{"access_token": "tok", "expires_in": 60, "sent": sent})
+		if e != nil || got.Extra != nil {
+			t.Errorf("%s: %v, %v", what, got, e)
+		}
+	}
+}
+
+func TestGoodMembersSurvive(t *testing.T) {
+	t.Parallel()
+	claims := `{"iss":"https://id.example.com/realms/x","azp":"the-client","client_id":"the-client","gty":"password","sub":"user","amr":["pin"],"pwd":"hunter2",` +
+		`"scope":"read:accounts write","note":"the-secret-of-the","exp":1767326645}`
+	r := standardRequest("")
+	r.ClientSecret, r.Password, r.GrantType, r.Username = "the-secret-of-the-client", "hunter2", GrantPassword, "user"
+	r.Scopes = []string{"read:accounts", "write"}
+	// A secret that is no better than what the request shows of itself.
+	r.Secrets = []string{"", "the-client", "password", "pin", "read:accounts"}
+	long := strings.Repeat(jwt(claims), 60)
+	r.Answer.Extra = map[string]Pointer{"id": "/id_token", "long": "/long", "list": "/list"}
+	members := map[string]any{
+		"access_token": jwt(claims), "id_token": jwt(claims), "long": long, "scope": "read:accounts write", "token_type": "bearer",
+		"refresh_token": "refreshing", "refresh_token_expires_in": 1209600,
+		"list": []any{"a pin in the text", "hunter22", "https://x.example/the-client/hunter2", 60, nil, true, map[string]any{}},
+	}
+	got, e := read(t, r, members)
+	if e != nil {
+		t.Fatal(e)
+	}
+	if got.AccessToken != jwt(claims) || got.TokenType != "bearer" || got.Scope != "read:accounts write" || got.RefreshToken != "refreshing" ||
+		got.Extra["id"] != jwt(claims) || got.Extra["long"] != long || got.Extra["list"] == nil {
+		t.Errorf("got %+v", got)
+	}
+	// As a whole it is refused even so.
+	for _, secret := range []string{"the-client", "hunter2"} {
+		members["access_token"] = secret
+		if got, e := read(t, r, members); e == nil {
+			t.Errorf("hands out %s", got.AccessToken)
+		}
+	}
+}
+
+func TestNoMemberHandsOutTheRefreshToken(t *testing.T) {
+	t.Parallel()
+	const live = "ref/resh+live=token"
+	encoded := base64.StdEncoding.EncodeToString([]byte(live))
+	text := func(v any) string {
+		b, _ := json.Marshal(v) //nolint:errchkjson // a map of texts
+		return string(b)
+	}
+	for where, tc := range map[string]struct {
+		members map[string]any
+		at      Pointer
+		refresh []Pointer
+	}{
+		"where it stands":             {map[string]any{"refresh_token": live}, "/refresh_token", []Pointer{"/refresh_token"}},
+		"with no pointer to it":       {map[string]any{"refresh_token": live}, "/refresh_token", nil},
+		"with another pointer":        {map[string]any{"refresh_token": live}, "/refresh_token", []Pointer{"/rt"}},
+		"repeated":                    {map[string]any{"refresh_token": live, "again": live}, "/again", nil},
+		"repeated, encoded":           {map[string]any{"refresh_token": live, "again": encoded}, "/again", nil},
+		"repeated, percent-encoded":   {map[string]any{"refresh_token": live, "again": url.QueryEscape(live)}, "/again", nil},
+		"encoded, where it stands":    {map[string]any{"refresh_token": encoded, "again": live + "!" + encoded}, "/again", nil},
+		"in camel case":               {map[string]any{"refreshToken": live}, "/refreshToken", nil},
+		"with a hyphen":               {map[string]any{"Refresh-Token": live}, "/Refresh-Token", nil},
+		"deep":                        {map[string]any{"data": []any{map[string]any{"refresh_token": live}}}, "/data/0/refresh_token", nil},
+		"deep, repeated":              {map[string]any{"data": []any{map[string]any{"refresh_token": live}}, "again": live}, "/again", nil},
+		"an object":                   {map[string]any{"refresh_token": map[string]any{"value": live}}, "/refresh_token/value", nil},
+		"in JSON in text":             {map[string]any{"data": text(map[string]any{"refresh_token": live})}, "/data/refresh_token", nil},
+		"JSON in text":                {map[string]any{"data": text(map[string]any{"refresh_token": live})}, "/data", nil},
+		"JSON in text in text":        {map[string]any{"data": text(text(map[string]any{"refreshToken": live})), "again": live}, "/again", nil},
+		"a form in text":              {map[string]any{"data": "access_token=x&refresh_token=plain-refresh-token", "again": "plain-refresh-token"}, "/again", nil},
+		"cut JSON in text":            {map[string]any{"data": `{"refresh_token": "plain-refresh-token","x`, "again": "plain-refresh-token"}, "/again", nil},
+		"under a name of its own":     {map[string]any{"rt": live, "again": live}, "/again", []Pointer{"/rt"}},
+		"within JSON in text, by it":  {map[string]any{"data": text(map[string]any{"rt": live}), "again": live}, "/again", []Pointer{"/data/rt"}},
+		"the second of its pointers":  {map[string]any{"refresh_token": "first", "rt": live}, "/rt", []Pointer{"/refresh_token", "/rt"}},
+		"short":                       {map[string]any{"refresh_token": "r-1"}, "/refresh_token", nil},
+		"a number":                    {map[string]any{"refresh_token": 123456789, "again": "123456789"}, "/again", nil},
+		"before a token that is fine": {map[string]any{"refresh_token": live, "access_token": "tok"}, "/refresh_token", nil},
+	} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			r := standardRequest("")
+			r.Scopes, r.Answer.RefreshToken = []string{"asked"}, tc.refresh
+			tc.members["token"], tc.members["expires_in"] = "tok", 60
+			r.Answer.AccessToken = []Pointer{"/token"}
+			r.Answer.TokenType, r.Answer.Scope, r.Answer.Extra = []Pointer{tc.at}, []Pointer{tc.at}, map[string]Pointer{"x": tc.at}
+			got, e := read(t, r, tc.members)
+			if e != nil || got.TokenType != "Bearer" || got.Scope != "asked" || got.Extra != nil {
+				t.Errorf("hands out %+v, %v", got, e)
+			}
+			// As the token, or in an error that takes it for words.
+			r.Answer.AccessToken, r.Answer.Error = []Pointer{tc.at, "/token"}, []Pointer{tc.at}
+			if got, e := read(t, r, tc.members); got != nil && got.AccessToken != "tok" || e != nil && strings.Contains(e.Error(), "resh+live") {
+				t.Errorf("hands out the token %+v, %v", got, e)
+			}
+			r.Answer.AccessToken = []Pointer{"/missing"}
+			if _, e := read(t, r, tc.members); e == nil || e.Code != withheld && e.Code != "" {
+				t.Errorf("says %v", e)
+			}
+		})
+	}
+}
+
+// The grant itself goes on with it.
+func TestTheRefreshTokenIsKeptForTheGrant(t *testing.T) {
+	t.Parallel()
+	r := standardRequest("")
+	r.RefreshToken = "the-refresh-token-that-stays"
+	got, e := read(t, r, map[string]any{"access_token": "tok", "expires_in": 60, "refresh_token": r.RefreshToken})
+	if e != nil || got.RefreshToken != r.RefreshToken {
+		t.Errorf("got %+v, %v", got, e)
+	}
+}
+
+func TestALifetimeIsNoCredential(t *testing.T) {
+	t.Parallel()
+	r := standardRequest("")
+	r.ClientSecret, r.Secrets = "31415926535", []string{"3600"}
+	got, e := read(t, r, map[string]any{"access_token": "tok", "expires_in": 3600})
+	if e != nil || got.Lifetime != LifetimeExpiresIn {
+		t.Errorf("a lifetime that a short secret equals: %+v, %v", got, e)
+	}
+	for _, sent := range []any{"31415926535", 31415926535} {
+		for _, change := range []func(*Answer){
+			func(a *Answer) { a.ExpiresIn = []Pointer{"/sent"} }, func(a *Answer) { a.ExpiresAt = []Pointer{"/sent"} },
+		} {
+			r := r
+			change(&r.Answer)
+			if got, e := read(t, r, map[string]any{"access_token": "tok", "sent": sent}); e == nil {
+				t.Errorf("hands out a lifetime until %s", got.ExpiresAt)
+			}
+		}
+	}
+}
+
+func TestAnAccessTokenIsInNoError(t *testing.T) {
+	t.Parallel()
+	for _, at := range []Pointer{"/error", "/description"} {
+		for _, status := range []int{200, 400} {
+			r := standardRequest("")
+			r.Answer.ErrorDescription = []Pointer{"/description"}
+			body := fmt.Sprintf(`{"access_token":"a live-token", %q:"a live-token"}`, at[1:])
+			_, err := readAnswer(r, reply{status: status, body: []byte(body)}, clock(), newRedactor(r))
+			if err == nil || strings.Contains(err.Error(), "live") {
+				t.Errorf("%d, %s: %v", status, at, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,196 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxLifetime keeps arithmetic with absurd lifetimes within time.Duration.
+const maxLifetime = 100 * 365 * 24 * time.Hour
+
+// expire finds out until when t lives: the answer's word, else the JWT's, else
+// the configured default. A word that cannot be read counts as none, and is an
+// error when nothing else says it.
+func (a Answer) expire(t *Token, doc any, now time.Time, f *filter) *Error {
+	lifetime := func(v any) (time.Duration, bool) {
+		if f.repeatsWithin(v) {
+			return 0, false
+		}
+		return durationOf(v, a.ExpiresInUnit)
+	}
+	moment := func(v any) (time.Time, bool) {
+		if f.repeatsWithin(v) {
+			return time.Time{}, false
+		}
+		return timeOf(v)
+	}
+	if d, found := first(a.ExpiresIn, doc, lifetime); found {
+		t.ExpiresAt, t.Lifetime = now.Add(d), LifetimeExpiresIn
+	} else if at, found := first(a.ExpiresAt, doc, moment); found {
+		t.ExpiresAt, t.Lifetime = at, LifetimeExpiresAt
+	} else if at, ok := jwtExpiry(t.AccessToken); ok {
+		t.ExpiresAt, t.Lifetime = at, LifetimeJWT
+	} else if a.DefaultLifetime > 0 {
+		t.ExpiresAt, t.Lifetime = now.Add(a.DefaultLifetime), LifetimeDefault
+	} else {
+		return a.withoutLifetime(doc)
+	}
+	if limit := now.Add(maxLifetime); t.ExpiresAt.After(limit) {
+		t.ExpiresAt = limit
+	}
+	t.ExpiresAt = t.ExpiresAt.UTC()
+	if !t.ExpiresAt.After(now) {
+		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
+			"the token has already expired by its %s; if that does not mean an expiry, set expires_in_pointer=[] and default_token_lifetime", t.Lifetime)}
+	}
+	return nil
+}
+
+// withoutLifetime says what was wrong with what the answer says of the token's
+// lifetime, if anything.
+func (a Answer) withoutLifetime(doc any) *Error {
+	const remedy = "; set default_token_lifetime, or the pointer where it stands"
+	if _, found := first(a.ExpiresIn, doc, present); found {
+		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
+			"the lifetime at %s is neither a number of %s nor a duration such as 3600s, 1h30m, PT1H or 01:00:00%s",
+			list(a.ExpiresIn), unitName(a.ExpiresInUnit), remedy)}
+	}
+	if _, found := first(a.ExpiresAt, doc, present); found {
+		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
+			"the lifetime at %s is not a time (RFC 3339 or epoch)%s", list(a.ExpiresAt), remedy)}
+	}
+	return &Error{Kind: Misconfigured, Detail: fmt.Sprintf(
+		"the answer states no lifetime (looked at %s and %s)%s", list(a.ExpiresIn), list(a.ExpiresAt), remedy)}
+}
+
+func number(v any) (float64, bool) {
+	var text string
+	switch v := v.(type) {
+	case json.Number:
+		text = v.String()
+	case string:
+		text = strings.TrimSpace(v)
+	default:
+		return 0, false
+	}
+	if strings.ContainsAny(text, "xXpP_nN") { // Go's own notations, NaN, Inf
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	return f, err == nil
+}
+
+// durationOf reads a lifetime: a number of units, or a text that states its
+// units itself.
+func durationOf(v any, unit time.Duration) (time.Duration, bool) {
+	if unit == 0 {
+		unit = time.Second
+	}
+	n, ok := number(v)
+	n *= float64(unit)
+	if text, isText := v.(string); isText && !ok {
+		n, ok = spelledDuration(strings.TrimSpace(text))
+	}
+	return time.Duration(min(max(n, 0), float64(maxLifetime))), ok
+}
+
+const decimal = `(\d+(?:[.,]\d+)?)`
+
+// The ways to spell a duration, each with the groups weeks, days, hours, minutes
+// and seconds.
+var (
+	// ISO 8601. Years and months are of no certain length.
+	isoDuration = regexp.MustCompile(`^P(?:` + decimal + `W)?(?:` + decimal + `D)?(?:T(?:` + decimal + `H)?(?:` + decimal + `M)?(?:` + decimal + `S)?)?$`)
+	// As Go and protocol buffers write it.
+	unitDuration = regexp.MustCompile(`^(?:` + decimal + `w)? ?(?:` + decimal + `d)? ?(?:` + decimal + `h)? ?(?:` + decimal + `m)? ?(?:` + decimal + `s)?$`)
+	// D:HH:MM:SS and HH:MM:SS, also as .NET writes them.
+	clockDuration = regexp.MustCompile(`^()(?:(\d{1,6})[:.])?(\d{1,4}):([0-5]?\d):([0-5]?\d(?:[.,]\d+)?)$`)
+)
+
+// spelledDuration reads a duration in any of those forms, as nanoseconds.
+func spelledDuration(text string) (float64, bool) {
+	for _, form := range []*regexp.Regexp{isoDuration, unitDuration, clockDuration} {
+		m := form.FindStringSubmatch(text)
+		if m == nil {
+			continue
+		}
+		total, said := 0.0, false
+		for i, unit := range []time.Duration{7 * 24 * time.Hour, 24 * time.Hour, time.Hour, time.Minute, time.Second} {
+			if n, err := strconv.ParseFloat(strings.Replace(m[i+1], ",", ".", 1), 64); err == nil {
+				total, said = total+n*float64(unit), true
+			}
+		}
+		return total, said
+	}
+	return 0, false
+}
+
+func unitName(unit time.Duration) string {
+	switch unit {
+	case time.Millisecond:
+		return "milliseconds"
+	case time.Minute:
+		return "minutes"
+	default:
+		return "seconds"
+	}
+}
+
+// timeOf reads RFC 3339, with or without a zone (then it is UTC), and epoch
+// seconds or milliseconds.
+func timeOf(v any) (time.Time, bool) {
+	if n, ok := number(v); ok {
+		if n > 1e11 { // the year 5138 in seconds, 1973 in milliseconds
+			n /= 1000
+		}
+		return epoch(n), n <= 253402300799 // the last second of 9999
+	}
+	text, ok := v.(string)
+	if !ok {
+		return time.Time{}, false
+	}
+	for _, layout := range []string{
+		time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
+		"2006-01-02T15:04:05Z0700", http.TimeFormat,
+	} {
+		if at, err := time.Parse(layout, strings.TrimSpace(text)); err == nil {
+			return at, true
+		}
+	}
+	return time.Time{}, false
+}
+
+func epoch(seconds float64) time.Time {
+	return time.UnixMilli(int64(min(max(seconds, 0), 1e11) * 1000))
+}
+
+// jwtExpiry reads exp (RFC 7519 section 4.1.4), unverified: it is only asked
+// when to come back.
+func jwtExpiry(token string) (time.Time, bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}, false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	if err != nil {
+		return time.Time{}, false
+	}
+	doc, _ := parseJSON(payload)
+	exp, found := Pointer("/exp").Lookup(doc)
+	if !found {
+		return time.Time{}, false
+	}
+	if _, isNumber := exp.(json.Number); !isNumber {
+		return time.Time{}, false
+	}
+	return timeOf(exp)
+}
