@@ -20,11 +20,14 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Limits of one token request.
 const (
-	maxBody    = 1 << 20 // bytes read of an answer, at most
+	maxBody    = 1 << 20     // bytes read of an answer, at most
+	maxReading = 2 * maxBody // bytes of answers that are made sense of at a time
 	maxHeader  = 256 << 10
 	maxRetries = 2 // after the first attempt
 	retryWait  = 200 * time.Millisecond
@@ -144,12 +147,14 @@ type Client struct {
 	now       func() time.Time
 	userAgent string
 	retryWait time.Duration // before the first retry, at least
+	reading   *semaphore.Weighted
 }
 
 // NewClient returns a Client.
 func NewClient(o Options) *Client {
 	c := &Client{
 		transport: o.Transport, now: o.Now, userAgent: o.UserAgent, retryWait: retryWait,
+		reading: semaphore.NewWeighted(maxReading),
 	}
 	if c.transport == nil {
 		c.transport = defaultTransport()
@@ -182,6 +187,7 @@ func (c *Client) mint(ctx context.Context, r Request) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer c.startReading(ctx, got)()
 	return readAnswer(r, got, c.now(), newRedactor(r))
 }
 
@@ -198,6 +204,18 @@ func (r reply) ok() bool { return r.status >= 200 && r.status < 300 }
 func (r reply) page() bool {
 	body := bytes.ToLower(bytes.TrimSpace(r.body))
 	return bytes.HasPrefix(body, []byte("<!doctype html")) || bytes.HasPrefix(body, []byte("<html"))
+}
+
+// startReading waits until there is room to make sense of an answer, which can
+// take much more memory than it has bytes. It gives what ends it. Reading takes
+// no more than a moment, and an answer may hold what cannot be had again, so
+// that ctx being cancelled does not end the wait.
+func (c *Client) startReading(ctx context.Context, got reply) func() {
+	size := int64(len(got.body))
+	if c.reading.Acquire(context.WithoutCancel(ctx), size) != nil {
+		return func() {} // never: no answer is larger than the room
+	}
+	return func() { c.reading.Release(size) }
 }
 
 func (r reply) document() any { return parseBody(r.header.Get("Content-Type"), r.body) }
@@ -272,6 +290,7 @@ func (c *Client) Revoke(ctx context.Context, r Request) error {
 	if got.ok() {
 		return nil
 	}
+	defer c.startReading(ctx, got)()
 	e := readError(r, got, got.document(), c.now(), newRedactor(r))
 	switch {
 	case e.Code == "invalid_token", e.GrantRefused(), got.status == http.StatusNotFound, got.status == http.StatusGone:
