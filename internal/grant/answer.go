@@ -42,19 +42,16 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 	if !ok {
 		doc = tooMuch{}
 	}
-	redact = redact.with(refreshTokens)
-	if !got.ok() {
-		return nil, readError(r, got, doc, now, redact)
-	}
 	t, at, found := r.Answer.accessToken(doc)
-	if !found {
+	if !got.ok() || !found {
+		redact = redact.with(refreshTokens)
 		e := readError(r, got, doc, now, redact)
-		if e.Kind == Unintelligible {
+		if got.ok() && e.Kind == Unintelligible {
 			e.Detail = r.Answer.withoutToken(doc, redact)
 		}
 		return nil, e
 	}
-	if e := readToken(r, t, at, doc, now, redact.filter()); e != nil {
+	if e := readToken(r, t, at, doc, now, redact.answerFilter(got.body, refreshTokens)); e != nil {
 		e.Status = got.status
 		return nil, e
 	}

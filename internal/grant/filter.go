@@ -25,12 +25,24 @@ type filter struct {
 	shortest int // bytes of the shortest credential
 	budget   int // bytes to be looked at
 	seen     map[uintptr]bool
+
+	apart map[string]struct{} // windows, none of which is shown
 }
 
 func (r redactor) filter() *filter {
 	f := &filter{redactor: r, shortest: maxBody, budget: maxFiltered, seen: map[uintptr]bool{}}
 	for _, s := range slices.Concat(r.whole, r.alone) {
 		f.shortest = min(f.shortest, len(s))
+	}
+	return f
+}
+
+// answerFilter is the filter for an answer with those refresh tokens. Of what
+// has parts and is repeated in the answer, no part is shown.
+func (r redactor) answerFilter(body []byte, refreshTokens []string) *filter {
+	f := r.with(refreshTokens).filter()
+	if len(r.parts) > 0 && r.filter().tells(string(body)) {
+		f.apart, f.shortest = r.parts, min(f.shortest, window)
 	}
 	return f
 }
@@ -85,7 +97,8 @@ func (f *filter) tells(text string) bool {
 	return anyDecoding(text, f.spaces, &f.budget, func(text string) bool {
 		for _, text := range folded(text, f.beyondASCII) {
 			if slices.ContainsFunc(f.whole, func(s string) bool { return strings.Contains(text, s) }) ||
-				slices.Contains(f.alone, strings.TrimSpace(text)) || slices.Contains(f.alone, text) {
+				slices.Contains(f.alone, strings.TrimSpace(text)) || slices.Contains(f.alone, text) ||
+				holdsWindow(text, f.apart) {
 				return true
 			}
 		}

@@ -227,10 +227,13 @@ func TestNoMemberHandsOutTheRefreshToken(t *testing.T) {
 func TestTheRefreshTokenIsKeptForTheGrant(t *testing.T) {
 	t.Parallel()
 	r := standardRequest("")
-	r.RefreshToken = "the-refresh-token-that-stays"
-	got, e := read(t, r, map[string]any{"access_token": "tok", "expires_in": 60, "refresh_token": r.RefreshToken})
-	if e != nil || got.RefreshToken != r.RefreshToken {
-		t.Errorf("got %+v, %v", got, e)
+	r.RefreshToken = jwt(`{"typ":"refresh","sub":"user"}`)
+	for _, next := range []string{r.RefreshToken, "next-" + r.RefreshToken, "another"} {
+		// Tokens of one provider begin alike.
+		got, e := read(t, r, map[string]any{"access_token": jwt(`{"typ":"access","sub":"user"}`), "expires_in": 60, "refresh_token": next})
+		if e != nil || got.RefreshToken != next {
+			t.Errorf("got %+v, %v", got, e)
+		}
 	}
 }
 
@@ -266,6 +269,49 @@ func TestAnAccessTokenIsInNoError(t *testing.T) {
 			if err == nil || strings.Contains(err.Error(), "live") {
 				t.Errorf("%d, %s: %v", status, at, err)
 			}
+		}
+	}
+}
+
+// What some answers write for no token is in no way of what others say.
+func TestAWordInPlaceOfATokenHidesNoWords(t *testing.T) {
+	t.Parallel()
+	const words = "none of the grants is null or an error"
+	for _, none := range []string{"none", "null", "e", "error", ""} {
+		r := standardRequest("")
+		body := fmt.Sprintf(`{"access_token":%q,"refresh_token":%q,"error":"denied","error_description":%q}`, none, none, words)
+		_, err := readAnswer(r, reply{status: http.StatusBadRequest, body: []byte(body)}, clock(), newRedactor(r))
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v", none, err)
+		}
+	}
+}
+
+// A pointer reads through text that is JSON, and a form comes apart at its "&".
+func TestNoPartOfARepeatedCredentialIsHandedOut(t *testing.T) {
+	t.Parallel()
+	key := `{"type":"service_account","private_key":"-----BEGIN-KEY-----MIIEvQIBADANBgkq","client_email":"x@example.com"}`
+	text, _ := json.Marshal(key) //nolint:errchkjson // a text
+	for name, tc := range map[string]struct {
+		secret, typ, body string
+		at                Pointer
+	}{
+		"a member of JSON":            {key, asJSON, `{"access_token":"tok","expires_in":60,"sent":` + string(text) + `}`, "/sent/private_key"},
+		"a member of JSON, unquoted":  {key, asJSON, `{"access_token":"tok","expires_in":60,"sent":` + key + `}`, "/sent/private_key"},
+		"a pair of a form":            {"one-half-of-it&more=the-other-half", asForm, "access_token=tok&expires_in=60&sent=one-half-of-it&more=the-other-half", "/more"},
+		"the first of a form's pairs": {"one-half-of-it&more=the-other-half", asForm, "access_token=tok&expires_in=60&sent=one-half-of-it&more=the-other-half", "/sent"},
+	} {
+		r := standardRequest("")
+		r.Secrets = []string{tc.secret}
+		r.Answer.Extra = map[string]Pointer{"x": tc.at, "type": "/token_type"}
+		got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {tc.typ}}, body: []byte(tc.body)}
+		token, err := readAnswer(r, got, clock(), newRedactor(r))
+		if err != nil || token.AccessToken != "tok" || token.Extra != nil {
+			t.Errorf("%s: %+v, %v", name, token, err)
+		}
+		r.Answer.AccessToken = []Pointer{tc.at}
+		if token, err := readAnswer(r, got, clock(), newRedactor(r)); err == nil {
+			t.Errorf("%s: hands out the token %s", name, token.AccessToken)
 		}
 	}
 }

@@ -36,6 +36,7 @@ type redactor struct {
 	public  []string            // what the request shows of itself
 	short   []string            // the credentials of at most a window, folded
 	windows map[string]struct{} // of the longer ones, folded
+	parts   map[string]struct{} // those of credentials that reading can take apart
 	whole   []string            // the credentials that mean something within other text, folded
 	alone   []string            // those that are too short for that, or public
 
@@ -45,12 +46,15 @@ type redactor struct {
 func newRedactor(r Request) redactor {
 	out := redactor{
 		public:  append([]string{r.ClientID, r.Username, r.GrantType}, r.Scopes...),
-		windows: map[string]struct{}{},
+		windows: map[string]struct{}{}, parts: map[string]struct{}{},
 	}
 	secrets := append([]string{r.ClientSecret, r.Password, r.RefreshToken}, r.Secrets...)
 	for _, secret := range secrets {
 		out.keep(secret)
 		out.keepWhole(secret)
+		if strings.ContainsAny(secret, `&{[`) { // by a form, or by a pointer into JSON
+			addWindows(out.parts, secret)
+		}
 	}
 	for _, text := range r.Composed {
 		out.keepWhole(text)
@@ -69,7 +73,8 @@ func newRedactor(r Request) redactor {
 	return out
 }
 
-// with is r with the secrets of an answer.
+// with is r with the secrets of an answer. Short ones stand alone: what some
+// answers write for none (null, none) would else be taken for one everywhere.
 func (r redactor) with(secrets []string) redactor {
 	if len(secrets) == 0 {
 		return r
@@ -77,7 +82,9 @@ func (r redactor) with(secrets []string) redactor {
 	r.short, r.whole, r.alone = slices.Clip(r.short), slices.Clip(r.whole), slices.Clip(r.alone)
 	r.windows = maps.Clone(r.windows)
 	for _, secret := range secrets {
-		r.keep(secret)
+		if len(secret) >= window {
+			r.keep(secret)
+		}
 		r.keepWhole(secret)
 	}
 	return r
@@ -90,8 +97,16 @@ func (r *redactor) keep(secret string) {
 		if s != "" && len(s) <= window && !slices.Contains(r.short, s) {
 			r.short = append(r.short, s)
 		}
-		for i := 0; len(s) > window && i+window <= min(len(s), maxWindowed); i++ {
-			r.windows[s[i:i+window]] = struct{}{}
+	}
+	if len(secret) > window {
+		addWindows(r.windows, secret)
+	}
+}
+
+func addWindows(to map[string]struct{}, secret string) {
+	for _, s := range folded(secret, true) {
+		for i := 0; i+window <= min(len(s), maxWindowed); i++ {
+			to[s[i:i+window]] = struct{}{}
 		}
 	}
 }
@@ -135,10 +150,17 @@ func (r redactor) holdsPart(text string) bool {
 		if slices.ContainsFunc(r.short, func(s string) bool { return strings.Contains(text, s) }) {
 			return true
 		}
-		for i := 0; i+window <= len(text); i++ {
-			if _, part := r.windows[text[i:i+window]]; part {
-				return true
-			}
+		if holdsWindow(text, r.windows) {
+			return true
+		}
+	}
+	return false
+}
+
+func holdsWindow(text string, windows map[string]struct{}) bool {
+	for i := 0; len(windows) > 0 && i+window <= len(text); i++ {
+		if _, part := windows[text[i:i+window]]; part {
+			return true
 		}
 	}
 	return false
@@ -173,7 +195,7 @@ func (r redactor) text(s string) string {
 	if len(s) > maxRead {
 		s = s[:maxRead]
 	}
-	if r.leaks(s) {
+	if r.leaks(s) || slices.Contains(r.alone, folded(strings.TrimSpace(s), false)[0]) {
 		return withheld
 	}
 	shown := printable(opaque.ReplaceAllString(s, "[…]"))
