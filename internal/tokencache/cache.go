@@ -115,8 +115,8 @@ type Ask[T any] struct {
 	// Store stores what Mint made, before anybody gets it.
 	Store func(context.Context, Held[T])
 
-	// Discard undoes what Mint and Store did. It is called when the token was
-	// forgotten while it was minted.
+	// Discard undoes what Mint and Store did. It is called when nobody gets the
+	// token: it was forgotten while it was minted, or its only reader has left.
 	Discard func(context.Context, Held[T])
 }
 
@@ -425,6 +425,9 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 		return Answer[T]{}, lost
 	}
 	if ctx.Err() != nil {
+		if a.Discard != nil {
+			a.Discard(detached, held)
+		}
 		return Answer[T]{}, ctx.Err()
 	}
 	return Answer[T]{Held: held, Short: !held.canLast(a.MinLeft)}, nil

@@ -44,8 +44,10 @@ func (c *Cache[T]) ofGroup(group string) map[*slot[T]]string {
 // Forget drops every token of the group (of all, for "") but that of one key,
 // and those that are being minted: they are neither kept nor handed out. The
 // key is the one that the group has come to, which a reader may have asked for
-// already.
-func (c *Cache[T]) Forget(group, but string) {
+// already. It gives the tokens that it dropped; one that is being minted goes
+// to Discard.
+func (c *Cache[T]) Forget(group, but string) []Held[T] {
+	var dropped []Held[T]
 	for s, key := range c.ofGroup(group) {
 		if s.key == but {
 			continue
@@ -55,9 +57,13 @@ func (c *Cache[T]) Forget(group, but string) {
 		}
 		s.mu.Lock()
 		s.dead = true
-		s.held.Store(nil)
+		h := s.held.Swap(nil)
 		s.mu.Unlock()
+		if h != nil {
+			dropped = append(dropped, *h)
+		}
 	}
+	return dropped
 }
 
 // Seed puts a token into memory that another node has minted and stored, if
