@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +38,7 @@ type Options struct {
 	Now       func() time.Time // nil is time.Now
 }
 
-// drainTime is for how long an unmount or a reload waits for mints under way.
+// drainTime is for how long an unmount or a reload waits for what is under way.
 const drainTime = 5 * time.Second
 
 const helpText = `
@@ -71,9 +72,13 @@ type backend struct {
 	writers  turns // who may write a config, its roles, or a provider
 	chains   turns // who may spend a config's refresh token
 	revokers turns // who may ask a provider to revoke
+	holders  turns // who may change the entries of one token in a ledger
 
-	handedOut deferred
-	inputs    map[*framework.Path]input
+	work    background
+	ledger  ledger
+	started time.Time
+	audited atomic.Int64 // when, in nanoseconds since the epoch
+	inputs  map[*framework.Path]input
 
 	tallies   tallies
 	loading   singleflight.Group // of views
@@ -108,8 +113,11 @@ func newBackend(o Options) *backend {
 		writers:  turns{places: 1},
 		chains:   turns{places: 1},
 		revokers: turns{places: maxRevocations},
+		holders:  turns{places: 1},
+		started:  o.Now(),
 		inputs:   map[*framework.Path]input{},
 	}
+	b.work.guard = b.guard
 	b.tokens = tokencache.New[*minted](tokencache.Options{
 		Now: o.Now, Panicked: func(p any) error { return b.panicked("a mint", p) },
 	})
@@ -118,9 +126,9 @@ func newBackend(o Options) *backend {
 		BackendType:    logical.TypeLogical,
 		RunningVersion: o.Build.Version,
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{configPrefix, rolePrefix, providerPrefix, tokenPrefix, grantPrefix, keyPrefix, framework.WALPrefix},
-			Unauthenticated: []string{jwksPrefix + "*"},                 // a provider has no Vault token
-			LocalStorage:    []string{tokenPrefix, framework.WALPrefix}, // each cluster mints its own
+			SealWrapStorage: []string{configPrefix, rolePrefix, providerPrefix, tokenPrefix, grantPrefix, keyPrefix, ledgerPrefix},
+			Unauthenticated: []string{jwksPrefix + "*"},          // a provider has no Vault token
+			LocalStorage:    []string{tokenPrefix, ledgerPrefix}, // each cluster mints its own
 		},
 		Secrets: []*framework.Secret{b.tokenSecret()},
 		Paths: framework.PathAppend(
@@ -136,17 +144,26 @@ func newBackend(o Options) *backend {
 			b.jwksPaths(),
 			b.infoPaths(),
 		),
-		PeriodicFunc:      b.periodic,
-		WALRollback:       b.rollBack,
-		WALRollbackMinAge: orphanAge,
-		Invalidate:        b.invalidate,
-		Clean: func(context.Context) {
-			b.tokens.Close(drainTime)
-			b.handedOut.close()
-			b.client.Close()
-		},
+		PeriodicFunc: b.periodic,
+		Invalidate:   b.invalidate,
+		Clean:        b.clean,
 	}
 	return b
+}
+
+// clean waits for what is under way, and leaves to the next process what has
+// not begun: that is in storage.
+func (b *backend) clean(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	var all sync.WaitGroup
+	all.Go(func() { b.tokens.Close(drainTime) })
+	all.Go(func() { b.work.close(ctx) })
+	for ref, s := range b.ledger.close() {
+		b.handOver(ctx, s, ref)
+	}
+	all.Wait()
+	b.client.Close()
 }
 
 func userAgent(build Build) string {
@@ -191,6 +208,13 @@ func (b *backend) log() hclog.Logger {
 		return b.Logger().With("mount", *mount)
 	}
 	return b.Logger()
+}
+
+// guard is deferred around what runs where nobody else could outlive a panic.
+func (b *backend) guard(where string) {
+	if p := recover(); p != nil {
+		_ = b.panicked(where, p) // nobody waits for it
+	}
 }
 
 // panicked logs a bug. The value of a panic may quote data, so only its type

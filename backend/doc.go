@@ -36,12 +36,23 @@
 //	token/<config>/<key> tokenEntry      seal-wrapped, local to the cluster
 //	grant/<config>       grantEntry      seal-wrapped
 //	key/<key>            keyEntry        seal-wrapped
-//	wal/                 orphan          seal-wrapped, local: tokens to be revoked after a crash
+//	lease/<config>/<ledger>/<token>/<id>
+//	                     ledgerEntry     seal-wrapped, local: tokens to be revoked at the provider
 //
 // A token's key is a keyed hash of the effective request that it was minted
 // by. The hash's key, the config's epoch, is replaced by whatever makes the
 // config another request, and by revoke: what was minted before is then found
 // by nobody, also if it is stored a moment later.
+//
+// A ledger holds the tokens that leases of their own hold: an entry is written
+// between the mint and the answer, is left to the lease soon after the answer,
+// and goes with the lease. All entries of one token are below one keyed hash:
+// the token is revoked when the last of them goes. What a process was given and
+// gave to nobody is revoked, by the next process if need be. revoke/ starts a
+// new ledger, and moves the shared tokens to the one before: whatever a ledger
+// other than the current one holds is to be revoked, until it is or expires.
+// An entry names the mark of where its token came from; nothing is sent
+// elsewhere.
 //
 // # How a request passes
 //
@@ -56,6 +67,10 @@
 // A write goes: storage, then views.drop, then tokens.Forget, then the stored
 // tokens. A mint goes: read the config, ask the provider, store, then enter
 // the cache, which says whether the token was forgotten meanwhile. No lock is
-// held while either waits, but for chains: one request at a time may spend a
-// refresh token.
+// held while either waits, but for chains, where one request at a time may spend
+// a refresh token, and for the entries of one token in a ledger, so that of two
+// leases that end at once one revokes it.
+//
+// What nobody waits for runs in the background (background.go), which is
+// bounded, and may lose whatever it has not begun: that is found in storage.
 package backend

@@ -124,11 +124,11 @@ func TestStoredTokenThatCannotBeReadIsAnError(t *testing.T) {
 
 func TestSpecialPathsOfWhatTokensNeed(t *testing.T) {
 	special := mount(t).backend.SpecialPaths()
-	for _, prefix := range []string{"config/", "provider/", "role/", "token/", "grant/", "wal/"} {
+	for _, prefix := range []string{"config/", "provider/", "role/", "token/", "grant/", "lease/"} {
 		if !slices.Contains(special.SealWrapStorage, prefix) {
 			t.Errorf("%s is not seal-wrapped", prefix)
 		}
-		local := prefix == "token/" || prefix == "wal/"
+		local := prefix == "token/" || prefix == "lease/"
 		if slices.Contains(special.LocalStorage, prefix) != local {
 			t.Errorf("%s: local storage %t, want %t", prefix, !local, local)
 		}
@@ -162,7 +162,7 @@ func TestStorageKeys(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{"config", "grant", "provider", "role", "token", "wal"}; !slices.Equal(slices.Sorted(maps.Keys(seen)), want) {
+	if want := []string{"config", "grant", "lease", "provider", "role", "token"}; !slices.Equal(slices.Sorted(maps.Keys(seen)), want) {
 		t.Errorf("stored below %v, want %v", slices.Sorted(maps.Keys(seen)), want)
 	}
 }

@@ -83,11 +83,11 @@ func (e *engine) revokeLease(t *testing.T, secret *logical.Secret) result {
 	return e.send(t, &logical.Request{Operation: logical.RevokeOperation, Path: "token/c", Secret: secret})
 }
 
-// rollBack runs what Vault runs every minute, and all write-ahead entries of
-// whatever age.
-func (e *engine) rollBack(t *testing.T) result {
+// aMinuteLater lets a minute pass, with what Vault runs every minute.
+func (e *engine) aMinuteLater(t *testing.T) {
 	t.Helper()
-	return e.send(t, &logical.Request{Operation: logical.RollbackOperation, Data: fields{"immediate": true}})
+	e.clock.advance(time.Minute)
+	e.periodic(t)
 }
 
 // periodic runs what Vault runs every minute.

@@ -20,7 +20,9 @@ import (
 type minted struct {
 	Token    grant.Token
 	Fallback bool   // with fallback_client_secret
-	orphan   string // the write-ahead entry, until a lease is registered
+	Origin   string // the mark of where it came from
+	Ledger   []byte // its config's at the time
+	ref      string // its entry in the ledger, if a lease of its own is to hold it
 }
 
 type (
@@ -56,9 +58,9 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held
 	b.log().Debug("minted a token", "token", v.path(), "expires_at", m.Token.ExpiresAt, "fallback", m.Fallback)
 	v.counts.mints.Add(1)
 	v.counts.lastMint.Store(&m.Token.IssuedAt)
-	if v.revokes {
-		if err := b.remember(ctx, s, v.config, m); err != nil {
-			b.revokeLater(ctx, s, v.config, m)
+	m.Origin, m.Ledger = mark([]byte(c.entry.Origin)), c.entry.Ledger
+	if v.owned() {
+		if m.ref, err = b.remember(ctx, s, v.config, m); err != nil {
 			return held{}, err
 		}
 	}
@@ -219,29 +221,34 @@ func (b *backend) tryOut(ctx context.Context, s logical.Storage, c *config) (*mi
 func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *minted) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	if err := store(ctx, s, tokenPrefix+key, tokenEntry{Version: schemaVersion, Token: m.Token, Fallback: m.Fallback}); err != nil {
+	if err := store(ctx, s, tokenPrefix+key, tokenEntry{Version: schemaVersion, Token: m.Token, Fallback: m.Fallback, Origin: m.Origin, Ledger: m.Ledger}); err != nil {
 		b.log().Warn("a token could not be stored; a restart will cost a mint", "key", key, "error", err)
 	}
 }
 
-// discard removes what a mint stored whose token was forgotten meanwhile: the
-// token, and the chain, if its config is gone. Nobody has the token, so it is
-// revoked as well, where that can be.
+// discard removes what a mint stored whose token nobody gets: the token, and
+// the chain, if its config is gone. The token is revoked as well, where that can
+// be.
 func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *minted) {
+	defer b.guard("a discard")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	stored, err := load[tokenEntry](ctx, s, tokenPrefix+v.key)
-	if err == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // and not a later one
-		err = s.Delete(ctx, tokenPrefix+v.key)
+	ref, err := m.ref, error(nil)
+	if ref == "" && v.revocable {
+		ref, err = b.remember(ctx, s, v.config, m)
+	}
+	if ref != "" {
+		b.endSoon(ctx, s, ref)
+	}
+	stored, loadErr := load[tokenEntry](ctx, s, tokenPrefix+v.key)
+	if loadErr == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // and not a later one
+		err = errors.Join(err, s.Delete(ctx, tokenPrefix+v.key))
 	}
 	if entry, getErr := s.Get(ctx, configPrefix+v.config); getErr == nil && entry == nil {
 		err = errors.Join(err, s.Delete(ctx, grantPrefix+v.config))
 	}
-	if m.orphan == "" { // else its write-ahead entry sees to it
-		b.revokeLater(ctx, s, v.config, m)
-	}
 	if err != nil {
-		b.log().Warn("a forgotten token could not be deleted; nothing will hand it out, and it is tidied when it expires", "key", v.key, "error", err)
+		b.log().Warn("a forgotten token could not be cleared away; nothing will hand it out, and it is tidied when it expires", "key", v.key, "error", err)
 	}
 }
 
@@ -251,6 +258,6 @@ func loadToken(ctx context.Context, s logical.Storage, key string) (*held, error
 	if err != nil || entry == nil {
 		return nil, err
 	}
-	h := (&minted{Token: entry.Token, Fallback: entry.Fallback}).held()
+	h := (&minted{Token: entry.Token, Fallback: entry.Fallback, Origin: entry.Origin, Ledger: entry.Ledger}).held()
 	return &h, nil
 }

@@ -31,6 +31,9 @@ whole); a patch follows RFC 7396, where null returns a field to what the
 provider says. Every dialect field of a provider may be set here instead.
 
 A write that moves the credentials to another host must carry them again.
+
+A deletion has the config's tokens revoked first, where there is a
+revocation_url; a warning says how many live on, why, and until when.
 `
 
 // configFields declares what a config holds: the dialect as overrides, the
@@ -104,7 +107,7 @@ func (b *backend) configPaths() []*framework.Path {
 				logical.DeleteOperation: forwarded(&framework.PathOperation{
 					Callback:  b.deleteConfig,
 					Summary:   "Delete a config and its tokens.",
-					Responses: nothing("Deleted"),
+					Responses: mayWarn("Deleted"),
 				}),
 			},
 			ExistenceCheck:  exists,
@@ -178,7 +181,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	}
 	entry := &configEntry{Version: schemaVersion, Fields: provider.Layer{}}
 	if old != nil {
-		entry.Epoch, entry.Fields = old.Epoch, old.Fields
+		entry.Epoch, entry.Ledger, entry.Fields = old.Epoch, old.Ledger, old.Fields
 	}
 	if entry.Fields, err = merged(entry.Fields, req); err != nil {
 		return nil, err
@@ -205,6 +208,11 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	}
 	if changed {
 		if entry.Epoch, err = newEpoch(); err != nil {
+			return nil, err
+		}
+	}
+	if old == nil {
+		if entry.Ledger, err = newEpoch(); err != nil {
 			return nil, err
 		}
 	}
@@ -337,40 +345,4 @@ func (b *backend) forget(ctx context.Context, s logical.Storage, name, but strin
 	if err := clearTokens(ctx, s, name, but); err != nil {
 		b.log().Warn("forgotten tokens could not be deleted; they are tidied when they expire", "config", name, "error", err)
 	}
-}
-
-// deleteConfig deletes the config last, so that a deletion that fails can be
-// repeated.
-func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := targetOf(d).config
-	leave, err := b.writers.enter(ctx, configPrefix+name)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	roles, err := listStorage(rolePrefix+name+"/")(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	if force, _ := d.Raw["force"].(bool); len(roles) > 0 && !force {
-		return nil, refuse("config %q has the roles %s: delete them first, or delete with ?force=true", name, strings.Join(roles, ", "))
-	}
-	// Also when it fails half way: what is left is read from storage again.
-	defer b.forget(ctx, req.Storage, name, "")
-	defer b.views.drop(name)
-
-	if err := clearTokens(ctx, req.Storage, name, ""); err != nil {
-		return nil, err
-	}
-	keys := []string{grantPrefix + name, configPrefix + name}
-	for _, role := range roles {
-		keys = append([]string{rolePrefix + name + "/" + role}, keys...)
-	}
-	for _, key := range keys {
-		if err := req.Storage.Delete(ctx, key); err != nil {
-			return nil, fmt.Errorf("deleting %s from storage: %w", key, err)
-		}
-	}
-	b.tallies.drop(name)
-	return nil, nil
 }

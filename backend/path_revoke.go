@@ -4,11 +4,10 @@
 package backend
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -17,12 +16,13 @@ import (
 const revokeHelp = `
 The kill switch of a config: every token that the engine holds for it is
 forgotten, for its roles as well, one that is being minted included, and the
-next read mints anew. Each forgotten token is revoked at the provider, where
-there is a revocation_url; otherwise it stays valid there until it expires.
+next read mints anew. Each is revoked at the provider, where there is a
+revocation_url, and so is each token that a lease of its own holds
+(reuse=false). A renewable lease can no longer be renewed.
 
-Tokens of leases of their own (reuse=false) are revoked with their leases:
-
-    vault lease revoke -prefix oauthcc/token/antsomi
+A warning says how many tokens are not revoked, why, and until when they live.
+Those that may be revoked yet are tried again in the background until they
+expire; another write tries all of them at once.
 `
 
 func (b *backend) revokePaths() []*framework.Path {
@@ -38,67 +38,72 @@ func (b *backend) revokePaths() []*framework.Path {
 				Responses:    mayWarn("Forgotten"),
 			}),
 		},
-		HelpSynopsis:    "Forget every token of a config.",
+		HelpSynopsis:    "Forget every token of a config, and revoke each at the provider.",
 		HelpDescription: strings.TrimSpace(revokeHelp),
 	}, nil)}
 }
 
 // writeRevoke starts a new epoch, so that no token of the old one is found
-// again, on any node; what was held is then revoked at the provider.
+// again, on any node, and a new ledger. What memory then forgets, what is stored
+// and what the old ledger holds is revoked at the provider, when the next
+// writer has its turn already.
 func (b *backend) writeRevoke(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := targetOf(d).config
-	leave, err := b.writers.enter(ctx, configPrefix+name)
+	entry, forgotten, err := b.forgetAll(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
-	entry, err := load[configEntry](ctx, req.Storage, configPrefix+name)
+	ctx = context.WithoutCancel(ctx) // who has begun this wants it done
+	p := b.newPurge(ctx, req.Storage, name, entry)
+	current := mark(entry.Ledger)
+	err = p.collect(ctx, forgotten, current)
+	asking, cancel := context.WithTimeout(ctx, purgeTime)
+	defer cancel()
+	err = errors.Join(err, p.sweep(asking, current, true))
+	if err != nil || p.left+p.lost > 0 {
+		b.ledger.sweepAt(name, b.now().Add(firstWait))
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("config %q: all tokens are forgotten, but not all could be revoked; write to revoke/%s again: %w", name, name, err)
 	}
-	if entry == nil {
-		return nil, noConfig(name)
+	if p.left > 0 && asking.Err() != nil {
+		b.sweepSoon(ctx, req.Storage, name)
 	}
-	held, err := b.heldTokens(ctx, req.Storage, name)
-	if err != nil {
-		return nil, err
+	resp := &logical.Response{Warnings: p.warnings(fmt.Sprintf("; the engine goes on trying, and another write to revoke/%s tries at once", name))}
+	if !p.revocable() && p.tokens == 0 {
+		resp.AddWarning("the config has no revocation_url: what it has handed out lives on at the provider until it expires")
 	}
-	if entry.Epoch, err = newEpoch(); err != nil {
-		return nil, err
+	if len(resp.Warnings) == 0 {
+		return nil, nil
 	}
-	if err := store(ctx, req.Storage, configPrefix+name, entry); err != nil {
-		return nil, err
-	}
-	b.views.drop(name)
-	b.tokens.Forgive(name)
-	b.forget(ctx, req.Storage, name, "")
-	return b.revokeAll(ctx, req.Storage, name, held), nil
+	return resp, nil
 }
 
-// revokeAll revokes tokens at their provider. One that cannot be is told in a
-// warning: the engine has forgotten it all the same.
-func (b *backend) revokeAll(ctx context.Context, s logical.Storage, name string, tokens map[string]*minted) *logical.Response {
-	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		first error
-		count int
-	)
-	for _, m := range tokens {
-		wg.Go(func() {
-			if err := b.revoke(ctx, s, name, m.Token.AccessToken, m.Token.ExpiresAt); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				first = cmp.Or(first, err)
-				count++
-			}
-		})
+// forgetAll starts a new epoch and a new ledger, and gives what memory held.
+func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string) (*configEntry, []held, error) {
+	leave, err := b.writers.enter(ctx, configPrefix+name)
+	if err != nil {
+		return nil, nil, err
 	}
-	wg.Wait()
-	if first == nil {
-		return nil
+	defer leave()
+	entry, err := load[configEntry](ctx, s, configPrefix+name)
+	if err != nil {
+		return nil, nil, err
 	}
-	resp := &logical.Response{}
-	resp.AddWarning(fmt.Sprintf("all %d tokens are forgotten, but %d of them may live on at the provider until they expire: %s", len(tokens), count, first))
-	return resp
+	if entry == nil {
+		return nil, nil, noConfig(name)
+	}
+	if entry.Epoch, err = newEpoch(); err != nil {
+		return nil, nil, err
+	}
+	if entry.Ledger, err = newEpoch(); err != nil {
+		return nil, nil, err
+	}
+	err = store(ctx, s, configPrefix+name, entry)
+	b.views.drop(name) // whatever came of it
+	if err != nil {
+		return nil, nil, err
+	}
+	b.tokens.Forgive(name)
+	return entry, b.tokens.Forget(name, ""), nil
 }

@@ -100,8 +100,8 @@ func (b *backend) serve(ctx context.Context, s logical.Storage, w wanted) (*logi
 		return nil, err
 	}
 	resp, err := b.handOut(w.view, got)
-	if err == nil && ctx.Err() == nil {
-		b.handedOver(ctx, s, got.Value)
+	if ref := got.Value.ref; ref != "" {
+		b.answered(ctx, s, ref, err == nil && ctx.Err() == nil)
 	}
 	return resp, err
 }

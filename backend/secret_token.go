@@ -21,11 +21,14 @@ const tokenSecretType = "oauth_token"
 // What a lease remembers, beside the type, if it is to be renewed, or its token
 // revoked.
 const (
-	leaseConfig = "config" // whose token it is
+	leaseHolder = "holder" // the entry in the ledger; leases of shared tokens have none
+
+	// Of a renewable lease:
+	leaseConfig = "config"
+	leaseEpoch  = "epoch" // the mark of the config's
 	leaseUntil  = "usable_until"
-	leaseTTL    = "ttl"          // in seconds, of a renewable lease, for the next renewal
-	leaseMaxTTL = "max_ttl"      // likewise, from its issue
-	leaseToken  = "access_token" // to be revoked with the lease; shared tokens leave it out
+	leaseTTL    = "ttl"     // in seconds, for the next renewal
+	leaseMaxTTL = "max_ttl" // likewise, from its issue
 )
 
 func (b *backend) tokenSecret() *framework.Secret {
@@ -79,11 +82,8 @@ func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical
 	}
 	// Vault stores this with every lease, so it holds no more than is needed.
 	internal := map[string]any{"secret_type": tokenSecretType}
-	if v.revokes || v.Renewable {
-		internal[leaseUntil] = got.UsableUntil().Format(time.RFC3339Nano)
-	}
-	if v.revokes {
-		internal[leaseConfig], internal[leaseToken] = v.config, got.Value.Token.AccessToken
+	if ref := got.Value.ref; ref != "" {
+		internal[leaseHolder] = ref
 	}
 	resp.Secret = &logical.Secret{
 		LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl},
@@ -91,6 +91,8 @@ func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical
 	}
 	if v.Renewable {
 		resp.Secret.Renewable, resp.Secret.MaxTTL = true, v.maxTTL.cap(usable)
+		internal[leaseConfig], internal[leaseEpoch] = v.config, v.epoch
+		internal[leaseUntil] = got.UsableUntil().Format(time.RFC3339Nano)
 		internal[leaseTTL] = int64(ttl / time.Second)
 		internal[leaseMaxTTL] = int64(resp.Secret.MaxTTL / time.Second)
 	}
@@ -133,14 +135,23 @@ func (v *view) warnings(got answer) []string {
 	return out
 }
 
-// renewToken lengthens a lease, never beyond the token.
-func (b *backend) renewToken(_ context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+// renewToken lengthens a lease, never beyond the token, nor when the token has
+// been forgotten since.
+func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	if seconds(req.Secret, leaseTTL) == 0 {
 		return nil, refuse("the lease cannot be renewed: read again for the next token (or set renewable=true on the config)")
 	}
 	left := usableUntil(req.Secret).Sub(b.now()).Truncate(time.Second)
 	if left < time.Second {
 		return nil, refuse("the lease cannot be renewed: its token is no longer usable; read again for the next one")
+	}
+	name, _ := req.Secret.InternalData[leaseConfig].(string)
+	entry, err := load[configEntry](ctx, req.Storage, configPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil || mark(entry.Epoch) != req.Secret.InternalData[leaseEpoch] {
+		return nil, refuse("the lease cannot be renewed: config %q has been changed, revoked or deleted since; read again for the next token", name)
 	}
 	resp := &logical.Response{Secret: req.Secret}
 	resp.Secret.TTL = min(left, seconds(req.Secret, leaseTTL))

@@ -22,7 +22,8 @@ const (
 	tokenPrefix    = "token/" // then a config's name, and a token's key
 	grantPrefix    = "grant/"
 	keyPrefix      = "key/"
-	jwksPrefix     = "jwks/" // of the API; nothing is stored there
+	jwksPrefix     = "jwks/"  // of the API; nothing is stored there
+	ledgerPrefix   = "lease/" // then a config's name, a ledger's, a token's, and an entry's
 )
 
 // schemaVersion is that of every entry written. An older one is read; a newer
@@ -36,6 +37,9 @@ type configEntry struct {
 	// be forgotten. It also keys the hashes that name its tokens, so that no
 	// storage key says anything about a credential.
 	Epoch []byte `json:"epoch"`
+	// Ledger is random as well, and replaced by revoke/: all that a ledger
+	// before it holds is to be revoked. It keys the hashes that name tokens there.
+	Ledger []byte `json:"ledger"`
 	// Origin is where the operator who wrote the secrets wanted them sent.
 	Origin string         `json:"origin"`
 	Fields provider.Layer `json:"fields"` // as written, secrets among them
@@ -59,6 +63,8 @@ type tokenEntry struct {
 	Version  int         `json:"version"`
 	Token    grant.Token `json:"token"`
 	Fallback bool        `json:"fallback,omitempty"` // minted with fallback_client_secret
+	Origin   string      `json:"origin"`             // the mark of where it came from
+	Ledger   []byte      `json:"ledger"`             // its config's at the time
 }
 
 // grantEntry is where a chain of rotating refresh tokens has come to.

@@ -77,6 +77,11 @@ func (b *backend) load(ctx context.Context, s logical.Storage, t target) (*confi
 			return nil, refuse("no role %q of config %q: write role/%s first, or see the list of role/%s/", t.role, t.config, t.path(), t.config)
 		}
 	}
+	return b.settled(ctx, s, t, entry, role)
+}
+
+// settled resolves what load has read, unless its provider has moved.
+func (b *backend) settled(ctx context.Context, s logical.Storage, t target, entry *configEntry, role *roleEntry) (*config, error) {
 	c, err := b.resolve(ctx, s, t, entry, role)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t, err)

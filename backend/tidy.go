@@ -25,6 +25,10 @@ const (
 
 // periodic is what Vault calls every minute.
 func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
+	if b.node().standby() {
+		return nil
+	}
+	b.audit(ctx, req.Storage)
 	return errors.Join(b.rotateKeys(ctx, req.Storage), b.tidy(ctx, req))
 }
 
@@ -32,7 +36,7 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 func (b *backend) tidy(ctx context.Context, req *logical.Request) error {
 	now := b.now()
 	last := b.tidied.Load()
-	if b.node().standby() || now.UnixNano()-last < int64(tidyEvery) || !b.tidied.CompareAndSwap(last, now.UnixNano()) {
+	if now.UnixNano()-last < int64(tidyEvery) || !b.tidied.CompareAndSwap(last, now.UnixNano()) {
 		return nil
 	}
 	configs, err := listStorage(configPrefix)(ctx, req.Storage)

@@ -20,10 +20,14 @@ type view struct {
 	target
 	key string // of the token, in memory and below tokenPrefix
 	settings
-	spends  bool // its grant uses up a refresh token
-	revokes bool // its tokens are revoked at the provider with their leases
-	counts  *counts
+	spends    bool   // its grant uses up a refresh token
+	revocable bool   // its provider revokes tokens
+	epoch     string // the mark of the config's: a lease is not renewed in another
+	counts    *counts
 }
+
+// owned says that each lease has a token of its own, which ends with it.
+func (v *view) owned() bool { return v.revocable && !v.reused() }
 
 // counts is what status tells of a config, since this process started.
 type counts struct {
@@ -99,7 +103,7 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, gen
 	}
 	v := &view{
 		target: t, key: key, settings: c.settings, counts: b.tallies.of(t.config),
-		spends: c.spends(), revokes: !c.reused() && c.effective.Dialect.RevocationURL != "",
+		spends: c.spends(), revocable: c.effective.Dialect.RevocationURL != "", epoch: mark(c.entry.Epoch),
 	}
 	if !c.perCaller {
 		b.views.keep(v, generation)

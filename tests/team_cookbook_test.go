@@ -165,7 +165,7 @@ func TestTeamCookbook(t *testing.T) {
 			{operator, "POST", "check/antsomi", nil, 200}, {operator, "POST", "check/antsomi/readers", nil, 200}, {operator, "GET", "status/antsomi", nil, 200},
 			{operator, "GET", "token/antsomi", nil, 403}, {operator, "GET", "token/antsomi/readers", nil, 403},
 			{operator, "POST", "config/antsomi", fields{"token_url": "https://thief.example.com/"}, 400},
-			{operator, "POST", "revoke/antsomi", nil, 204},
+			{operator, "POST", "revoke/antsomi", nil, 200},
 		} {
 			askAs(t, v, test.token, test.method, "oauthcc/"+test.path, test.body).wants(t, test.want)
 		}

@@ -1,0 +1,146 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// auditEvery is how often all entries of the ledgers are read. What this
+// process has to do about them it knows; this is for what others left.
+const auditEvery = 24 * time.Hour
+
+// searchAgain is how soon they are read again when that has failed.
+const searchAgain = 5 * time.Minute
+
+// audit does in the background what is due of the ledgers. It is called every
+// minute. What an earlier process left is looked for once this one has run for
+// as long as anybody waits for an answer.
+func (b *backend) audit(ctx context.Context, s logical.Storage) {
+	now := b.now()
+	given, orphans, sweeps := b.ledger.due(now)
+	for _, ref := range given {
+		b.handOverSoon(ctx, s, ref)
+	}
+	for _, ref := range orphans {
+		b.endSoon(ctx, s, ref)
+	}
+	for _, config := range sweeps {
+		b.sweepSoon(ctx, s, config)
+	}
+	last := b.audited.Load()
+	if now.Sub(b.started) < orphanAge || last != 0 && now.UnixNano()-last < int64(auditEvery) || !b.audited.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	b.work.run(ctx, handingLane, func(ctx context.Context) {
+		if err := b.search(ctx, s); err != nil {
+			b.audited.Store(now.Add(searchAgain - auditEvery).UnixNano())
+			b.log().Warn("what an earlier process left to be revoked could not be looked for", "error", err)
+		}
+	})
+}
+
+// search looks for tokens that an earlier process has left: those that it gave
+// to nobody, those that it did not come to revoke, and those that have expired.
+func (b *backend) search(ctx context.Context, s logical.Storage) error {
+	configs, err := listStorage(ledgerPrefix)(ctx, s)
+	for _, config := range configs {
+		err = cmp.Or(err, b.searchConfig(ctx, s, strings.TrimSuffix(config, "/")))
+	}
+	return err
+}
+
+func (b *backend) searchConfig(ctx context.Context, s logical.Storage, config string) error {
+	entry, err := load[configEntry](ctx, s, configPrefix+config)
+	if err != nil {
+		return err
+	}
+	ledgers, err := listStorage(ledgerPrefix+config+"/")(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, name := range ledgers {
+		dir := config + "/" + strings.TrimSuffix(name, "/")
+		if entry != nil && path.Base(dir) != mark(entry.Ledger) {
+			b.ledger.sweepAt(config, b.now())
+		}
+		tokens, err := listStorage(ledgerPrefix+dir+"/")(ctx, s)
+		if err != nil {
+			return err
+		}
+		for _, token := range tokens {
+			if err := b.searchToken(ctx, s, dir+"/"+strings.TrimSuffix(token, "/")); err != nil {
+				return err
+			}
+		}
+	}
+	b.sweepSoon(ctx, s, config)
+	return nil
+}
+
+func (b *backend) searchToken(ctx context.Context, s logical.Storage, dir string) error {
+	ids, err := listStorage(ledgerPrefix+dir+"/")(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		ref := dir + "/" + id
+		if known, _ := b.ledger.entry(ref); known != nil {
+			continue
+		}
+		entry, err := load[ledgerEntry](ctx, s, ledgerPrefix+ref)
+		switch {
+		case err != nil:
+			b.log().Warn("an entry of a ledger cannot be read and stays", "config", configOf(ref), "error", err)
+		case entry == nil:
+		case !b.now().Before(entry.Until):
+			if err := s.Delete(ctx, ledgerPrefix+ref); err != nil {
+				return err
+			}
+		case !entry.Leased:
+			b.ledger.add(s, ref, *entry, b.now().Add(orphanAge))
+			b.endSoon(ctx, s, ref)
+		}
+	}
+	return nil
+}
+
+// sweepSoon goes on in the background with revoking what a config's closed
+// ledgers hold, if they do.
+func (b *backend) sweepSoon(ctx context.Context, s logical.Storage, config string) {
+	if !b.ledger.sweeping(config) {
+		return
+	}
+	if !b.work.run(ctx, config, func(ctx context.Context) {
+		done := false
+		defer func() { b.ledger.swept(config, done) }()
+		var err error
+		if done, err = b.sweepUp(ctx, s, config); err != nil {
+			b.log().Warn("not all tokens that were to be revoked are, yet", "config", config, "error", err)
+		}
+	}) {
+		b.ledger.swept(config, false)
+	}
+}
+
+// sweepUp says whether nothing is left.
+func (b *backend) sweepUp(ctx context.Context, s logical.Storage, config string) (bool, error) {
+	entry, err := load[configEntry](ctx, s, configPrefix+config)
+	if err != nil || entry == nil {
+		return err == nil, err
+	}
+	p := b.newPurge(ctx, s, config, entry)
+	err = p.sweep(ctx, mark(entry.Ledger), false)
+	if revoked := p.tokens - p.left - p.lost; revoked > 0 {
+		b.log().Info("revoked tokens that the kill switch had left", "config", config, "tokens", revoked)
+	}
+	return err == nil && p.left+p.lost == 0 && !p.hopeless(), errors.Join(err, p.failed)
+}

@@ -1,0 +1,102 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// deleteConfig has the config's tokens revoked as long as there is a client to
+// ask for it. The config goes last, so that a deletion that fails can be
+// repeated.
+func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := targetOf(d).config
+	leave, err := b.writers.enter(ctx, configPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	roles, err := listStorage(rolePrefix+name+"/")(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	if force, _ := d.Raw["force"].(bool); len(roles) > 0 && !force {
+		return nil, refuse("config %q has the roles %s: delete them first, or delete with ?force=true", name, strings.Join(roles, ", "))
+	}
+	// Also when it fails half way: what is left is read from storage again.
+	defer b.forget(ctx, req.Storage, name, "")
+	defer b.views.drop(name)
+
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeTime)
+	defer cancel()
+	first := b.farewell(ctx, req.Storage, name)
+	if err := first.all(asking); err != nil {
+		return nil, err
+	}
+	keys := []string{grantPrefix + name, configPrefix + name}
+	for _, role := range roles {
+		keys = append([]string{rolePrefix + name + "/" + role}, keys...)
+	}
+	for _, key := range keys {
+		if err := req.Storage.Delete(ctx, key); err != nil {
+			return nil, fmt.Errorf("deleting %s from storage: %w", key, err)
+		}
+	}
+	b.views.drop(name)
+	b.tallies.drop(name)
+	last := first.again() // for what was minted meanwhile
+	if err := errors.Join(last.all(asking), last.clear(ctx)); err != nil {
+		b.log().Warn("some tokens of a deleted config were not found, and live on until they expire", "config", name, "error", err)
+	}
+	return last.parted(), nil
+}
+
+// farewell is the purge of a config that is to be deleted, though it may be one
+// that cannot be read.
+func (b *backend) farewell(ctx context.Context, s logical.Storage, name string) *purge {
+	c, err := b.revoker(ctx, s, name)
+	return &purge{b: b, storage: s, config: name, as: c, broken: err, seen: map[string]bool{}}
+}
+
+// all revokes whatever the config holds.
+func (p *purge) all(ctx context.Context) error {
+	err := p.collect(context.WithoutCancel(ctx), p.b.tokens.Forget(p.config, ""), "")
+	return errors.Join(err, p.sweep(ctx, "", true))
+}
+
+// again is the same purge from the start.
+func (p *purge) again() *purge {
+	out := &purge{b: p.b, storage: p.storage, config: p.config, as: p.as, broken: p.broken, seen: p.seen}
+	if !p.revocable() { // then no ledger holds what was counted
+		out.tokens, out.lost, out.until, out.final = p.tokens, p.lost, p.until, p.final
+	}
+	return out
+}
+
+// clear removes the ledgers, when there is nobody left to ask as.
+func (p *purge) clear(ctx context.Context) error {
+	if err := logical.ClearView(ctx, logical.NewStorageView(p.storage, ledgerPrefix+p.config+"/")); err != nil {
+		return fmt.Errorf("deleting %s%s/ from storage: %w", ledgerPrefix, p.config, err)
+	}
+	p.b.ledger.removeBelow(p.config)
+	return nil
+}
+
+// parted tells what lives on when the config is gone.
+func (p *purge) parted() *logical.Response {
+	if p.left+p.lost == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%d of the config's tokens were not revoked at the provider, and may live on there until %s: %s",
+		p.left+p.lost, p.end(), cmp.Or(p.failed, p.final))
+	p.b.log().Warn("a config was deleted whose tokens live on", "config", p.config, "tokens", p.left+p.lost, "until", p.end())
+	return &logical.Response{Warnings: []string{text}}
+}

@@ -1,0 +1,223 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// repeater is a provider that gives one token until it is revoked.
+type repeater struct {
+	*providertest.Server
+
+	mu      sync.Mutex
+	current int
+	revoked []string
+}
+
+func (p *repeater) revocations() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.revoked
+}
+
+// repeating is an engine whose config/c mints for each read at such a provider.
+func repeating(t *testing.T, more fields) (*engine, *repeater) {
+	t.Helper()
+	e, p := mount(t), &repeater{}
+	p.Server = providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, body []byte) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if strings.HasSuffix(r.URL.Path, "/revoke") {
+			p.revoked = append(p.revoked, string(body))
+			p.current++
+			return
+		}
+		_, _ = fmt.Fprintf(w, `{"access_token":"repeated-%d","expires_in":3600}`, p.current) // the client may be gone
+	})
+	e.must(t, "config/c", with(fields{
+		"token_url": p.URL() + "/token", "revocation_url": p.URL() + "/revoke", "client_id": "c", "client_secret": secretOne, "reuse": false,
+	}, more))
+	return e, p
+}
+
+func TestTokenIsRevokedWhenItsLastHolderEnds(t *testing.T) {
+	e, p := repeating(t, nil)
+	var leases []*logical.Secret
+	for range 3 {
+		leases = append(leases, e.read(t, "token/c").resp.Secret)
+	}
+	for i, lease := range leases {
+		if len(p.revocations()) != 0 {
+			t.Fatalf("the end of lease %d of 3 revoked the token of the others", i)
+		}
+		e = e.restart(t)
+		succeeded(t, e.revokeLease(t, lease))
+		succeeded(t, e.revokeLease(t, lease)) // Vault may ask twice
+	}
+	if got := p.revocations(); len(got) != 1 || !strings.Contains(got[0], "token=repeated-0") {
+		t.Errorf("revoked %v", got)
+	}
+}
+
+func TestHoldersThatEndAtOnceRevokeTheirTokenOnce(t *testing.T) {
+	e, p := repeating(t, nil)
+	var all sync.WaitGroup
+	var leases []*logical.Secret
+	for range 20 {
+		leases = append(leases, e.read(t, "token/c").resp.Secret)
+	}
+	// Nobody takes its entry off before all have looked for others.
+	e.storage.onUse(func(op, key string) error {
+		if op == opDelete && strings.HasPrefix(key, "lease/") {
+			time.Sleep(20 * time.Millisecond)
+		}
+		return nil
+	})
+	for _, lease := range leases {
+		all.Go(func() { succeeded(t, e.revokeLease(t, lease)) })
+	}
+	all.Wait()
+	if n := len(p.revocations()); n != 1 || len(e.below(t, "lease/")) != 0 {
+		t.Errorf("%d revocations", n)
+	}
+}
+
+func TestEndOfALeaseSparesATokenThatReadersShare(t *testing.T) {
+	e, p := repeating(t, fields{"reuse": true})
+	e.must(t, "role/c/own", fields{"reuse": false})
+	succeeded(t, e.read(t, "token/c"))
+	for _, e := range []*engine{e, e.restart(t)} { // in memory, or stored
+		succeeded(t, e.revokeLease(t, e.read(t, "token/c/own").resp.Secret))
+	}
+	if len(p.revocations()) != 0 {
+		t.Error("the shared token was revoked")
+	}
+	succeeded(t, update(t, e, "revoke/c", nil))
+	if len(p.revocations()) != 1 {
+		t.Error("the kill switch revoked nothing")
+	}
+}
+
+// A token goes back to where it came from, or nowhere: not to the host that
+// the config has come to, though the writer knew its secrets.
+func TestTokensAreNotSentToAnotherProvider(t *testing.T) {
+	for name, test := range map[string]func(t *testing.T, e *engine, secret *logical.Secret) string{
+		"by the end of a lease": func(t *testing.T, e *engine, secret *logical.Secret) string {
+			succeeded(t, e.revokeLease(t, secret))
+			return e.log.String()
+		},
+		"by the kill switch": func(t *testing.T, e *engine, _ *logical.Secret) string {
+			r := update(t, e, "revoke/c", nil)
+			succeeded(t, r)
+			return r.text()
+		},
+		"by the deletion of the config": func(t *testing.T, e *engine, _ *logical.Secret) string {
+			r := e.delete(t, "config/c")
+			succeeded(t, r)
+			return r.text()
+		},
+		"by the next process": func(t *testing.T, e *engine, _ *logical.Secret) string {
+			for key, value := range e.below(t, "lease/") {
+				e.storage.put(t, key, strings.Replace(value, `"leased":true`, `"leased":false`, 1))
+			}
+			e = e.restart(t)
+			e.aMinuteLater(t)
+			eventually(t, "the entry is gone", func() bool { return len(e.below(t, "lease/")) == 0 })
+			return e.log.String()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, old := ownTokens(t, nil)
+			r := e.read(t, "token/c")
+			eventually(t, "the entry is left to the lease", func() bool { return leased(t, e) })
+			moved := e.server(t, providertest.RFC6749, providertest.Options{})
+			e.must(t, "config/c", with(standard(moved), fields{"revocation_url": moved.RevocationURL()}))
+			said := test(t, e, r.resp.Secret)
+			if moved.RevocationRequests() != 0 || old.RevocationRequests() != 0 {
+				t.Errorf("%d requests at the new provider, %d at the old", moved.RevocationRequests(), old.RevocationRequests())
+			}
+			for _, what := range []string{"elsewhere", "2026-01-02T04:04:05Z"} {
+				if !strings.Contains(said, what) {
+					t.Errorf("it does not say %q: %s", what, said)
+				}
+			}
+		})
+	}
+}
+
+// Nobody gets what was minted at the old provider while the config moved.
+func TestMintUnderWayIsNotSentToAnotherProvider(t *testing.T) {
+	e, old := ownTokens(t, fields{"reuse": true})
+	moved := e.server(t, providertest.RFC6749, providertest.Options{})
+	old.Behave(providertest.Behavior{Delay: 300 * time.Millisecond})
+	reader := soon(t, func() result { return e.read(t, "token/c") })
+	eventually(t, "the provider is asked", func() bool { return old.Requests() == 1 })
+	e.must(t, "config/c", with(standard(moved), fields{"revocation_url": moved.RevocationURL()}))
+	succeeded(t, wait(t, reader))
+	eventually(t, "it is told that the token lives on", func() bool { return strings.Contains(e.log.String(), "lives on until it expires") })
+	if moved.RevocationRequests() != 0 {
+		t.Error("the new provider was sent the old one's token")
+	}
+}
+
+func TestDeletionOfAConfigRevokesItsTokens(t *testing.T) {
+	e, s := ownTokens(t, nil)
+	e.must(t, "role/c/shared", fields{"reuse": true})
+	own := e.read(t, "token/c")
+	for _, path := range []string{"token/c/shared", "token/c"} {
+		succeeded(t, e.read(t, path))
+	}
+	r := e.request(t, logical.DeleteOperation, "config/c", fields{"force": true})
+	succeeded(t, r)
+	if r.resp != nil || len(s.Revoked()) != 3 {
+		t.Errorf("%d of 3 revoked: %s", len(s.Revoked()), r.text())
+	}
+	succeeded(t, e.revokeLease(t, own.resp.Secret))
+	if s.RevocationRequests() != 3 || len(e.storage.snapshot(t)) != 0 {
+		t.Errorf("left: %v", e.storage.snapshot(t))
+	}
+}
+
+func TestDeletionOfAConfigSaysWhatLivesOn(t *testing.T) {
+	for name, test := range map[string]struct {
+		do   func(t *testing.T, e *engine, s *providertest.Server)
+		says string
+	}{
+		"the provider fails":   {func(_ *testing.T, _ *engine, s *providertest.Server) { s.Behave(revokesNothing) }, "500"},
+		"the provider is gone": {func(_ *testing.T, _ *engine, s *providertest.Server) { s.Close() }, "2 of the config's tokens"},
+		"the config gives no token": {func(t *testing.T, e *engine, _ *providertest.Server) {
+			for key, value := range e.below(t, "config/") {
+				e.storage.put(t, key, strings.Replace(value, `"reuse"`, `"provider":"gone","reuse"`, 1))
+			}
+			*e = *e.restart(t)
+		}, `"gone"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := ownTokens(t, nil)
+			e.must(t, "role/c/shared", fields{"reuse": true})
+			secret := e.read(t, "token/c").resp.Secret
+			succeeded(t, e.read(t, "token/c/shared"))
+			test.do(t, e, s)
+			r := e.request(t, logical.DeleteOperation, "config/c", fields{"force": true})
+			succeeded(t, r)
+			warned(t, r, test.says)
+			warned(t, r, "2 of the config's tokens were not revoked at the provider, and may live on there until 2026-01-02T04:04:05Z")
+			withoutSecrets(t, "the warning and the log", r.text()+e.log.String(), s.Issued()...)
+			succeeded(t, e.revokeLease(t, secret)) // or the lease would stay forever
+			if len(e.storage.snapshot(t)) != 0 {
+				t.Errorf("left: %v", e.storage.snapshot(t))
+			}
+		})
+	}
+}

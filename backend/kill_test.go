@@ -1,0 +1,291 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+func TestKillSwitch(t *testing.T) {
+	e, s := ownTokens(t, fields{"reuse": true, "scopes": "read,write"})
+	e.must(t, "role/c/r", fields{"scopes": "read"})
+	tokens := []string{e.read(t, "token/c").token(t), e.read(t, "token/c/r").token(t)}
+	e = e.restart(t) // also of what is only stored
+	succeeded(t, e.read(t, "token/c"))
+	r := update(t, e, "revoke/c", nil)
+	succeeded(t, r)
+	if r.resp != nil {
+		t.Errorf("warnings: %s", r.text())
+	}
+	revoked := s.Revoked()
+	slices.Sort(revoked)
+	slices.Sort(tokens)
+	if !slices.Equal(revoked, tokens) || s.RevocationRequests() != 2 {
+		t.Errorf("revoked %d of the %d tokens by %d requests", len(revoked), len(tokens), s.RevocationRequests())
+	}
+	if got := e.below(t, "token/"); len(got) != 0 {
+		t.Errorf("stored: %v", got)
+	}
+	for range 2 {
+		for _, path := range []string{"token/c", "token/c/r"} {
+			if token := e.read(t, path).token(t); !s.Valid(token) {
+				t.Errorf("%s: a revoked token is handed out", path)
+			}
+		}
+		e = e.restart(t)
+	}
+	asked(t, s, 4)
+	succeeded(t, update(t, e, "revoke/c", nil))
+	succeeded(t, update(t, e, "revoke/c", nil)) // with nothing to revoke
+	refused(t, update(t, e, "revoke/none", nil), http.StatusBadRequest, `no config "none"`)
+}
+
+// revokesNothing is a provider that fails to revoke, until it is told otherwise.
+var revokesNothing = providertest.Behavior{Revocation: true, Times: -1, Status: 500}
+
+func TestKillSwitchForgetsAlsoWhereTheProviderFails(t *testing.T) {
+	for name, does := range map[string]providertest.Behavior{
+		"fails": revokesNothing, "echoes": {Revocation: true, Times: -1, Echo: true, Status: 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := ownTokens(t, fields{"reuse": true, "scopes": "read,write"})
+			old := e.read(t, "token/c").token(t)
+			succeeded(t, e.readWith(t, "token/c", fields{"scopes": "read"}))
+			s.Behave(does)
+			r := update(t, e, "revoke/c", nil)
+			succeeded(t, r)
+			warned(t, r, "2 of 2 tokens are not revoked at the provider, and may live on there until 2026-01-02T04:04:05Z")
+			withoutSecrets(t, "the warning and the log", r.text()+e.log.String(), append(s.Issued(), s.Credentials().ClientSecret)...)
+			if e.read(t, "token/c").token(t) == old {
+				t.Error("the old token is handed out")
+			}
+		})
+	}
+}
+
+// What could not be revoked is tried again until it is: in the background, by
+// the next process as well, and at once by another write.
+func TestKillSwitchIsTriedAgain(t *testing.T) {
+	for name, again := range map[string]func(t *testing.T, e *engine){
+		"by another write":       func(t *testing.T, e *engine) { succeeded(t, update(t, e, "revoke/c", nil)) },
+		"in the background":      func(t *testing.T, e *engine) { e.aMinuteLater(t) },
+		"by the next process":    func(t *testing.T, e *engine) { e.restart(t).aMinuteLater(t) },
+		"by a write to that one": func(t *testing.T, e *engine) { succeeded(t, update(t, e.restart(t), "revoke/c", nil)) },
+		"after a change of the client": func(t *testing.T, e *engine) {
+			e.must(t, "config/c", fields{"fallback_client_secret": "another"})
+			e.aMinuteLater(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := ownTokens(t, nil)
+			e.must(t, "role/c/shared", fields{"reuse": true})
+			old := []string{e.read(t, "token/c").token(t), e.read(t, "token/c/shared").token(t)}
+			s.Behave(revokesNothing)
+			warned(t, update(t, e, "revoke/c", nil), "2 of 2 tokens are not revoked")
+			warned(t, update(t, e, "revoke/c", nil), "2 of 2 tokens are not revoked")
+			kept := e.read(t, "token/c/shared").token(t)
+			s.Behave(providertest.Behavior{})
+			again(t, e)
+			eventually(t, "the tokens are revoked", func() bool { return !s.Valid(old[0]) && !s.Valid(old[1]) })
+			if strings.Contains(name, "write") == s.Valid(kept) {
+				t.Errorf("the token minted since is valid: %t", s.Valid(kept))
+			}
+			eventually(t, "nothing is left to do", func() bool { return len(e.below(t, "lease/")) == 0 })
+		})
+	}
+}
+
+// At three in the morning, a token of a lease's own is a token as well.
+func TestKillSwitchEndsTokensOfLeasesOfTheirOwn(t *testing.T) {
+	e, s := ownTokens(t, nil)
+	var leases []*logical.Secret
+	for range 20 {
+		leases = append(leases, e.read(t, "token/c").resp.Secret)
+	}
+	r := update(t, e, "revoke/c", nil)
+	succeeded(t, r)
+	if r.resp != nil || len(s.Revoked()) != 20 || s.RevocationRequests() != 20 {
+		t.Errorf("%d revoked by %d requests: %s", len(s.Revoked()), s.RevocationRequests(), r.text())
+	}
+	next := e.read(t, "token/c").token(t)
+	for _, lease := range leases {
+		succeeded(t, e.revokeLease(t, lease))
+	}
+	if s.RevocationRequests() != 20 || !s.Valid(next) {
+		t.Error("the leases of dead tokens cost requests, or the next token")
+	}
+}
+
+// Readers go on while it is used: no token that was handed out before it was
+// used may outlive it, and none that is handed out after it may be dead.
+func TestKillSwitchLetsNothingSlipThrough(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{Scopes: []string{"a", "b", "c", "d", "e", "f"}})
+	e.must(t, "config/c", with(standard(s), fields{"revocation_url": s.RevocationURL()}))
+	var (
+		mu      sync.Mutex
+		before  []string
+		readers sync.WaitGroup
+	)
+	ctx, stop := context.WithCancel(t.Context())
+	for i := range 6 {
+		e.must(t, fmt.Sprintf("role/c/r%d", i), fields{"scopes": string(rune('a' + i))})
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				resp, err := e.backend.HandleRequest(ctx, e.cross(t, &logical.Request{Operation: logical.ReadOperation, Path: fmt.Sprintf("token/c/r%d", i)}))
+				if err == nil && resp != nil && ctx.Err() == nil {
+					mu.Lock()
+					before = append(before, fmt.Sprint(resp.Data["access_token"]))
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for range 10 {
+		mu.Lock()
+		seen := len(before)
+		mu.Unlock()
+		eventually(t, "tokens are read", func() bool { mu.Lock(); defer mu.Unlock(); return len(before) > seen })
+		mu.Lock()
+		handedOut := slices.Clone(before)
+		mu.Unlock()
+		succeeded(t, update(t, e, "revoke/c", nil))
+		for _, token := range handedOut {
+			if s.Valid(token) {
+				t.Fatal("a token outlived the kill switch")
+			}
+		}
+	}
+	stop()
+	readers.Wait()
+	for i := range 6 {
+		if token := e.read(t, fmt.Sprintf("token/c/r%d", i)).token(t); !s.Valid(token) {
+			t.Error("a dead token is handed out")
+		}
+	}
+}
+
+// Storage that fails after the new epoch was written leaves something to do,
+// which is said, and which another write does.
+func TestKillSwitchOfStorageThatFails(t *testing.T) {
+	for _, test := range []struct {
+		op, prefix string
+		forgotten  bool
+	}{{opGet, "config/", false}, {opPut, "config/", false}, {opList, "token/", true}, {opList, "lease/", true}, {opPut, "lease/", true}} {
+		t.Run(test.op+" "+test.prefix, func(t *testing.T) {
+			e, s := ownTokens(t, fields{"reuse": true})
+			old := e.read(t, "token/c").token(t)
+			e = e.restart(t)
+			e.storage.onUse(failingOn(test.op, test.prefix))
+			r := e.request(t, logical.UpdateOperation, "revoke/c", nil)
+			e.storage.onUse(nil)
+			refused(t, r, http.StatusInternalServerError)
+			if got := e.read(t, "token/c").token(t); (got != old) != test.forgotten {
+				t.Errorf("forgotten: %t, want %t", got != old, test.forgotten)
+			}
+			succeeded(t, update(t, e, "revoke/c", nil))
+			if s.Valid(old) {
+				t.Error("the token lives on")
+			}
+		})
+	}
+}
+
+// A provider that hangs is not asked for each of a hundred tokens.
+func TestKillSwitchLeavesAProviderAloneThatFails(t *testing.T) {
+	e, s := ownTokens(t, nil)
+	for range 40 {
+		succeeded(t, e.read(t, "token/c"))
+	}
+	s.Behave(revokesNothing)
+	warned(t, update(t, e, "revoke/c", nil), "40 of 40 tokens")
+	if n := s.RevocationRequests(); n < 8 || n > 16 {
+		t.Errorf("%d requests in a row", n)
+	}
+}
+
+func TestKillSwitchSaysWhereNothingCanBeRevoked(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", standard(s))
+	warned(t, update(t, e, "revoke/c", nil), "no revocation_url")
+	succeeded(t, e.read(t, "token/c"))
+	warned(t, update(t, e, "revoke/c", nil), "1 of 1 tokens cannot be revoked at the provider, and live on there until 2026-01-02T04:04:05Z: the config has no revocation_url")
+	if len(e.below(t, "token/"))+len(e.below(t, "lease/")) != 0 {
+		t.Error("something is left")
+	}
+}
+
+// The turn is for writing: whoever writes next does not wait for the provider.
+func TestKillSwitchHoldsUpNoWriter(t *testing.T) {
+	e, s := ownTokens(t, fields{"reuse": true, "request_timeout": 3})
+	succeeded(t, e.read(t, "token/c"))
+	s.Behave(providertest.Behavior{Revocation: true, Hang: true})
+	killed := soon(t, func() result { return update(t, e, "revoke/c", nil) })
+	eventually(t, "the provider is asked", func() bool { return s.RevocationRequests() == 1 })
+	e.must(t, "config/c", fields{"description": "written meanwhile"})
+	select {
+	case <-killed:
+		t.Error("the write waited for the provider")
+	default:
+	}
+	s.Close()
+	wait(t, killed)
+}
+
+func TestRenewalIsRefusedOnceTheTokenIsForgotten(t *testing.T) {
+	for name, forget := range map[string]func(t *testing.T, e *engine){
+		"by the kill switch": func(t *testing.T, e *engine) { succeeded(t, update(t, e, "revoke/c", nil)) },
+		"by another request": func(t *testing.T, e *engine) { e.must(t, "config/c", fields{"scopes": "write"}) },
+		"with its config":    func(t *testing.T, e *engine) { succeeded(t, e.delete(t, "config/c")) },
+		"with its config, though another has its name": func(t *testing.T, e *engine) {
+			config := e.below(t, "config/")["config/c"]
+			succeeded(t, e.delete(t, "config/c"))
+			e.must(t, "config/c", fields{"token_url": "https://idp.example.com/token", "client_id": "c", "client_secret": secretOne, "renewable": true})
+			if config == e.below(t, "config/")["config/c"] {
+				t.Fatal("it is the same")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t)
+			s := e.server(t, providertest.RFC6749, providertest.Options{})
+			e.must(t, "config/c", with(standard(s), fields{"renewable": true}))
+			secret := e.read(t, "token/c").resp.Secret
+			renew := func() result {
+				return e.send(t, &logical.Request{Operation: logical.RenewOperation, Path: "token/c", Secret: secret})
+			}
+			e.must(t, "config/c", fields{"description": "which forgets nothing"})
+			succeeded(t, renew())
+			forget(t, e)
+			refused(t, renew(), http.StatusBadRequest, "read again")
+		})
+	}
+}
+
+// The kill switch's help promises it of each forgotten token, one that is
+// being minted included: nobody gets that one, but the provider knows it.
+func TestKillSwitchRevokesTheTokenOfAMintUnderWay(t *testing.T) {
+	e, s := ownTokens(t, fields{"reuse": true})
+	s.Behave(providertest.Behavior{Delay: 200 * time.Millisecond})
+	reader := soon(t, func() result { return e.read(t, "token/c") })
+	eventually(t, "the provider is asked", func() bool { return s.Requests() == 1 })
+	succeeded(t, update(t, e, "revoke/c", nil))
+	kept := wait(t, reader).token(t)
+	eventually(t, "the forgotten token is revoked", func() bool { return !s.Valid(s.Issued()[0]) })
+	if !s.Valid(kept) {
+		t.Error("the token that was handed out is revoked")
+	}
+}

@@ -1,0 +1,380 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"path"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// leased says whether the entry of the only token in the ledgers is left to its
+// lease.
+func leased(t *testing.T, e *engine) bool {
+	t.Helper()
+	entries := e.below(t, "lease/")
+	if len(entries) != 1 {
+		t.Fatalf("%d entries, want 1", len(entries))
+	}
+	for _, value := range entries {
+		return strings.Contains(value, `"leased":true`)
+	}
+	return false
+}
+
+// The answer may never arrive, so until it has been given, the entry says that
+// nobody holds the token; and a lease must not be lost to a restart, so soon
+// afterwards it says that one does.
+func TestLedgerEntryFromTheMintToTheEndOfTheLease(t *testing.T) {
+	e, s := ownTokens(t, nil)
+	given := make(chan struct{})
+	var changes atomic.Int32
+	e.storage.onUse(func(op, key string) error {
+		if !strings.HasPrefix(key, "lease/") || op != opPut && op != opDelete {
+			return nil
+		}
+		if changes.Add(1) == 1 {
+			asked(t, s, 1) // it is of a token that there is
+			return nil
+		}
+		select {
+		case <-given:
+		case <-time.After(2 * time.Second):
+			t.Errorf("a %s of the entry before the answer was given", op)
+		}
+		return nil
+	})
+	r := e.read(t, "token/c")
+	if leased(t, e) {
+		t.Error("the entry says before the answer that a lease holds the token")
+	}
+	close(given)
+	eventually(t, "the entry is left to the lease", func() bool { return leased(t, e) })
+	if n := changes.Load(); n != 2 {
+		t.Errorf("%d changes of storage, want 2", n)
+	}
+	e.storage.onUse(nil)
+	e = e.restart(t)
+	searched(t, e)
+	if !s.Valid(r.token(t)) {
+		t.Fatal("a restart ended the token of a lease")
+	}
+	succeeded(t, e.revokeLease(t, r.resp.Secret))
+	if s.Valid(r.token(t)) || s.RevocationRequests() != 1 || len(e.below(t, "lease/")) != 0 {
+		t.Errorf("%d requests, entries %v", s.RevocationRequests(), e.below(t, "lease/"))
+	}
+}
+
+// searched has the engine look for what an earlier process left, and ends it
+// when it has.
+func searched(t *testing.T, e *engine) {
+	t.Helper()
+	var reads atomic.Int32
+	e.storage.onUse(func(op, key string) error {
+		if op == opGet && strings.HasPrefix(key, "lease/") {
+			reads.Add(1)
+		}
+		return nil
+	})
+	e.aMinuteLater(t)
+	eventually(t, "the entries are read", func() bool { return int(reads.Load()) >= len(e.below(t, "lease/")) })
+	e.storage.onUse(nil)
+	e.backend.Cleanup(t.Context())
+}
+
+// crashed is an engine whose process ended before anybody had the answer.
+func crashed(t *testing.T) (*engine, *providertest.Server, string) {
+	t.Helper()
+	e, s := ownTokens(t, nil)
+	var changes atomic.Int32
+	e.storage.onUse(func(op, key string) error {
+		if strings.HasPrefix(key, "lease/") && op == opPut && changes.Add(1) > 1 {
+			return errors.New("the process is gone")
+		}
+		return nil
+	})
+	token := e.read(t, "token/c").token(t)
+	e.backend.Cleanup(t.Context()) // so that nothing of it goes on
+	e.storage.onUse(nil)
+	if leased(t, e) {
+		t.Fatal("the entry is left to a lease")
+	}
+	return e.restart(t), s, token
+}
+
+func TestTokenOfAProcessThatEndedBeforeTheAnswerIsRevoked(t *testing.T) {
+	e, s, token := crashed(t)
+	e.clock.advance(29 * time.Second)
+	e.periodic(t)
+	if !s.Valid(token) || len(e.below(t, "lease/")) != 1 {
+		t.Error("an answer that may be on its way is not waited for")
+	}
+	e.clock.advance(time.Second)
+	e.periodic(t)
+	eventually(t, "the token is revoked and forgotten", func() bool { return !s.Valid(token) && len(e.below(t, "lease/")) == 0 })
+	e.aMinuteLater(t)
+	e.backend.Cleanup(t.Context())
+	if s.RevocationRequests() != 1 {
+		t.Error("revoked again")
+	}
+	withoutSecrets(t, "the log", e.log.String(), token)
+}
+
+func TestTokenThatAnEarlierProcessLeft(t *testing.T) {
+	for name, test := range map[string]struct {
+		do    func(t *testing.T, e *engine, s *providertest.Server)
+		stays bool
+	}{
+		"has expired": {func(_ *testing.T, e *engine, _ *providertest.Server) { e.clock.advance(2 * time.Hour) }, false},
+		"is gone there": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Status: 400, Body: `{"error":"invalid_token"}`})
+		}, false},
+		"has a provider that fails": {func(_ *testing.T, _ *engine, s *providertest.Server) {
+			s.Behave(providertest.Behavior{Revocation: true, Echo: true, Status: 500})
+		}, true},
+		"has a config that cannot be read": {func(_ *testing.T, e *engine, _ *providertest.Server) { e.storage.onUse(failingOn(opGet, "config/")) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s, token := crashed(t)
+			test.do(t, e, s)
+			e.aMinuteLater(t)
+			eventually(t, "something came of it", func() bool {
+				return len(e.below(t, "lease/")) == 0 || strings.Contains(e.log.String(), "[WARN]")
+			})
+			e.storage.onUse(nil)
+			withoutSecrets(t, "the log", e.log.String(), token, s.Credentials().ClientSecret)
+			if got := len(e.below(t, "lease/")) == 1; got != test.stays {
+				t.Fatalf("the entry stays: %t, want %t: %s", got, test.stays, e.log.String())
+			}
+			for range 6 {
+				e.aMinuteLater(t)
+			}
+			eventually(t, "the token is revoked in the end", func() bool { return len(e.below(t, "lease/")) == 0 })
+			if s.Valid(token) && !strings.Contains(name, "gone") && !strings.Contains(name, "expired") {
+				t.Error("the token lives on")
+			}
+		})
+	}
+}
+
+func TestLedgerEntryOfALaterVersionStays(t *testing.T) {
+	e, s := ownTokens(t, nil)
+	secret := e.read(t, "token/c").resp.Secret
+	eventually(t, "the entry is left to the lease", func() bool { return leased(t, e) })
+	for key := range e.below(t, "lease/") {
+		e.storage.put(t, key, `{"version":99,"token":"of-a-later-version"}`)
+	}
+	e = e.restart(t)
+	searched(t, e)
+	e = e.restart(t)
+	refused(t, e.revokeLease(t, secret), http.StatusInternalServerError, "newer")
+	warned(t, update(t, e, "revoke/c", nil), "1 of 1 tokens are not revoked")
+	if len(e.below(t, "lease/")) != 1 || s.RevocationRequests() != 0 {
+		t.Error("the entry is gone, or the provider was asked")
+	}
+	withoutSecrets(t, "the log", e.log.String(), "of-a-later-version")
+}
+
+// A token whose entry cannot be written is handed to nobody, and revoked.
+func TestLedgerEntryThatCannotBeWritten(t *testing.T) {
+	e, s := ownTokens(t, nil)
+	e.storage.onUse(failingOn(opPut, "lease/"))
+	r := e.read(t, "token/c")
+	e.storage.onUse(nil)
+	refused(t, r, http.StatusInternalServerError, "the disk is on fire")
+	withoutSecrets(t, "the error", r.text(), s.Issued()...)
+	eventually(t, "the token is revoked", func() bool { return !s.Valid(s.Issued()[0]) })
+	e.clock.advance(time.Minute)
+	succeeded(t, e.read(t, "token/c"))
+}
+
+func TestLedgersHoldOnlyTokensThatLeasesEnd(t *testing.T) {
+	for name, config := range map[string]fields{
+		"shared":                     {"reuse": true},
+		"shared and without leases":  {"reuse": true, "leased": false},
+		"shared and renewable":       {"reuse": true, "renewable": true},
+		"own, but nobody to ask for": {"revocation_url": ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, _ := ownTokens(t, config)
+			e.storage.onUse(func(_, key string) error {
+				if strings.HasPrefix(key, "lease/") {
+					t.Errorf("%s is used", key)
+				}
+				return nil
+			})
+			succeeded(t, e.read(t, "token/c"))
+			e.clock.advance(50 * time.Minute)
+			succeeded(t, e.read(t, "token/c"))
+		})
+	}
+}
+
+// A mint that ends when its reader has left, or its token was forgotten, leaves
+// a token that nobody gets: it is revoked then.
+func TestTokenThatNobodyGetsIsRevoked(t *testing.T) {
+	for name, meanwhile := range map[string]func(t *testing.T, e *engine, leave func()){
+		"the reader left":          func(_ *testing.T, _ *engine, leave func()) { leave() },
+		"the kill switch was used": func(t *testing.T, e *engine, _ func()) { succeeded(t, update(t, e, "revoke/c", nil)) },
+		"its config was changed":   func(t *testing.T, e *engine, _ func()) { e.must(t, "config/c", fields{"scopes": "read"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := ownTokens(t, nil)
+			s.Behave(providertest.Behavior{Delay: 300 * time.Millisecond})
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			reader := soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c") })
+			eventually(t, "the provider is asked", func() bool { return s.Requests() == 1 })
+			meanwhile(t, e, leave)
+			r := wait(t, reader)
+			eventually(t, "the token is revoked", func() bool { return len(s.Issued()) > 0 && !s.Valid(s.Issued()[0]) })
+			if r.err == nil && !s.Valid(r.token(t)) {
+				t.Error("the token that was handed out is revoked")
+			}
+			for ref := range e.below(t, "lease/") {
+				if s.IssuedCount() == 1 {
+					t.Errorf("%s is left", ref)
+				}
+			}
+		})
+	}
+}
+
+// The lease may end before its entry is left to it, which must not bring the
+// entry back.
+func TestLeaseThatEndsAtOnceLeavesNothingBehind(t *testing.T) {
+	e, s := ownTokens(t, nil)
+	for range 20 {
+		succeeded(t, e.revokeLease(t, e.read(t, "token/c").resp.Secret))
+	}
+	e.backend.Cleanup(t.Context()) // hands over what there is to hand over
+	if got := e.below(t, "lease/"); len(got) != 0 || len(s.Revoked()) != 20 {
+		t.Errorf("%d entries are left, %d tokens revoked", len(got), len(s.Revoked()))
+	}
+}
+
+func TestCleanLeavesTokensToTheLeasesThatHoldThem(t *testing.T) {
+	e, _ := ownTokens(t, nil)
+	for range 5 {
+		succeeded(t, e.read(t, "token/c"))
+	}
+	start := time.Now()
+	e.backend.Cleanup(t.Context())
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	for key, value := range e.below(t, "lease/") {
+		if !strings.Contains(value, `"leased":true`) {
+			t.Errorf("%s: a restart would revoke a token with a lease", key)
+		}
+	}
+}
+
+// A reload must not wait for a provider that hangs: what has not been revoked
+// stands in storage, and the next process has it revoked.
+func TestCleanWaitsFiveSecondsForMintsAndRevocationsTogether(t *testing.T) {
+	t.Parallel()
+	e, s := ownTokens(t, fields{"request_timeout": 60, "reuse": true})
+	e.must(t, "role/c/own", fields{"reuse": false})
+	s.Behave(providertest.Behavior{Revocation: true, Hang: true, Times: -1}, providertest.Behavior{Delay: 200 * time.Millisecond, Times: 20})
+	var readers []<-chan result
+	ctx, leave := context.WithCancel(t.Context())
+	for range 20 {
+		readers = append(readers, soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c/own") }))
+	}
+	eventually(t, "they are minted", func() bool { return s.Requests() == 20 })
+	leave()
+	for _, reader := range readers {
+		wait(t, reader)
+	}
+	eventually(t, "revocations hang", func() bool { return s.RevocationRequests() >= 8 })
+	s.Behave(providertest.Behavior{Hang: true})
+	hanging := soon(t, func() result { return e.read(t, "token/c") })
+	eventually(t, "a mint hangs", func() bool { return s.Requests() == 21 })
+	start := time.Now()
+	e.backend.Cleanup(t.Context())
+	if took := time.Since(start); took < 4500*time.Millisecond || took > 7*time.Second {
+		t.Errorf("Clean took %s", took)
+	}
+	s.Behave(providertest.Behavior{})
+	wait(t, hanging)
+	if len(e.below(t, "lease/")) != 20 {
+		t.Fatalf("%d entries, want all", len(e.below(t, "lease/")))
+	}
+	e.restart(t).aMinuteLater(t)
+	eventually(t, "the next process has them revoked", func() bool { return len(s.Revoked()) == 20 && len(e.below(t, "lease/")) == 0 })
+}
+
+// One process serves all mounts: a bug in what nobody waits for ends none.
+func TestPanicInTheBackground(t *testing.T) {
+	e, s := ownTokens(t, nil)
+	var changes atomic.Int32
+	e.storage.onUse(func(op, key string) error {
+		if op == opPut && strings.HasPrefix(key, "lease/") && changes.Add(1) > 1 {
+			panic("a bug")
+		}
+		return nil
+	})
+	r := e.read(t, "token/c")
+	eventually(t, "the panic is told", func() bool { return strings.Contains(e.log.String(), "a bug was caught") })
+	e.storage.onUse(nil)
+	e.aMinuteLater(t) // which tries again
+	eventually(t, "the entry is left to the lease", func() bool { return leased(t, e) })
+	if !s.Valid(r.token(t)) {
+		t.Error("the token was revoked")
+	}
+
+	s.Behave(providertest.Behavior{Delay: 200 * time.Millisecond})
+	ctx, leave := context.WithCancel(t.Context())
+	left := soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c") })
+	eventually(t, "the provider is asked", func() bool { return s.Requests() == 2 })
+	e.storage.onUse(func(op, key string) error {
+		if op == opGet && key == "config/c" && s.IssuedCount() == 2 {
+			panic("a bug in a revocation")
+		}
+		return nil
+	})
+	leave()
+	wait(t, left)
+	eventually(t, "the panic is told", func() bool { return strings.Contains(e.log.String(), "path=\"background work\"") })
+	e.storage.onUse(nil)
+
+	s.Behave(providertest.Behavior{Delay: 200 * time.Millisecond})
+	reader := soon(t, func() result { return e.read(t, "token/c") })
+	eventually(t, "the provider is asked", func() bool { return s.Requests() == 3 })
+	succeeded(t, update(t, e, "revoke/c", nil))
+	e.storage.onUse(func(op, key string) error {
+		if op == opGet && strings.HasPrefix(key, "token/") {
+			panic("a bug in a discard")
+		}
+		return nil
+	})
+	wait(t, reader)
+	e.storage.onUse(nil)
+	succeeded(t, e.read(t, "token/c"))
+}
+
+// A token directory is the token's, and says nothing about it.
+func TestTokensOfOneConfigThatAreTheSameShareADirectory(t *testing.T) {
+	e, _ := repeating(t, nil)
+	for range 3 {
+		succeeded(t, e.read(t, "token/c"))
+	}
+	dirs := map[string]bool{}
+	for key := range e.below(t, "lease/") {
+		dirs[path.Dir(key)] = true
+	}
+	if len(dirs) != 1 || len(e.below(t, "lease/")) != 3 {
+		t.Errorf("%d directories", len(dirs))
+	}
+}
