@@ -89,7 +89,7 @@ func (s settings) timeout() time.Duration {
 // check refuses settings that contradict each other.
 func (s settings) check() error {
 	if s.timeout() > maxRequestTimeout {
-		return refuse("request_timeout must be at most %s: a read that hangs holds up a step-down of the whole Vault", maxRequestTimeout)
+		return refuse("request_timeout must be at most %s: a read that hangs holds up a step-down of the whole Vault", grant.InWords(maxRequestTimeout))
 	}
 	if !s.leased() {
 		switch {

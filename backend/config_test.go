@@ -187,7 +187,7 @@ func TestConfigFieldsAreValidatedWithRemedies(t *testing.T) {
 		says  []string
 	}{
 		"ttl longer than max_ttl":      {fields{"ttl": "2h", "max_ttl": "1h"}, []string{"ttl", "max_ttl"}},
-		"request_timeout too long":     {fields{"request_timeout": "61s"}, []string{"request_timeout", "1m0s"}},
+		"request_timeout too long":     {fields{"request_timeout": "61s"}, []string{"request_timeout", "at most 1m:"}},
 		"ttl below a second":           {fields{"ttl": "500ms"}, []string{"ttl", "whole seconds"}},
 		"ttl with a fraction":          {fields{"ttl": 1.5}, []string{"ttl", "whole seconds"}},
 		"ttl negative":                 {fields{"ttl": -1}, []string{"ttl"}},

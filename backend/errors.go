@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -103,7 +102,7 @@ func explained(err error) string {
 func remedy(e *grant.Error) string {
 	switch {
 	case e.Kind == grant.RateLimited && e.RetryAfter > 0:
-		return "; the provider asked to be left alone for " + roughly(e.RetryAfter)
+		return "; the provider asked to be left alone for " + grant.InWords(e.RetryAfter)
 	case e.Kind == grant.RateLimited:
 		return "; the provider limits the rate: come back later"
 	case e.Kind == grant.Unavailable && e.Status != 0:
@@ -125,16 +124,4 @@ func remedy(e *grant.Error) string {
 	default:
 		return "; check the config against the provider's documentation"
 	}
-}
-
-// roughly is a time as people say it: in whole seconds, without units of zero.
-func roughly(d time.Duration) string {
-	text := d.Round(time.Second).String()
-	if trimmed, ok := strings.CutSuffix(text, "m0s"); ok {
-		text = trimmed + "m"
-	}
-	if trimmed, ok := strings.CutSuffix(text, "h0m"); ok {
-		text = trimmed + "h"
-	}
-	return text
 }

@@ -78,7 +78,7 @@ func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical
 	}
 	ttl := shorter.cap(usable)
 	if ttl < usable {
-		resp.AddWarning(fmt.Sprintf("the lease is capped at %s by the %s; the token is usable for %s", roughly(ttl), shorter.by, roughly(usable)))
+		resp.AddWarning(fmt.Sprintf("the lease is capped at %s by the %s; the token is usable for %s", grant.InWords(ttl), shorter.by, grant.InWords(usable)))
 	}
 	// Vault stores this with every lease, so it holds no more than is needed.
 	internal := map[string]any{"secret_type": tokenSecretType}

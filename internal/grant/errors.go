@@ -226,3 +226,19 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 
 // RetryHint is the time for which the provider wants no further request.
 func (e *Error) RetryHint() time.Duration { return e.RetryAfter }
+
+// InWords is a time as people say it: 5m, not 4m59.861148306s or 5m0s. From a
+// second on it is rounded to seconds. All texts say their times so.
+func InWords(d time.Duration) string {
+	if d >= time.Second {
+		d = d.Round(time.Second)
+	}
+	text := d.String()
+	if trimmed, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = trimmed + "m"
+	}
+	if trimmed, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = trimmed + "h"
+	}
+	return text
+}

@@ -275,3 +275,24 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		})
 	}
 }
+
+func TestInWords(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0:                             "0s",
+		250 * time.Millisecond:        "250ms",
+		1500 * time.Millisecond:       "2s",
+		10 * time.Second:              "10s",
+		time.Minute:                   "1m",
+		299_861_148_306:               "5m",
+		10*time.Minute + time.Second:  "10m1s",
+		time.Hour:                     "1h",
+		20*time.Hour + 30*time.Minute: "20h30m",
+		100 * time.Hour:               "100h",
+		time.Hour + 10*time.Second:    "1h0m10s",
+	} {
+		if got := InWords(d); got != want {
+			t.Errorf("%s: got %s, want %s", d, got, want)
+		}
+	}
+}

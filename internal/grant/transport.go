@@ -152,7 +152,7 @@ func transportError(err error, timeout time.Duration) error {
 		err = urlErr.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", timeout)}
+		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", InWords(timeout))}
 	}
 	if detail := connectError(err); detail != "" {
 		return &Error{Kind: Unavailable, Detail: detail}
