@@ -28,6 +28,7 @@ type background struct {
 	jobs  int                              // running or waiting
 	stops map[*context.CancelFunc]struct{} // what ends those that run
 	idle  chan struct{}                    // set by close; closed when none runs any more
+	ended bool                             // close has waited for long enough
 }
 
 type lane struct {
@@ -71,6 +72,9 @@ func (w *background) do(ctx context.Context, do func(context.Context)) {
 	ctx, cancel := context.WithCancel(ctx)
 	w.mu.Lock()
 	w.stops[&cancel] = struct{}{}
+	if w.ended {
+		cancel()
+	}
 	w.mu.Unlock()
 	defer func() {
 		cancel()
@@ -123,6 +127,7 @@ func (w *background) close(ctx context.Context) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.ended = true
 	for stop := range w.stops {
 		(*stop)()
 	}

@@ -128,6 +128,19 @@ func TestKillSwitchEndsTokensOfLeasesOfTheirOwn(t *testing.T) {
 	}
 }
 
+// A token that storage did not take is known to memory alone, and is gone from
+// there with the forgetting.
+func TestKillSwitchRevokesATokenThatOnlyMemoryHolds(t *testing.T) {
+	e, s := ownTokens(t, fields{"reuse": true})
+	e.storage.onUse(failingOn(opPut, "token/"))
+	token := e.read(t, "token/c").token(t)
+	e.storage.onUse(nil)
+	succeeded(t, update(t, e, "revoke/c", nil))
+	if s.Valid(token) {
+		t.Error("the token outlived the kill switch")
+	}
+}
+
 // Readers go on while it is used: no token that was handed out before it was
 // used may outlive it, and none that is handed out after it may be dead.
 func TestKillSwitchLetsNothingSlipThrough(t *testing.T) {

@@ -139,8 +139,12 @@ func (p *purge) sweep(ctx context.Context, spared string, counted bool) error {
 			if !counted && (ctx.Err() != nil || p.hopeless()) {
 				return errors.Join(ctx.Err(), group.Wait())
 			}
-			group.Go(func() error {
-				defer p.b.guard("a revocation")
+			group.Go(func() (err error) {
+				defer func() {
+					if value := recover(); value != nil {
+						err = p.b.panicked("a revocation", value)
+					}
+				}()
 				return p.kill(ctx, p.config+"/"+ledger+strings.TrimSuffix(token, "/"))
 			})
 		}
