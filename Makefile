@@ -47,12 +47,14 @@ unit: $(TOOLS)/gotestsum ## The unit tests, with the race detector
 
 .PHONY: acceptance
 acceptance: $(TOOLS)/gotestsum build ## The tests against a real Vault server (built when there is none)
+	@scripts/oidc-provider.sh >/dev/null
 	@VAULT_BIN=$$(scripts/vault-bin.sh); export VAULT_BIN PLUGIN_BIN=$(BINARY); \
 	$(TOOLS)/gotestsum --format pkgname -- -count=1 -timeout=30m $(TESTFLAGS) ./tests/...
 
 .PHONY: test
 test: $(TOOLS)/gotestsum build ## All tests; Vault is built, if need be, during the unit tests
 	@scripts/need.sh gcc libc6-dev
+	@scripts/oidc-provider.sh >/dev/null
 	@PLUGIN_BIN=$(BINARY) scripts/test.sh $(TOOLS)/gotestsum
 
 .PHONY: lint
@@ -81,7 +83,7 @@ bench: build ## The engine against the smallest plugin there can be (25 minutes;
 
 .PHONY: clean
 clean: ## Removes bin/ and test leftovers (the built Vault and tools stay; they are in .cache/)
-	rm -rf bin .cache/test .cache/test-logs .cache/vault-build.log .cache/vault.new.*
+	rm -rf bin .cache/test .cache/test-logs .cache/vault-build.log .cache/{vault,oidcprovider}.new.*
 
 # The tools have modules of their own (scripts/tools), and are built rather
 # than run by `go tool` so that one build serves every target. The order-only

@@ -38,7 +38,7 @@ sudo=()
 if ((EUID != 0)); then sudo=(sudo -n); fi
 
 if ! command -v apt-get >/dev/null || { ((${#sudo[@]})) && ! sudo -n true 2>/dev/null; }; then
-  die "missing: ${missing[*]} (Debian's package names; go test -race needs a C compiler and the C library's headers). Install them, as root, with your system's package manager and run this again: apt-get install ${missing[*]}; dnf install gcc glibc-devel; apk add build-base; xcode-select --install"
+  die "missing: ${missing[*]} (Debian's package names; go test -race needs a C compiler and the C library's headers, the acceptance tests npm for a server to test against). Install them, as root, with your system's package manager and run this again: apt-get install ${missing[*]}; dnf install gcc glibc-devel npm; apk add build-base npm; xcode-select --install"
 fi
 
 note "need: installing ${missing[*]} with apt-get"
