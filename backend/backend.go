@@ -118,8 +118,8 @@ func newBackend(o Options) *backend {
 		inputs:   map[*framework.Path]input{},
 	}
 	b.work.guard = b.guard
-	b.tokens = tokencache.New[*minted](tokencache.Options{
-		Now: o.Now, Panicked: func(p any) error { return b.panicked("a mint", p) },
+	b.tokens = tokencache.New[*minted](tokencache.Options[*minted]{
+		Now: o.Now, Again: again, Panicked: func(p any) error { return b.panicked("a mint", p) },
 	})
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(helpText),

@@ -159,6 +159,16 @@ func (c *config) key() (string, error) {
 // spends says that c's grant uses up a refresh token.
 func (c *config) spends() bool { return c.effective.Dialect.GrantType == grant.GrantRefreshToken }
 
+// outlives says that a mint of c goes on when its readers have gone, since it
+// may use up a refresh token: where the grant is by password as well, once one
+// has come along.
+func (c *config) outlives() bool {
+	return c.spends() || c.effective.Dialect.GrantType == grant.GrantPassword
+}
+
+// late says that c's shared token is replaced no earlier than it must be.
+func (c *config) late() bool { return c.effective.Dialect.Refresh == provider.RefreshLate }
+
 func newEpoch() ([]byte, error) {
 	epoch := make([]byte, 32)
 	if _, err := rand.Read(epoch); err != nil {

@@ -16,7 +16,7 @@
 //	role/…/<role>        CRUD, patch     a narrowed view of a config
 //	token/<config>       read, write     hands out a token, with a lease
 //	token/…/<role>       read, write     hands out a narrower one
-//	check/<config>       write           runs the grant and keeps nothing
+//	check/<config>       write           runs the grant now
 //	check/…/<role>       write           likewise
 //	status/<config>      read            what is held and known, without the tokens
 //	revoke/<config>      write           forgets every token

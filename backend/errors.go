@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -23,6 +24,20 @@ import (
 type userError struct{ text string }
 
 func (e *userError) Error() string { return e.text }
+
+// OfRequest says that it is this request's trouble, and no other's.
+func (e *userError) OfRequest() bool { return true }
+
+// busyError is a reader that found no place in time among those who want tokens
+// of their own.
+type busyError struct {
+	target target
+	wait   time.Duration
+}
+
+func (e *busyError) Error() string {
+	return fmt.Sprintf("%s: as many tokens of their own (reuse=false) as may be are being minted, and none of them was done in time: come back in %s", e.target, grant.InWords(e.wait))
+}
 
 func refuse(format string, args ...any) error {
 	return &userError{text: fmt.Sprintf(format, args...)}
@@ -48,6 +63,7 @@ func (b *backend) respond(resp *logical.Response, err error) (*logical.Response,
 		invalid *provider.InvalidError
 		failed  *grant.Error
 		failure *tokencache.Failure
+		busy    *busyError
 	)
 	switch {
 	case errors.As(err, &failed):
@@ -57,10 +73,13 @@ func (b *backend) respond(resp *logical.Response, err error) (*logical.Response,
 			if errors.As(err, &failure) {
 				wait = failure.Next.Sub(b.now())
 			}
-			seconds := math.Ceil(wait.Seconds())
-			headers = &logical.Response{Headers: map[string][]string{"Retry-After": {strconv.Itoa(max(int(seconds), 1))}}}
+			headers = retryAfter(wait)
 		}
 		return headers, logical.CodedError(grantStatus(failed), explained(err))
+	case errors.As(err, &busy):
+		return retryAfter(busy.wait), logical.CodedError(http.StatusTooManyRequests, err.Error())
+	case errors.Is(err, tokencache.ErrRepeats):
+		return nil, logical.CodedError(http.StatusBadGateway, err.Error())
 	case errors.As(err, &user), errors.As(err, &invalid):
 		return nil, logical.CodedError(http.StatusBadRequest, err.Error())
 	case errors.Is(err, errNotFound):
@@ -72,6 +91,12 @@ func (b *backend) respond(resp *logical.Response, err error) (*logical.Response,
 	default:
 		return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
 	}
+}
+
+// retryAfter says when to come back.
+func retryAfter(wait time.Duration) *logical.Response {
+	seconds := max(int(math.Ceil(wait.Seconds())), 1)
+	return &logical.Response{Headers: map[string][]string{"Retry-After": {strconv.Itoa(seconds)}}}
 }
 
 // grantStatus gives each kind of failure its status. A mistake of the operator

@@ -286,13 +286,13 @@ func TestCleanWaitsFiveSecondsForMintsAndRevocationsTogether(t *testing.T) {
 	t.Parallel()
 	e, s := ownTokens(t, fields{"request_timeout": 60, "reuse": true})
 	e.must(t, "role/c/own", fields{"reuse": false})
-	s.Behave(providertest.Behavior{Revocation: true, Hang: true, Times: -1}, providertest.Behavior{Delay: 200 * time.Millisecond, Times: 20})
+	s.Behave(providertest.Behavior{Revocation: true, Hang: true, Times: -1}, providertest.Behavior{Delay: 200 * time.Millisecond, Times: 16})
 	var readers []<-chan result
 	ctx, leave := context.WithCancel(t.Context())
-	for range 20 {
+	for range 16 {
 		readers = append(readers, soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c/own") }))
 	}
-	eventually(t, "they are minted", func() bool { return s.Requests() == 20 })
+	eventually(t, "they are minted", func() bool { return s.Requests() == 16 })
 	leave()
 	for _, reader := range readers {
 		wait(t, reader)
@@ -300,7 +300,7 @@ func TestCleanWaitsFiveSecondsForMintsAndRevocationsTogether(t *testing.T) {
 	eventually(t, "revocations hang", func() bool { return s.RevocationRequests() >= 8 })
 	s.Behave(providertest.Behavior{Hang: true})
 	hanging := soon(t, func() result { return e.read(t, "token/c") })
-	eventually(t, "a mint hangs", func() bool { return s.Requests() == 21 })
+	eventually(t, "a mint hangs", func() bool { return s.Requests() == 17 })
 	start := time.Now()
 	e.backend.Cleanup(t.Context())
 	if took := time.Since(start); took < 4500*time.Millisecond || took > 7*time.Second {
@@ -308,11 +308,11 @@ func TestCleanWaitsFiveSecondsForMintsAndRevocationsTogether(t *testing.T) {
 	}
 	s.Behave(providertest.Behavior{})
 	wait(t, hanging)
-	if len(e.below(t, "lease/")) != 20 {
+	if len(e.below(t, "lease/")) != 16 {
 		t.Fatalf("%d entries, want all", len(e.below(t, "lease/")))
 	}
 	e.restart(t).aMinuteLater(t)
-	eventually(t, "the next process has them revoked", func() bool { return len(s.Revoked()) == 20 && len(e.below(t, "lease/")) == 0 })
+	eventually(t, "the next process has them revoked", func() bool { return len(s.Revoked()) == 16 && len(e.below(t, "lease/")) == 0 })
 }
 
 // One process serves all mounts: a bug in what nobody waits for ends none.

@@ -34,13 +34,32 @@ func (m *minted) held() held {
 	return held{Value: m, Born: m.Token.IssuedAt, Expires: m.Token.ExpiresAt}
 }
 
+// heldAs is m, to be replaced no earlier than it must be if it is a late one.
+func (m *minted) heldAs(late bool) held {
+	h := m.held()
+	h.Late = late
+	return h
+}
+
+// again says whether a provider handed out the token that was there first once
+// more, and gives it with the life that was stated first.
+func again(first, m held) (held, bool) {
+	if m.Value.Token.AccessToken != first.Value.Token.AccessToken {
+		return m, false
+	}
+	same := *m.Value
+	same.Token.IssuedAt, same.Token.ExpiresAt = first.Born, first.Expires
+	return same.heldAs(m.Late), true
+}
+
 // storeTime is for how long the outcome of a mint is written, however little
 // of request_timeout the provider left.
 const storeTime = 5 * time.Second
 
 // mintFor mints v's token, unless the config has come to another request
-// meanwhile.
-func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held, error) {
+// meanwhile; anew, it does so by the grant itself also where a refresh token of
+// the last one would do.
+func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew bool) (held, error) {
 	c, err := b.load(ctx, s, v.target)
 	if err != nil {
 		return held{}, err
@@ -48,7 +67,11 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held
 	if key, err := c.key(); err != nil || key != v.key {
 		return held{}, errors.Join(err, tokencache.ErrForgotten)
 	}
-	m, err := b.mint(ctx, s, c, v.key)
+	renews := v.key
+	if anew {
+		renews = ""
+	}
+	m, err := b.mint(ctx, s, c, renews)
 	if err != nil {
 		b.log().Warn("no token", "token", v.path(), "error", err)
 		v.counts.failures.Add(1)
@@ -64,7 +87,7 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view) (held
 			return held{}, err
 		}
 	}
-	return m.held(), nil
+	return m.heldAs(v.late), nil
 }
 
 // mint runs c's grant: by the refresh token that came with the last token of
@@ -93,6 +116,9 @@ func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Eff
 		r, err := request(e)
 		if err != nil {
 			return err
+		}
+		if r.Spends { // the answer holds what the next request is made of
+			r.Timeout = tokencache.SpendTime
 		}
 		t, err := b.client.Mint(ctx, r)
 		if err != nil {
@@ -206,14 +232,46 @@ func insist(ctx context.Context, write func() error) error {
 	}
 }
 
-// tryOut runs c's grant for its operator and keeps nothing, but for the next
-// refresh token of a chain.
+// tryOut runs the grant of a config that is not written yet. What comes of it
+// is the caller's to keep, but for the next refresh token of a chain.
 func (b *backend) tryOut(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
-	// A little longer than a request, so that it says itself that it took too
-	// long; and to its end, since it may spend something.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout()+250*time.Millisecond)
-	defer cancel()
-	return b.mint(ctx, s, c, "")
+	got, err := b.tokens.Apart(ctx, tokencache.Ask[*minted]{
+		Timeout: c.timeout(), Spends: c.outlives(),
+		Mint: func(ctx context.Context) (held, error) {
+			m, err := b.mint(ctx, s, c, "")
+			if err != nil {
+				return held{}, err
+			}
+			return m.held(), nil
+		},
+	})
+	return got.Value, cause(err)
+}
+
+// cause is why a mint failed, for whoever made that attempt: nothing about when
+// the next one is due.
+func cause(err error) error {
+	var failure *tokencache.Failure
+	if errors.As(err, &failure) {
+		return failure.Err
+	}
+	return err
+}
+
+// adopt makes the token that a config was verified by the current one of its
+// readers: some providers let a client have one at a time. Where each reader has
+// a token of its own it is revoked.
+func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key string, m *minted) {
+	m.Origin, m.Ledger = mark([]byte(c.entry.Origin)), c.entry.Ledger
+	switch {
+	case c.reused():
+		b.keep(ctx, s, key, m)
+		b.tokens.Put(key, c.config, m.heldAs(c.late()))
+	case c.effective.Dialect.RevocationURL != "":
+		if ref, err := b.remember(ctx, s, c.config, m); err == nil { // else it is being revoked
+			b.endSoon(ctx, s, ref)
+		}
+	}
 }
 
 // keep stores a token. Failing to is no reason to withhold it: it costs one

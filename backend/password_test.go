@@ -208,19 +208,19 @@ func TestRefreshTokenIsForgottenWithItsToken(t *testing.T) {
 	}
 }
 
-func TestCheckOfAPasswordGrantKeepsNoRefreshToken(t *testing.T) {
+// It says whether the password is right, which the refresh token cannot.
+func TestCheckOfAPasswordGrantAsksByPassword(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{RotateRefreshTokens: true})
 	e.must(t, "config/c", byPassword(s))
 	wantMembers(t, update(t, e, "check/c", nil).data(t), fields{"refresh_token": true})
-	if got := e.below(t, "token/"); len(got) != 0 {
-		t.Errorf("stored: %v", got)
-	}
-	succeeded(t, e.read(t, "token/c"))
 	kept := storedRefreshToken(t, e)
 	wantMembers(t, update(t, e, "check/c", nil).data(t), fields{"refresh_token": true})
-	if storedRefreshToken(t, e) != kept {
-		t.Error("a check spent the refresh token")
+	if storedRefreshToken(t, e) == kept {
+		t.Error("the refresh token is not the one of the token that readers get")
+	}
+	if types, _ := grants(s); !same(types, []string{"password", "password"}) {
+		t.Errorf("grants: %v", types)
 	}
 	s.SetCredentials(providertest.Credentials{Password: "changed"})
 	refused(t, update(t, e, "check/c", nil), http.StatusBadRequest, "invalid_grant", "check username and password")

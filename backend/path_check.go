@@ -16,15 +16,18 @@ import (
 
 const checkHelp = `
 Runs the grant of a config now, whatever is remembered of earlier failures, and
-tells what came of it; the token is thrown away. Meant for setting a config up:
+tells what came of it, but never the token. Meant for setting a config up:
 
     vault write -force oauthcc/check/antsomi
 
 Where the provider has a check_url, that resource is then got once with the
 token, and the answer's status is told as check_status.
 
-A failure is answered as a read of the token would answer it. A success lets
-readers through to the provider again at once.
+The new token becomes the one that readers get from then on, since with some
+providers it ends the one before; with reuse=false it is revoked, where there
+is a revocation_url. A failure is answered as a read of the token would answer
+it, and remembered likewise. A success lets readers through to the provider
+again at once.
 `
 
 func (b *backend) checkPaths() []*framework.Path {
@@ -37,7 +40,7 @@ func (b *backend) checkPaths() []*framework.Path {
 				logical.UpdateOperation: &framework.PathOperation{
 					Callback:                  b.writeCheck,
 					ForwardPerformanceStandby: true,
-					Summary:                   "Run a config's grant now and keep nothing.",
+					Summary:                   "Run a config's grant now and tell what came of it.",
 					Responses: answers("What came of it", map[string]*framework.FieldSchema{
 						"status":               {Type: framework.TypeString, Required: true, Description: "ok: the provider issued a token, and the answer was understood."},
 						"duration_ms":          {Type: framework.TypeInt64, Required: true, Description: "How long it took, in milliseconds."},
@@ -53,7 +56,7 @@ func (b *backend) checkPaths() []*framework.Path {
 					}),
 				},
 			},
-			HelpSynopsis:    "Try a config out: run its grant now and keep nothing.",
+			HelpSynopsis:    "Try a config out: run its grant now.",
 			HelpDescription: strings.TrimSpace(checkHelp),
 		}, nil)
 	}
@@ -66,21 +69,20 @@ func (b *backend) checkPaths() []*framework.Path {
 }
 
 func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	t := targetOf(d)
-	t.entity = req.EntityID
-	c, err := b.load(ctx, req.Storage, t)
+	v, err := b.view(ctx, req.Storage, targetOf(d), req.EntityID)
 	if err != nil {
 		return nil, err
-	}
-	if c.spends() && b.node().secondary() {
-		return nil, logical.ErrReadOnly
 	}
 	start := b.now()
-	m, err := b.tryOut(ctx, req.Storage, c)
+	got, v, err := b.token(ctx, req.Storage, wanted{view: v, caller: req.EntityID, now: true})
 	if err != nil {
-		return nil, err
+		return nil, cause(err)
 	}
-	b.tokens.Forgive(t.config)
+	m := got.Value
+	b.tokens.Forgive(v.config)
+	if m.ref != "" { // no reader gets it
+		defer b.endSoon(ctx, req.Storage, m.ref)
+	}
 	extra := []string{}
 	for field := range m.Token.Extra {
 		extra = append(extra, field)
@@ -90,13 +92,22 @@ func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *frame
 		"status": "ok", "duration_ms": b.now().Sub(start).Milliseconds(),
 		"token_type": m.Token.TokenType,
 		"expires_in": int64(m.Token.ExpiresAt.Sub(m.Token.IssuedAt) / time.Second), "expires_at": stamp(m.Token.ExpiresAt),
-		"lifetime": string(m.Token.Lifetime), "refresh_token": m.Token.RefreshToken != "" || c.spends(),
+		"lifetime": string(m.Token.Lifetime), "refresh_token": m.Token.RefreshToken != "" || v.spends,
 		"extra_fields": extra, "fallback_secret_used": m.Fallback,
 	}
 	if m.Token.Scope != "" {
 		data["scope"] = m.Token.Scope
 	}
+	t := v.target
+	t.entity = req.EntityID
+	c, err := b.load(ctx, req.Storage, t)
+	if err != nil {
+		return nil, err
+	}
 	resp := &logical.Response{Data: data}
+	if key, err := c.key(); err != nil || key != v.key { // changed meanwhile: the token may be another place's
+		return resp, err
+	}
 	return resp, b.probe(ctx, c, m.Token.AccessToken, resp)
 }
 

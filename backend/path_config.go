@@ -197,8 +197,9 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	if err := confirmed(old, entry, req); err != nil {
 		return nil, err
 	}
+	var verified *minted
 	if c.VerifyConnection {
-		if _, err := b.tryOut(ctx, req.Storage, c); err != nil {
+		if verified, err = b.tryOut(ctx, req.Storage, c); err != nil {
 			return nil, fmt.Errorf("not written, since verify_connection is set: %w", err)
 		}
 	}
@@ -221,12 +222,15 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	}
 	b.views.drop(name)
 	b.tokens.Forgive(name)
+	key, err := c.key()
+	if err != nil {
+		return nil, err
+	}
 	if changed {
-		key, err := c.key()
-		if err != nil {
-			return nil, err
-		}
 		b.forget(ctx, req.Storage, name, key)
+	}
+	if verified != nil {
+		b.adopt(ctx, req.Storage, c, key, verified)
 	}
 	return c.warnings(req.Data, b.brokenRoles(ctx, req.Storage, c)), nil
 }

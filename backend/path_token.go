@@ -35,7 +35,9 @@ A reader may ask for fewer of the scopes, or for more usable life:
     vault read oauthcc/token/antsomi scopes=item min_ttl=10m
 
 A write takes the same, and fresh=true: the token is replaced now, for an
-application whose token the provider has rejected.
+application whose token the provider has rejected. Neither this nor min_ttl
+replaces a token that is younger than ten seconds. With refresh=late, min_ttl
+replaces none, and fresh=true ends the token for its other readers.
 `
 
 func (b *backend) tokenPaths() []*framework.Path {
@@ -95,11 +97,11 @@ func (b *backend) serve(ctx context.Context, s logical.Storage, w wanted) (*logi
 	if resp := b.cached(w); resp != nil {
 		return resp, nil
 	}
-	got, err := b.token(ctx, s, w)
+	got, v, err := b.token(ctx, s, w)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := b.handOut(w.view, got)
+	resp, err := b.handOut(v, got)
 	if ref := got.Value.ref; ref != "" {
 		b.answered(ctx, s, ref, err == nil && ctx.Err() == nil)
 	}
@@ -112,12 +114,22 @@ type wanted struct {
 	caller  string // the entity
 	minLeft time.Duration
 	fresh   bool
+	now     bool // whatever there is, and whatever failed
+}
+
+// choice names the scopes that a reader chose, "" where it took what there is.
+// It is one for all callers: what a role makes of their identities is no choice.
+func (w wanted) choice() string {
+	if w.scopes == nil {
+		return ""
+	}
+	return w.path() + " " + strings.Join(w.scopes, " ")
 }
 
 func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework.FieldData) (wanted, error) {
 	t := targetOf(d)
 	if scopes, sent := d.Raw["scopes"]; sent {
-		if t.scopes = slices.Sorted(slices.Values(textList(scopes))); len(t.scopes) == 0 {
+		if t.scopes = slices.Compact(slices.Sorted(slices.Values(textList(scopes)))); len(t.scopes) == 0 {
 			return wanted{}, refuse("scopes names none: leave it out for all that there are")
 		}
 	}
@@ -162,17 +174,20 @@ func (b *backend) cached(w wanted) *logical.Response {
 }
 
 // token gets the token that is wanted: from memory, from storage, or minted
-// once for all who wait.
-func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answer, error) {
+// once for all who wait. It gives the view by which it did so as well, which is
+// a later one where the config was changed meanwhile.
+func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answer, *view, error) {
 	if n := b.node(); n.standby() || n.secondary() && w.spends {
-		return b.elsewhere(ctx, s, w)
+		got, err := b.elsewhere(ctx, s, w)
+		return got, w.view, err
 	}
 	for range 3 {
 		v := w.view // a mint may outlive this turn of the loop
 		got, err := b.tokens.Get(ctx, tokencache.Ask[*minted]{
-			Key: v.key, Group: v.config, Timeout: v.timeout(), MinLeft: w.minLeft, Fresh: w.fresh, Single: !v.reused(), Spends: v.spends,
-			Load:    func(ctx context.Context) (*held, error) { return loadToken(ctx, s, v.key) },
-			Mint:    func(ctx context.Context) (held, error) { return b.mintFor(ctx, s, v) },
+			Key: v.key, Group: v.config, Choice: w.choice(), Timeout: v.timeout(), MinLeft: w.minLeft,
+			Fresh: w.fresh, Now: w.now, Single: !v.reused(), Spends: v.outlives,
+			Load:    func(ctx context.Context) (*held, error) { return v.stored(ctx, s) },
+			Mint:    func(ctx context.Context) (held, error) { return b.mintFor(ctx, s, v, w.now) },
 			Store:   func(ctx context.Context, h held) { b.keep(ctx, s, v.key, h.Value) },
 			Discard: func(ctx context.Context, h held) { b.discard(ctx, s, v, h.Value) },
 		})
@@ -181,34 +196,39 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 			err = fmt.Errorf("%s: %w", v.target, err)
 		case errors.Is(err, tokencache.ErrClosed):
 			err = fmt.Errorf("%s: the mount is being reloaded or removed: try again: %w", v.target, err)
+		case errors.Is(err, tokencache.ErrBusy):
+			err = &busyError{target: v.target, wait: v.timeout()}
+		case errors.Is(err, tokencache.ErrTooManyChoices):
+			err = refuse("scopes: readers of config %q have chosen %d sets whose tokens are still usable, which is the most that there may be: ask for one of those (see status/%s), for all scopes, or have a role written for this set",
+				v.config, tokencache.MaxChoices, v.config)
 		}
 		if !errors.Is(err, tokencache.ErrForgotten) {
-			return got, err
+			return got, v, err
 		}
 		// The config was changed meanwhile: what it is now decides.
 		if w.view, err = b.view(ctx, s, w.target, w.caller); err != nil {
-			return answer{}, err
+			return answer{}, nil, err
 		}
 	}
-	return answer{}, fmt.Errorf("%s changes faster than tokens can be minted: %w", w.target, tokencache.ErrTimeout)
+	return answer{}, nil, fmt.Errorf("%s changes faster than tokens can be minted: %w", w.target, tokencache.ErrTimeout)
 }
 
 // elsewhere serves what a node that may not mint can serve: a fresh token that
 // needs no lease, as another node stored it. All else is for the other node:
 // the error, said bare, has Vault forward the request.
 func (b *backend) elsewhere(ctx context.Context, s logical.Storage, w wanted) (answer, error) {
-	if w.leased() || w.fresh {
+	if w.leased() || w.fresh || w.now {
 		return answer{}, logical.ErrReadOnly
 	}
 	if got, ok := b.tokens.Hit(w.key, w.minLeft); ok {
 		return got, nil
 	}
-	h, err := loadToken(ctx, s, w.key)
+	h, err := w.stored(ctx, s)
 	if err != nil {
 		return answer{}, err
 	}
 	if h == nil || !b.tokens.Seed(w.key, w.config, *h, w.minLeft) {
 		return answer{}, logical.ErrReadOnly
 	}
-	return answer{Held: *h}, nil
+	return answer{Held: *h, Until: h.UsableUntil()}, nil
 }

@@ -46,7 +46,7 @@ func (b *backend) tokenSecret() *framework.Secret {
 // is usable, or without one.
 func (b *backend) handOut(v *view, got answer) (*logical.Response, error) {
 	now := b.now()
-	usable := got.UsableUntil().Sub(now).Truncate(time.Second)
+	usable := got.Until.Sub(now).Truncate(time.Second)
 	if usable < time.Second && got.Failure != nil {
 		return nil, got.Failure
 	}
@@ -92,7 +92,7 @@ func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical
 	if v.Renewable {
 		resp.Secret.Renewable, resp.Secret.MaxTTL = true, v.maxTTL.cap(usable)
 		internal[leaseConfig], internal[leaseEpoch] = v.config, v.epoch
-		internal[leaseUntil] = got.UsableUntil().Format(time.RFC3339Nano)
+		internal[leaseUntil] = got.Until.Format(time.RFC3339Nano)
 		internal[leaseTTL] = int64(ttl / time.Second)
 		internal[leaseMaxTTL] = int64(resp.Secret.MaxTTL / time.Second)
 	}
@@ -121,10 +121,16 @@ func (v *view) warnings(got answer) []string {
 		out = append(out, "the token is being refreshed, which takes long, so this is the old one")
 	}
 	if got.Young {
-		out = append(out, "fresh=true was not honoured: the token is younger than ten seconds")
+		out = append(out, "the token was not replaced, since it is younger than ten seconds")
 	}
 	if got.Short {
 		out = append(out, "no token of this provider is usable for as long as min_ttl")
+	}
+	if got.Kept {
+		out = append(out, "less than min_ttl is left of the token; with refresh=late it is kept for as long as it is usable")
+	}
+	if got.Same {
+		out = append(out, "the provider was asked for another token and handed out the same one again")
 	}
 	if got.Value.Token.Lifetime == grant.LifetimeDefault {
 		out = append(out, "the provider did not say how long the token lives; default_token_lifetime was assumed")

@@ -21,6 +21,8 @@ type view struct {
 	key string // of the token, in memory and below tokenPrefix
 	settings
 	spends    bool   // its grant uses up a refresh token
+	outlives  bool   // its mints may go on when their readers have gone
+	late      bool   // its tokens are replaced no earlier than they must be
 	revocable bool   // its provider revokes tokens
 	epoch     string // the mark of the config's: a lease is not renewed in another
 	counts    *counts
@@ -28,6 +30,15 @@ type view struct {
 
 // owned says that each lease has a token of its own, which ends with it.
 func (v *view) owned() bool { return v.revocable && !v.reused() }
+
+// stored gives the stored token of v, nil when there is none.
+func (v *view) stored(ctx context.Context, s logical.Storage) (*held, error) {
+	h, err := loadToken(ctx, s, v.key)
+	if h != nil {
+		h.Late = v.late
+	}
+	return h, err
+}
 
 // counts is what status tells of a config, since this process started.
 type counts struct {
@@ -103,7 +114,7 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, gen
 	}
 	v := &view{
 		target: t, key: key, settings: c.settings, counts: b.tallies.of(t.config),
-		spends: c.spends(), revocable: c.effective.Dialect.RevocationURL != "", epoch: mark(c.entry.Epoch),
+		spends: c.spends(), outlives: c.outlives(), late: c.late(), revocable: c.effective.Dialect.RevocationURL != "", epoch: mark(c.entry.Epoch),
 	}
 	if !c.perCaller {
 		b.views.keep(v, generation)

@@ -226,9 +226,9 @@ func minTTL(t *testing.T, v *harness.Vault) {
 		t.Error("a token with a minute left was replaced for a reader who wants that minute")
 	}
 	harness.Eventually(t, 30*time.Second, func() error {
-		r := read(t, v, "oauthcc/token/min?min_ttl=92")
-		if r.LeaseDuration < 91 { // what is left of the second counts as well
-			t.Errorf("the lease lasts %d s, want 92", r.LeaseDuration)
+		r := read(t, v, "oauthcc/token/min?min_ttl=80")
+		if r.LeaseDuration < 79 { // what is left of the second counts as well
+			t.Errorf("the lease lasts %d s, want 80", r.LeaseDuration)
 		}
 		if r.accessToken() == first {
 			return fmt.Errorf("the first token still has %d s left", r.LeaseDuration)
@@ -252,11 +252,11 @@ func minTTL(t *testing.T, v *harness.Vault) {
 		t.Errorf("a min_ttl that no token has cost %d mints", n-2)
 	}
 	// The config's own counts for all readers.
-	own := standard(t, v, "minown", providertest.Options{Lifetime: 100 * time.Second}, fields{"min_ttl": "92s"})
+	own := standard(t, v, "minown", providertest.Options{Lifetime: 100 * time.Second}, fields{"min_ttl": "80s"})
 	harness.Eventually(t, 30*time.Second, func() error {
 		r := read(t, v, "oauthcc/token/minown")
-		if r.LeaseDuration < 91 {
-			t.Errorf("the lease lasts %d s, want 92", r.LeaseDuration)
+		if r.LeaseDuration < 79 {
+			t.Errorf("the lease lasts %d s, want 80", r.LeaseDuration)
 		}
 		if own.Requests() < 2 {
 			return fmt.Errorf("the first token still has %d s left", r.LeaseDuration)

@@ -86,6 +86,7 @@ type Error struct {
 	GrantType   string        // of the request; "" when it named none
 	Page        bool          // the answer is a page for people (HTML), as a firewall's is
 	Detail      string        // what this side has to say
+	Expired     bool          // there was a token, whose end has come
 }
 
 // Error says what the provider said and what this side makes of it.
@@ -223,6 +224,10 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	wait = min(max(wait, 0), maxRetryAfter)
 	return (wait + time.Second - 1).Truncate(time.Second)
 }
+
+// Ended says that the answer's token has ended: the provider repeats it, and is
+// about to issue the next one.
+func (e *Error) Ended() bool { return e.Expired }
 
 // RetryHint is the time for which the provider wants no further request.
 func (e *Error) RetryHint() time.Duration { return e.RetryAfter }

@@ -49,7 +49,7 @@ func (a Answer) expire(t *Token, doc any, now time.Time, f *filter) *Error {
 	}
 	t.ExpiresAt = t.ExpiresAt.UTC()
 	if !t.ExpiresAt.After(now) {
-		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
+		return &Error{Kind: Unintelligible, Expired: true, Detail: fmt.Sprintf(
 			"the token has already expired by its %s; if that does not mean an expiry, set expires_in_pointer=[] and default_token_lifetime", t.Lifetime)}
 	}
 	return nil

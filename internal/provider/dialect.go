@@ -45,7 +45,12 @@ type Dialect struct {
 	DefaultTokenLifetime    int64          `json:"default_token_lifetime"` // seconds
 	CheckURL                string         `json:"check_url"`
 	CheckHeaders            map[string]any `json:"check_headers"`
+	Refresh                 string         `json:"refresh"`
 }
+
+// RefreshLate is the refresh of providers where each new token ends the last
+// one of its client.
+const RefreshLate = "late"
 
 // Fields declares the dialect fields: what a provider defines and a config
 // overrides.
@@ -78,6 +83,7 @@ func Fields() []Field {
 		{Name: "default_token_lifetime", Type: Seconds, Description: "The lifetime when the answer states none that can be read, and the token is no JWT that does. Without it such an answer is an error."},
 		{Name: "check_url", Type: Word, Description: "A harmless resource of the provider's API. A check gets it once with the new token and tells the status of the answer. Takes placeholders like token_url."},
 		{Name: "check_headers", Type: TextPairs, Description: "The headers of that request (map). Values may hold placeholders, {access_token} among them. Without an Authorization header here, the token is sent as Authorization: Bearer (RFC 6750)."},
+		{Name: "refresh", Type: Text, Default: "early", Allowed: []string{"early", RefreshLate}, Description: "When a shared token is replaced: early (default), from 70 % of its life on, or late, only when it is no longer usable, for providers where each new token ends the client's last one."},
 		{Name: "variables", Type: Values, Description: "What placeholders stand for. On a provider: declarations, each an object of description, example, default, pattern, enum, optional, secret and value. On a config: their values."},
 	}
 }
@@ -156,6 +162,9 @@ type InvalidError struct {
 
 // Error joins the field and what is wrong with it.
 func (e *InvalidError) Error() string { return e.Field + " " + e.Problem }
+
+// OfRequest says that the provider has nothing to do with it: it was not asked.
+func (e *InvalidError) OfRequest() bool { return true }
 
 func invalid(field, format string, args ...any) error {
 	return &InvalidError{Field: field, Problem: fmt.Sprintf(format, args...)}

@@ -27,10 +27,6 @@ const (
 	// a mint, from its start: one that takes longer hangs.
 	patience = time.Second
 
-	// grace lets a mint that runs into its timeout say so itself: its context
-	// ends half of it later, and the wait for it all of it.
-	grace = 500 * time.Millisecond
-
 	// youth is the age under which a token is not replaced on demand.
 	youth = 10 * time.Second
 
@@ -49,67 +45,69 @@ var ErrClosed = errors.New("no token is minted any more")
 var ErrTimeout = errors.New("no token in time")
 
 // Options configures a Cache. The zero value is usable.
-type Options struct {
+type Options[T any] struct {
 	Now      func() time.Time // nil is time.Now
 	Capacity int              // tokens held in memory at most; 0 is 20,000
 
 	// Panicked makes an error of a panic in Load or Mint, which run where
 	// nobody else could outlive it. nil makes one that tells its type.
 	Panicked func(value any) error
+
+	// Again says whether a mint brought the very token that was there before,
+	// and gives it with the life that was stated first. nil is never.
+	Again func(first, minted Held[T]) (Held[T], bool)
 }
 
 // Cache holds tokens of type T. It is safe for concurrent use.
 type Cache[T any] struct {
 	now      func() time.Time
 	panicked func(any) error
+	again    func(first, minted Held[T]) (Held[T], bool)
 
 	slots *lru.Cache[string, *slot[T]]
 	new   sync.Mutex // makes a slot once
 
-	mu     sync.Mutex                       // guards what follows
-	flying map[*slot[T]]int                 // mints under way, also of slots that memory has no room for
-	stops  map[*context.CancelFunc]struct{} // what ends them
-	idle   chan struct{}                    // set by Close; closed when none is under way any more
+	mu      sync.Mutex                       // guards what follows
+	clients map[string]*client               // by group
+	flying  map[*slot[T]]int                 // mints under way, also of slots that memory has no room for
+	stops   map[*context.CancelFunc]struct{} // what ends them
+	idle    chan struct{}                    // set by Close; closed when none is under way any more
 }
 
 // slot is one token's place. Hit reads it without a lock.
 type slot[T any] struct {
 	key     string
 	group   string
+	client  *client
 	held    atomic.Pointer[Held[T]]
-	failure atomic.Pointer[Failure]
-	touched atomic.Int64 // when, in nanoseconds since the epoch
-	minting atomic.Int64 // since when, likewise; 0 when nothing is under way
+	failure atomic.Pointer[Failure] // of this request, and not of its client
+	touched atomic.Int64            // when, in nanoseconds since the epoch
+	minting atomic.Int64            // since when, likewise; 0 when nothing is under way
 
-	mu   sync.Mutex // guards what follows
-	call *call[T]
-	dead bool // forgotten
-}
-
-// call is a mint under way.
-type call[T any] struct {
-	started time.Time
-	done    chan struct{}
-	held    Held[T]
-	err     error
+	mu     sync.Mutex // guards what follows
+	call   *call[T]
+	looked bool // for what was stored
+	dead   bool // forgotten
 }
 
 // Ask is what a reader wants.
 type Ask[T any] struct {
 	Key     string        // of the token: equal keys get the same one
-	Group   string        // what Forget and Forgive go by
+	Group   string        // the client: what Forget and Forgive go by, and failures are remembered of
+	Choice  string        // the reader's own, of which a group has MaxChoices; "" without
 	MinLeft time.Duration // of usable life
-	Timeout time.Duration // of a mint, and so of the reader's wait
+	Timeout time.Duration // of the reader's wait, and of a mint that spends nothing
 	Fresh   bool          // replace the token, unless it is very young
+	Now     bool          // mint, however young the token is and whatever failed before
 	Single  bool          // mint one for this reader alone and keep nothing
-	Spends  bool          // a mint spends something, so that it always runs to its end
+	Spends  bool          // a mint spends something, so that it always runs to its end, for SpendTime at most
 
 	// Load gives what was stored, nil without. It is called when the token is
 	// not in memory, before Mint.
 	Load func(context.Context) (*Held[T], error)
 
-	// Mint makes a new token. Its context ends soon after Timeout, and not
-	// with the reader's.
+	// Mint makes a new token. Its context ends soon after Timeout, or SpendTime,
+	// and not with the reader's.
 	Mint func(context.Context) (Held[T], error)
 
 	// Store stores what Mint made, before anybody gets it.
@@ -123,14 +121,17 @@ type Ask[T any] struct {
 // Answer is what a reader gets.
 type Answer[T any] struct {
 	Held[T]
-	Failure *Failure // the last refresh failed: the token is the old one
-	Slow    bool     // the refresh is taking long: the token is the old one
-	Young   bool     // Fresh was asked for, and refused as too early
-	Short   bool     // no token of this provider lasts MinLeft
+	Until   time.Time // how far a lease may reach
+	Failure *Failure  // the last refresh failed: the token is the old one
+	Slow    bool      // the refresh is taking long: the token is the old one
+	Young   bool      // another token was asked for, and refused as too early
+	Short   bool      // no token of this provider lasts MinLeft
+	Kept    bool      // it has not MinLeft, but is replaced no earlier than it must be
+	Same    bool      // another token would be due, but the provider hands out this one again
 }
 
 // New returns an empty Cache.
-func New[T any](o Options) *Cache[T] {
+func New[T any](o Options[T]) *Cache[T] {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -140,11 +141,17 @@ func New[T any](o Options) *Cache[T] {
 	if o.Panicked == nil {
 		o.Panicked = func(value any) error { return fmt.Errorf("a bug was caught while minting (%T)", value) }
 	}
+	if o.Again == nil {
+		o.Again = func(_, minted Held[T]) (Held[T], bool) { return minted, false }
+	}
 	slots, err := lru.New[string, *slot[T]](o.Capacity)
 	if err != nil { // only a capacity below one is an error
 		panic(err)
 	}
-	return &Cache[T]{now: o.Now, panicked: o.Panicked, slots: slots, flying: map[*slot[T]]int{}, stops: map[*context.CancelFunc]struct{}{}}
+	return &Cache[T]{
+		now: o.Now, panicked: o.Panicked, again: o.Again, slots: slots,
+		clients: map[string]*client{}, flying: map[*slot[T]]int{}, stops: map[*context.CancelFunc]struct{}{},
+	}
 }
 
 // Hit gives the token of that key if a reader may have it right away and
@@ -160,17 +167,15 @@ func (c *Cache[T]) Hit(key string, minLeft time.Duration) (Answer[T], bool) {
 	if h == nil || !h.usable(now) || !h.lasts(minLeft, now) || !h.canLast(minLeft) {
 		return Answer[T]{}, false
 	}
-	if !now.Before(h.at(refreshAt)) {
+	if !now.Before(h.RefreshesAt()) {
 		minting := s.minting.Load()
 		hangs := minting != 0 && now.UnixNano()-minting >= int64(patience)
-		f := s.failure.Load()
-		waits := f != nil && now.Before(f.Next)
-		if !hangs && !waits && (minting == 0 || !now.Before(h.RenewsAt())) {
+		if !hangs && s.waits(now) == nil && (minting == 0 || !now.Before(h.RenewsAt())) {
 			return Answer[T]{}, false
 		}
 	}
 	c.touch(key, s, now)
-	return c.answer(s, h, Ask[T]{MinLeft: minLeft}), true
+	return s.answer(h, Ask[T]{MinLeft: minLeft}, now), true
 }
 
 // touch keeps recently used slots in memory; now and then is enough, and saves
@@ -183,29 +188,49 @@ func (c *Cache[T]) touch(key string, s *slot[T], now time.Time) {
 }
 
 // Get gives the token that a asks for, minting it if need be. Its errors are
-// *Failure, ErrForgotten, ErrClosed, ErrTimeout or the context's.
+// *Failure, ErrForgotten, ErrClosed, ErrTimeout, ErrBusy, ErrTooManyChoices or the
+// context's.
 func (c *Cache[T]) Get(ctx context.Context, a Ask[T]) (Answer[T], error) {
+	switch {
+	case a.Single:
+		return c.single(ctx, c.slot(a), a)
+	case a.Choice == "":
+		return c.get(ctx, a)
+	}
+	if !c.client(a.Group).admit(a.Choice, c.now(), a.Timeout) {
+		return Answer[T]{}, ErrTooManyChoices
+	}
+	got, err := c.get(ctx, a)
+	if err == nil {
+		c.client(a.Group).hold(a.Choice, got.Until)
+	}
+	return got, err
+}
+
+func (c *Cache[T]) get(ctx context.Context, a Ask[T]) (Answer[T], error) {
 	s := c.slot(a)
-	if a.Single {
-		return c.single(ctx, s, a)
+	if a.Now {
+		return c.renew(ctx, s, a)
 	}
 	now := c.now()
 	h := s.held.Load()
 	switch {
 	case h == nil, !h.usable(now):
 		h = nil
-	case a.Fresh && now.Sub(h.Born) < youth:
-		return Answer[T]{Held: *h, Young: true}, nil
+	case h.young(now) && (a.Fresh || !h.lasts(a.MinLeft, now)):
+		out := s.answer(h, a, now)
+		out.Young = true
+		return out, nil
 	case a.Fresh:
-	case now.Before(h.at(refreshAt)) && h.lasts(a.MinLeft, now):
+	case now.Before(h.RefreshesAt()) && h.lasts(a.MinLeft, now):
 		c.touch(a.Key, s, now)
-		return c.answer(s, h, a), nil
+		return s.answer(h, a, now), nil
 	case now.Before(h.RenewsAt()) && h.lasts(a.MinLeft, now):
-		_, _ = c.join(ctx, s, a, now) // what it comes to is another reader's to learn
-		return c.answer(s, h, a), nil
+		_, _, _ = c.join(ctx, s, a, now) // what it comes to is another reader's to learn
+		return s.answer(h, a, now), nil
 	}
 
-	call, err := c.join(ctx, s, a, now)
+	call, _, err := c.join(ctx, s, a, now)
 	if err == nil && h != nil && !a.Fresh && h.lasts(a.MinLeft, now) {
 		// Who could have the old token waits only for a mint that makes haste.
 		err = wait(ctx, call, patience-now.Sub(call.started))
@@ -220,26 +245,78 @@ func (c *Cache[T]) Get(ctx context.Context, a Ask[T]) (Answer[T], error) {
 		err = call.err
 	}
 	if err == nil {
-		out := c.answer(s, &call.held, a)
-		out.Young = a.Fresh && call.held.Born.Before(now) // it was found, not minted
+		out := s.answer(&call.held, a, c.now())
+		out.Young = a.Fresh && later(call.held.Born, call.held.Repeated).Before(now) // it was found, not minted
 		return out, nil
 	}
 	h = s.held.Load() // by now perhaps one from the store
 	if h == nil || !h.usable(c.now()) || errors.Is(err, ErrForgotten) || ctx.Err() != nil {
 		return Answer[T]{}, err
 	}
-	return c.answer(s, h, a), nil
+	return s.answer(h, a, c.now()), nil
+}
+
+// renew mints whatever there is, for somebody who wants to see it done.
+func (c *Cache[T]) renew(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T], error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, a.Timeout+grace, ErrTimeout)
+	defer cancel()
+	for {
+		call, mine, err := c.join(ctx, s, a, c.now())
+		if err != nil {
+			return Answer[T]{}, err
+		}
+		select {
+		case <-call.done:
+		case <-ctx.Done():
+			return Answer[T]{}, context.Cause(ctx)
+		}
+		switch {
+		case !mine: // it began before this was asked for
+		case call.err != nil:
+			return Answer[T]{}, call.err
+		default:
+			return s.answer(&call.held, a, c.now()), nil
+		}
+	}
 }
 
 // answer is h as a reader gets it, with what there is to say about it.
-func (c *Cache[T]) answer(s *slot[T], h *Held[T], a Ask[T]) Answer[T] {
-	out := Answer[T]{Held: *h, Short: !h.canLast(a.MinLeft)}
-	if f := s.failure.Load(); f != nil && f.At.After(h.Born) {
+func (s *slot[T]) answer(h *Held[T], a Ask[T], now time.Time) Answer[T] {
+	lacks := h.UsableUntil().Sub(now) < a.MinLeft
+	out := Answer[T]{Held: *h, Until: h.until(now), Short: !h.canLast(a.MinLeft)}
+	out.Kept = h.Late && lacks && !out.Short
+	out.Same = !h.Repeated.IsZero() && (a.Fresh || lacks && !out.Short && !out.Kept || !now.Before(h.UsableUntil()))
+	if !a.Fresh && h.lasts(a.MinLeft, now) && now.Before(h.RefreshesAt()) {
+		return out // no other was wanted
+	}
+	if f := s.lastFailure(); f != nil && (f.waits(now) || f.At.After(later(h.Born, h.Repeated))) {
 		out.Failure = f
 	} else {
-		out.Slow = !c.now().Before(h.RenewsAt())
+		out.Slow = !now.Before(h.RenewsAt())
 	}
 	return out
+}
+
+// lastFailure is the later one of the request's own and its client's.
+func (s *slot[T]) lastFailure() *Failure {
+	own, shared := s.failure.Load(), s.client.failure.Load()
+	if own == nil || shared != nil && own.At.Before(shared.At) {
+		return shared
+	}
+	return own
+}
+
+// waits gives the failure because of which the provider is not asked now, nil
+// without: of two, the one that does so for longer.
+func (s *slot[T]) waits(now time.Time) *Failure {
+	own, shared := s.failure.Load(), s.client.failure.Load()
+	if own == nil || shared != nil && own.Next.Before(shared.Next) {
+		own = shared
+	}
+	if own.waits(now) {
+		return own
+	}
+	return nil
 }
 
 // slot finds the slot for a, or makes it.
@@ -252,183 +329,7 @@ func (c *Cache[T]) slot(a Ask[T]) *slot[T] {
 	if s, ok := c.slots.Peek(a.Key); ok {
 		return s
 	}
-	s := &slot[T]{key: a.Key, group: a.Group}
+	s := &slot[T]{key: a.Key, group: a.Group, client: c.client(a.Group)}
 	c.slots.Add(a.Key, s)
 	return s
-}
-
-// join gives the mint that is under way, or starts one. It gives the
-// remembered failure instead while the next attempt is not due.
-func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time) (*call[T], error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.dead:
-		return nil, ErrForgotten
-	case s.call != nil:
-		return s.call, nil
-	}
-	if f := s.failure.Load(); f != nil && now.Before(f.Next) {
-		return nil, f
-	}
-	if h := s.held.Load(); h != nil && !a.Fresh && now.Before(h.at(refreshAt)) && h.lasts(a.MinLeft, now) {
-		// Somebody minted since this reader looked.
-		done := &call[T]{started: now, done: make(chan struct{}), held: *h}
-		close(done.done)
-		return done, nil
-	}
-	if !c.begin(s) {
-		return nil, ErrClosed
-	}
-	started := &call[T]{started: now, done: make(chan struct{})}
-	s.call = started
-	s.minting.Store(now.UnixNano())
-	go c.run(context.WithoutCancel(ctx), s, a, started)
-	return started, nil
-}
-
-// run loads or mints for everybody who waits. The cache is updated before they
-// are woken.
-func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T]) {
-	defer close(call.done)
-	defer c.leave(s) // first: whoever was woken would find it under way
-	limited, cancel := c.limit(ctx, a)
-	defer cancel()
-	held, err := c.guarded(limited, func(ctx context.Context) (Held[T], error) { return c.obtain(ctx, s, a) })
-	call.held, call.err = c.settle(s, held, err, true)
-	if err == nil && call.err != nil && a.Discard != nil {
-		a.Discard(ctx, held)
-	}
-}
-
-// limit is a mint's context: it ends soon after its timeout, or when Close has
-// waited for long enough.
-func (c *Cache[T]) limit(ctx context.Context, a Ask[T]) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, a.Timeout+grace/2)
-	if a.Spends {
-		return ctx, cancel
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stops[&cancel] = struct{}{}
-	return ctx, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.stops, &cancel)
-		cancel()
-	}
-}
-
-// settle enters the outcome of a mint into the slot, and gives what those who
-// waited for it get. Whoever forgot the slot before this wins; whoever does
-// after it finds the token where it is kept.
-func (c *Cache[T]) settle(s *slot[T], held Held[T], err error, keep bool) (Held[T], error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if keep {
-		s.call = nil
-		s.minting.Store(0)
-	}
-	switch {
-	case s.dead, errors.Is(err, ErrForgotten):
-		return Held[T]{}, ErrForgotten
-	case errors.Is(err, context.Canceled): // a mint's context is cancelled by Close alone
-		return Held[T]{}, ErrClosed
-	case err != nil:
-		f := s.failure.Load().after(err, c.now())
-		s.failure.Store(f)
-		return Held[T]{}, f
-	}
-	if keep {
-		s.held.Store(&held)
-	}
-	s.failure.Store(nil)
-	return held, nil
-}
-
-// obtain loads what was stored, if that is fresh enough, or mints.
-func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (Held[T], error) {
-	if a.Load != nil && s.held.Load() == nil {
-		stored, err := a.Load(ctx)
-		if err != nil {
-			return Held[T]{}, err
-		}
-		now := c.now()
-		if stored != nil && stored.usable(now) {
-			young := now.Sub(stored.Born) < youth
-			if (!a.Fresh || young) && now.Before(stored.RenewsAt()) && stored.lasts(a.MinLeft, now) {
-				return *stored, nil
-			}
-			s.mu.Lock()
-			if !s.dead {
-				s.held.Store(stored) // to fall back upon
-			}
-			s.mu.Unlock()
-		}
-	}
-	held, err := a.Mint(ctx)
-	if err == nil && a.Store != nil && !s.forgotten() {
-		a.Store(context.WithoutCancel(ctx), held)
-	}
-	return held, err
-}
-
-func (s *slot[T]) forgotten() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.dead
-}
-
-// guarded makes an error of a panic.
-func (c *Cache[T]) guarded(ctx context.Context, mint func(context.Context) (Held[T], error)) (held Held[T], err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = c.panicked(p)
-		}
-	}()
-	return mint(ctx)
-}
-
-// wait waits for call for at most that long.
-func wait[T any](ctx context.Context, call *call[T], limit time.Duration) error {
-	timer := time.NewTimer(max(limit, 0))
-	defer timer.Stop()
-	select {
-	case <-call.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return ErrTimeout
-	}
-}
-
-// single mints for one reader alone, but minds and makes the memory of failure.
-// It goes on to its end when the reader leaves, since a mint may spend
-// something; what nobody is there to take is not handed out.
-func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T], error) {
-	if f := s.failure.Load(); f != nil && c.now().Before(f.Next) {
-		return Answer[T]{}, f
-	}
-	if !c.begin(s) {
-		return Answer[T]{}, ErrClosed
-	}
-	defer c.leave(s)
-	detached := context.WithoutCancel(ctx)
-	limited, cancel := c.limit(detached, a)
-	defer cancel()
-	held, err := c.guarded(limited, a.Mint)
-	if _, lost := c.settle(s, held, err, false); lost != nil {
-		if err == nil && a.Discard != nil {
-			a.Discard(detached, held)
-		}
-		return Answer[T]{}, lost
-	}
-	if ctx.Err() != nil {
-		if a.Discard != nil {
-			a.Discard(detached, held)
-		}
-		return Answer[T]{}, ctx.Err()
-	}
-	return Answer[T]{Held: held, Short: !held.canLast(a.MinLeft)}, nil
 }

@@ -84,7 +84,7 @@ func TestLifeOfAToken(t *testing.T) {
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := New[int](Options{}), &source{life: 100 * time.Second}
+				c, p := New[int](Options[int]{}), &source{life: 100 * time.Second}
 				defer c.Close(time.Second)
 				if got := get(t, c, p.ask()); got.Value != 1 {
 					t.Fatalf("the first token is %d", got.Value)
@@ -110,7 +110,7 @@ func TestLifeOfAToken(t *testing.T) {
 
 func TestNeverADeadToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: 30 * time.Second}
+		c, p := New[int](Options[int]{}), &source{life: 30 * time.Second}
 		defer c.Close(time.Second)
 		born := time.Now()
 		get(t, c, p.ask())
@@ -147,7 +147,7 @@ func TestOneMintForEverybody(t *testing.T) {
 	}{{rule: "success"}, {rule: "failure", err: errProvider}} {
 		t.Run(tt.rule, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := New[int](Options{}), &source{life: time.Hour, delay: time.Second, err: tt.err}
+				c, p := New[int](Options[int]{}), &source{life: time.Hour, delay: time.Second, err: tt.err}
 				defer c.Close(time.Second)
 				start := time.Now()
 				var wg sync.WaitGroup
@@ -170,7 +170,7 @@ func TestOneMintForEverybody(t *testing.T) {
 
 func TestAReaderLeavesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: time.Hour, delay: 2 * time.Second}
+		c, p := New[int](Options[int]{}), &source{life: time.Hour, delay: 2 * time.Second}
 		defer c.Close(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -193,7 +193,7 @@ func TestAReaderLeavesAlone(t *testing.T) {
 
 func TestNobodyWaitsLongerThanTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New[int](Options{})
+		c := New[int](Options[int]{})
 		defer c.Close(time.Second)
 		stuck := Ask[int]{Key: "c/k", Group: "c", Timeout: 3 * time.Second, Mint: func(context.Context) (Held[int], error) {
 			time.Sleep(time.Minute) // deaf to its context
@@ -209,7 +209,7 @@ func TestNobodyWaitsLongerThanTheTimeout(t *testing.T) {
 
 func TestAHangingRefreshSlowsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: 60 * time.Second}
+		c, p := New[int](Options[int]{}), &source{life: 60 * time.Second}
 		defer c.Close(time.Minute)
 		born := time.Now()
 		get(t, c, p.ask())
@@ -235,7 +235,7 @@ func TestAHangingRefreshSlowsNobody(t *testing.T) {
 // that it could set off.
 func TestHit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: 100 * time.Second}
+		c, p := New[int](Options[int]{}), &source{life: 100 * time.Second}
 		defer c.Close(time.Minute)
 		hit := func(want bool, when string) Answer[int] {
 			t.Helper()
@@ -272,7 +272,7 @@ func TestHit(t *testing.T) {
 
 func TestWhoFindsTheRefreshStartingAt80PercentWaitsBriefly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: 100 * time.Second}
+		c, p := New[int](Options[int]{}), &source{life: 100 * time.Second}
 		defer c.Close(time.Minute)
 		get(t, c, p.ask())
 		p.set(func() { p.delay = 8 * time.Second })
@@ -292,7 +292,7 @@ func TestWhoFindsTheRefreshStartingAt80PercentWaitsBriefly(t *testing.T) {
 
 func TestWhoWaitsPastTheOldTokensEndGetsTheNewOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: 100 * time.Second}
+		c, p := New[int](Options[int]{}), &source{life: 100 * time.Second}
 		defer c.Close(time.Minute)
 		get(t, c, p.ask())
 		p.set(func() { p.delay = 3 * time.Second })
@@ -303,76 +303,9 @@ func TestWhoWaitsPastTheOldTokensEndGetsTheNewOne(t *testing.T) {
 	})
 }
 
-type hinted struct{ wait time.Duration }
-
-func (hinted) Error() string              { return "slow down" }
-func (h hinted) RetryHint() time.Duration { return h.wait }
-
-func TestMemoryOfFailure(t *testing.T) {
-	t.Run("attempts grow apart, up to the longest wait", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			c, p := New[int](Options{}), &source{life: time.Hour, err: errProvider}
-			defer c.Close(time.Second)
-			for range 600 {
-				_, err := c.Get(t.Context(), p.ask())
-				var f *Failure
-				if !errors.As(err, &f) || !errors.Is(err, errProvider) {
-					t.Fatalf("got %v", err)
-				}
-				time.Sleep(500 * time.Millisecond)
-			}
-			// 300 s: 1+2+4+8+16 s and then 30 s each, less a quarter's jitter.
-			if n := p.mints.Load(); n < 13 || n > 19 {
-				t.Errorf("%d attempts in five minutes", n)
-			}
-		})
-	})
-	t.Run("the provider's wish counts when it is longer", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			c, p := New[int](Options{}), &source{life: time.Hour, err: hinted{90 * time.Second}}
-			defer c.Close(time.Second)
-			for range 89 {
-				_, err := c.Get(t.Context(), p.ask())
-				var f *Failure
-				if !errors.As(err, &f) || f.Next.Sub(f.At) != 90*time.Second {
-					t.Fatalf("got %v", err)
-				}
-				time.Sleep(time.Second)
-			}
-			if p.mints.Load() != 1 {
-				t.Errorf("%d attempts before Retry-After", p.mints.Load())
-			}
-		})
-	})
-	t.Run("Forgive clears it", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			c, p := New[int](Options{}), &source{life: time.Hour, err: errProvider}
-			defer c.Close(time.Second)
-			if _, err := c.Get(t.Context(), p.ask()); err == nil {
-				t.Fatal("no error")
-			}
-			p.set(func() { p.err = nil })
-			c.Forgive("c")
-			get(t, c, p.ask())
-		})
-	})
-	t.Run("one token's failure is not another's", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			c, p, q := New[int](Options{}), &source{err: errProvider}, &source{life: time.Hour}
-			defer c.Close(time.Second)
-			if _, err := c.Get(t.Context(), p.ask()); err == nil {
-				t.Fatal("no error")
-			}
-			other := q.ask()
-			other.Key = "c/other"
-			get(t, c, other)
-		})
-	})
-}
-
 // BenchmarkHit is what a cached read costs here.
 func BenchmarkHit(b *testing.B) {
-	c, p := New[int](Options{}), &source{life: 24 * time.Hour}
+	c, p := New[int](Options[int]{}), &source{life: 24 * time.Hour}
 	defer c.Close(time.Second)
 	if _, err := c.Get(b.Context(), p.ask()); err != nil {
 		b.Fatal(err)

@@ -4,6 +4,7 @@
 package tokencache
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +49,12 @@ func (c *Cache[T]) ofGroup(group string) map[*slot[T]]string {
 // to Discard.
 func (c *Cache[T]) Forget(group, but string) []Held[T] {
 	var dropped []Held[T]
+	for name, cl := range c.ofClients(group) {
+		cl.forgetChoices()
+		if but == "" {
+			c.forgetClient(name)
+		}
+	}
 	for s, key := range c.ofGroup(group) {
 		if s.key == but {
 			continue
@@ -64,6 +71,27 @@ func (c *Cache[T]) Forget(group, but string) []Held[T] {
 		}
 	}
 	return dropped
+}
+
+// ofClients gives the client of a group, or all for "".
+func (c *Cache[T]) ofClients(group string) map[string]*client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if group == "" {
+		return maps.Clone(c.clients)
+	}
+	out := map[string]*client{}
+	if cl := c.clients[group]; cl != nil {
+		out[group] = cl
+	}
+	return out
+}
+
+// forgetClient makes room: a group that is still there gets another one.
+func (c *Cache[T]) forgetClient(group string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.clients, group)
 }
 
 // Seed puts a token into memory that another node has minted and stored, if
@@ -83,17 +111,33 @@ func (c *Cache[T]) Seed(key, group string, h Held[T], minLeft time.Duration) boo
 	return true
 }
 
+// Put enters a token that was minted apart, unless a later one is there.
+func (c *Cache[T]) Put(key, group string, h Held[T]) {
+	s := c.slot(Ask[T]{Key: key, Group: group})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.held.Load(); !s.dead && (now == nil || !h.Born.Before(now.Born)) {
+		s.held.Store(&h)
+	}
+}
+
 // Drop lets go of the token of that key in memory, so that it is loaded again:
 // another node has stored a newer one.
 func (c *Cache[T]) Drop(key string) {
 	if s, ok := c.slots.Peek(key); ok {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.held.Store(nil)
+		s.looked = false
 	}
 }
 
 // Forgive forgets the failures of the group, so that the next reader's request
 // reaches the provider.
 func (c *Cache[T]) Forgive(group string) {
+	for _, cl := range c.ofClients(group) {
+		cl.failure.Store(nil)
+	}
 	for s := range c.ofGroup(group) {
 		s.failure.Store(nil)
 	}
@@ -114,7 +158,7 @@ func (c *Cache[T]) Status(group string) []Status[T] {
 		c.mu.Lock()
 		minting := c.flying[s] > 0
 		c.mu.Unlock()
-		out = append(out, Status[T]{Key: s.key, Held: s.held.Load(), Failure: s.failure.Load(), Minting: minting})
+		out = append(out, Status[T]{Key: s.key, Held: s.held.Load(), Failure: s.lastFailure(), Minting: minting})
 	}
 	slices.SortFunc(out, func(a, b Status[T]) int { return strings.Compare(a.Key, b.Key) })
 	return out

@@ -16,7 +16,7 @@ import (
 func TestForget(t *testing.T) {
 	t.Run("a held token is gone", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			c, p := New[int](Options{}), &source{life: time.Hour}
+			c, p := New[int](Options[int]{}), &source{life: time.Hour}
 			defer c.Close(time.Second)
 			get(t, c, p.ask())
 			c.Forget("c", "")
@@ -28,7 +28,7 @@ func TestForget(t *testing.T) {
 	for _, single := range []bool{false, true} {
 		t.Run(fmt.Sprintf("a token that is being minted reaches nobody, and its store is cleared (single: %v)", single), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := New[int](Options{Capacity: 1}), &source{life: time.Hour, delay: time.Second}
+				c, p := New[int](Options[int]{Capacity: 1}), &source{life: time.Hour, delay: time.Second}
 				defer c.Close(time.Second)
 				a := p.ask()
 				a.Single = single
@@ -52,7 +52,7 @@ func TestForget(t *testing.T) {
 	}
 	t.Run("other groups keep theirs", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			c, p := New[int](Options{}), &source{life: time.Hour}
+			c, p := New[int](Options[int]{}), &source{life: time.Hour}
 			defer c.Close(time.Second)
 			get(t, c, p.ask())
 			c.Forget("other", "")
@@ -65,7 +65,7 @@ func TestForget(t *testing.T) {
 
 func TestFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: time.Hour, delay: time.Second}
+		c, p := New[int](Options[int]{}), &source{life: time.Hour, delay: time.Second}
 		defer c.Close(time.Second)
 		get(t, c, p.ask())
 		fresh := p.ask()
@@ -108,7 +108,7 @@ func TestStore(t *testing.T) {
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := New[int](Options{}), &source{life: time.Hour}
+				c, p := New[int](Options[int]{}), &source{life: time.Hour}
 				defer c.Close(time.Second)
 				if tt.down {
 					p.set(func() { p.err = errProvider })
@@ -126,7 +126,7 @@ func TestStore(t *testing.T) {
 
 func TestSingle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: time.Hour}
+		c, p := New[int](Options[int]{}), &source{life: time.Hour}
 		defer c.Close(time.Second)
 		a := p.ask()
 		a.Single = true
@@ -149,7 +149,7 @@ func TestSingle(t *testing.T) {
 
 func TestShortLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: 3 * time.Second}
+		c, p := New[int](Options[int]{}), &source{life: 3 * time.Second}
 		defer c.Close(time.Second)
 		for range 100 {
 			got := get(t, c, p.ask())
@@ -173,7 +173,7 @@ func TestShortLives(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options{}), &source{life: time.Hour, delay: 3 * time.Second}
+		c, p := New[int](Options[int]{}), &source{life: time.Hour, delay: 3 * time.Second}
 		done := make(chan Answer[int])
 		go func() { done <- get(t, c, p.ask()) }()
 		synctest.Wait()
@@ -202,7 +202,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 	for _, spends := range []bool{false, true} {
 		t.Run(fmt.Sprintf("but not what spends something (%v)", spends), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, p := New[int](Options{}), &source{life: time.Hour, delay: 50 * time.Second}
+				c, p := New[int](Options[int]{}), &source{life: time.Hour, delay: 50 * time.Second}
 				a := p.ask()
 				a.Timeout, a.Spends = time.Minute, spends
 				done := make(chan error)

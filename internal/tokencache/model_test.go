@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// world is the model: one config whose epochs name its requests, a provider, a
-// store that outlives processes, and what may be handed out when.
+// world is the model: one config, with a role, whose epochs name their requests,
+// a provider, a store that outlives processes, and what may be handed out when.
 type world struct {
 	t *testing.T
 
@@ -25,12 +25,32 @@ type world struct {
 	down    bool
 	delay   time.Duration
 	life    time.Duration
+	repeats bool           // one token is handed out until it ends, each time as if it were new
 	asking  map[string]int // requests at the provider, by key
 	process *Cache[token]
+
+	ends    map[token]time.Time // what the provider knows
+	current map[string]token    // likewise, by key
+
+	wished, leave time.Time // when the provider last wished to be left alone, and until when
 }
 
 type token struct {
 	epoch, number int
+}
+
+// issue is the provider's answer.
+func (w *world) issue(epoch int, key string, now time.Time, life time.Duration) Held[token] {
+	issued := w.current[key]
+	if !w.repeats || !now.Before(w.ends[issued]) {
+		issued = token{epoch: epoch, number: rand.Int()}
+		w.current[key], w.ends[issued] = issued, now.Add(life)
+	}
+	return Held[token]{Value: issued, Born: now, Expires: now.Add(life)}
+}
+
+func knows(first, minted Held[token]) (Held[token], bool) {
+	return Held[token]{Value: first.Value, Born: first.Born, Expires: first.Expires}, first.Value == minted.Value
 }
 
 func (w *world) locked(f func()) {
@@ -41,10 +61,11 @@ func (w *world) locked(f func()) {
 
 func keyOf(epoch int) string { return fmt.Sprintf("c/%d", epoch) }
 
+func roleKeyOf(epoch int) string { return fmt.Sprintf("c/%d of the role", epoch) }
+
 // ask is what the backend asks for: the key of the config as it was when the
 // reader looked, and a mint that looks again.
-func (w *world) ask(epoch int) Ask[token] {
-	key := keyOf(epoch)
+func (w *world) ask(epoch int, key string) Ask[token] {
 	return Ask[token]{
 		Key: key, Group: "c", Timeout: 10 * time.Second,
 		Load: func(context.Context) (*Held[token], error) {
@@ -66,6 +87,9 @@ func (w *world) ask(epoch int) Ask[token] {
 				now, down, delay, life = w.epoch, w.down, w.delay, w.life
 				if now == epoch {
 					w.asking[key]++
+					if at := time.Now(); at.After(w.wished) && at.Before(w.leave) {
+						w.t.Errorf("a request %s before the provider's wish has run out", w.leave.Sub(at))
+					}
 				}
 				n = w.asking[key]
 			})
@@ -73,7 +97,7 @@ func (w *world) ask(epoch int) Ask[token] {
 				return Held[token]{}, ErrForgotten
 			}
 			defer w.locked(func() { w.asking[key]-- })
-			if n > 1 {
+			if n > 1 && key == keyOf(epoch) { // the role's may be forgotten under a mint that knows of the write
 				w.t.Errorf("%d requests at once for %s", n, key)
 			}
 			select {
@@ -81,25 +105,34 @@ func (w *world) ask(epoch int) Ask[token] {
 			case <-ctx.Done():
 				return Held[token]{}, ctx.Err()
 			}
-			if down {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			switch at := time.Now(); {
+			case down && rand.IntN(2) == 0:
+				if key == keyOf(w.epoch) { // which the write that came to it leaves alone
+					w.wished, w.leave = at, at.Add(20*time.Second)
+				}
+				return Held[token]{}, hinted{20 * time.Second}
+			case down:
 				return Held[token]{}, errProvider
+			default:
+				return w.issue(epoch, key, at, life), nil
 			}
-			born := time.Now()
-			h := Held[token]{Value: token{epoch: epoch, number: rand.Int()}, Born: born, Expires: born.Add(life)}
-			return h, nil
 		},
 		Store: func(_ context.Context, h Held[token]) {
+			h.Repeated = time.Time{}
 			w.locked(func() { w.store[key] = h })
 			time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond) // between storing and entering the cache
 		},
-		Discard: func(context.Context, Held[token]) { w.locked(func() { delete(w.store, key) }) },
+		Discard: func(context.Context, Held[token]) { w.locked(func() { delete(w.store, key); delete(w.current, key) }) },
 	}
 }
 
 // write changes the config, as a config write, a revoke or a delete does.
 func (w *world) write() {
 	now := ""
-	w.locked(func() { w.epoch++; now = keyOf(w.epoch) })
+	w.locked(func() { w.epoch++; w.wished, w.leave, now = time.Time{}, time.Time{}, keyOf(w.epoch) })
+	w.process.Forgive("c")
 	if rand.IntN(2) == 0 {
 		time.Sleep(time.Millisecond) // while a reader may come for the new one
 	}
@@ -107,7 +140,7 @@ func (w *world) write() {
 	time.Sleep(time.Millisecond)
 	w.locked(func() {
 		for key := range w.store {
-			if key != keyOf(w.epoch) {
+			if key != keyOf(w.epoch) && key != roleKeyOf(w.epoch) {
 				delete(w.store, key)
 			}
 		}
@@ -115,18 +148,19 @@ func (w *world) write() {
 }
 
 // read reads as the backend does, and holds what it gets against the model.
-func (w *world) read(process *Cache[token]) {
+func (w *world) read(process *Cache[token], keyOf func(int) string) {
 	var before int
 	w.locked(func() { before = w.epoch })
 	for range 4 {
 		var epoch int
 		w.locked(func() { epoch = w.epoch })
-		got, err := process.Get(w.t.Context(), w.ask(epoch))
+		got, err := process.Get(w.t.Context(), w.ask(epoch, keyOf(epoch)))
 		if errors.Is(err, ErrForgotten) {
 			continue
 		}
 		if err != nil {
-			if !errors.Is(err, errProvider) && !errors.Is(err, ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) &&
+			var wish hinted
+			if !errors.Is(err, errProvider) && !errors.As(err, &wish) && !errors.Is(err, ErrRepeats) && !errors.Is(err, ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) &&
 				!errors.Is(err, ErrClosed) { // by a reload that waited for long enough
 				w.t.Errorf("a read failed with %v", err)
 			}
@@ -135,9 +169,11 @@ func (w *world) read(process *Cache[token]) {
 		if got.Value.epoch < before {
 			w.t.Errorf("a read that began in epoch %d got a token of epoch %d", before, got.Value.epoch)
 		}
-		if !time.Now().Before(got.UsableUntil()) {
-			w.t.Errorf("a dead token: usable until %s, now %s", got.UsableUntil(), time.Now())
-		}
+		w.locked(func() {
+			if now := time.Now(); !now.Before(got.Until) || !now.Before(w.ends[got.Value]) {
+				w.t.Errorf("a dead token: usable until %s, at the provider until %s, now %s", got.Until, w.ends[got.Value], now)
+			}
+		})
 		return
 	}
 }
@@ -151,14 +187,19 @@ func TestAgainstModel(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(seed, 4))
 				w := &world{
 					t: t, store: map[string]Held[token]{}, life: 30 * time.Second, asking: map[string]int{},
-					process: New[token](Options{Capacity: 1 + rnd.IntN(3)}),
+					ends: map[token]time.Time{}, current: map[string]token{}, repeats: seed%2 == 1,
+					process: New[token](Options[token]{Capacity: 8 + rnd.IntN(3), Again: knows}),
 				}
 				var readers sync.WaitGroup
 				for range 400 {
 					switch n := rnd.IntN(100); {
 					case n < 60:
 						process := w.process
-						readers.Go(func() { w.read(process) })
+						key := keyOf
+						if rnd.IntN(3) == 0 {
+							key = roleKeyOf
+						}
+						readers.Go(func() { w.read(process, key) })
 					case n < 68:
 						w.write()
 					case n < 74:
@@ -170,7 +211,9 @@ func TestAgainstModel(t *testing.T) {
 					case n < 85: // a reload: mints under way are waited for, for a while
 						w.process.Close(5 * time.Second)
 						readers.Wait()
-						w.process = New[token](Options{})
+						synctest.Wait() // for those that it has ended
+						w.process = New[token](Options[token]{Again: knows})
+						w.locked(func() { w.wished, w.leave = time.Time{}, time.Time{} })
 					case n < 95:
 						time.Sleep(time.Duration(rnd.IntN(3_000)) * time.Millisecond)
 					default:
