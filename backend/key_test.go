@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"math/big"
@@ -72,7 +73,10 @@ func TestAKeyIsMadeAndShowsItsPublicHalfAlone(t *testing.T) {
 			if err := json.Unmarshal([]byte(v["public_jwk"].(string)), &jwk); err != nil { //nolint:forcetypeassert // likewise
 				t.Fatal(err)
 			}
-			wantMembers(t, jwk, fields{"alg": algorithm, "use": "sig", "kid": v["kid"]})
+			wantMembers(t, jwk, fields{
+				"alg": algorithm, "use": "sig", "kid": v["kid"],
+				"x5c": []any{base64.StdEncoding.EncodeToString(certificate.Raw)}, // what a self-signed TLS client is known by
+			})
 			everythingIsPublic(t, e, r, "key/k")
 		})
 	}
@@ -217,9 +221,27 @@ func TestJWKSetIsForAnybodyAndRaw(t *testing.T) {
 	wantMembers(t, r.data(t), fields{
 		logical.HTTPStatusCode: float64(200), logical.HTTPContentType: "application/jwk-set+json", logical.HTTPCacheControlHeader: "public, max-age=3600",
 	})
-	body, _ := r.data(t)[logical.HTTPRawBody].(string)
+	encoded, _ := r.data(t)[logical.HTTPRawBody].(string) // bytes, across JSON
+	body, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
 	everythingIsPublic(t, e, r, "key/k")
-	t.Log(body)
+	set := struct {
+		Keys []json.RawMessage `json:"keys"`
+	}{}
+	if err := json.Unmarshal(body, &set); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	versions := e.versions(t, "k")
+	if len(set.Keys) != 2 || len(versions) != 2 {
+		t.Fatalf("%d keys of %d versions: %s", len(set.Keys), len(versions), body)
+	}
+	for i, v := range versions {
+		if string(set.Keys[i]) != v["public_jwk"] {
+			t.Errorf("the key is %s, want %s", set.Keys[i], v["public_jwk"])
+		}
+	}
 	if special := e.backend.SpecialPaths(); !slices.Contains(special.Unauthenticated, "jwks/*") || !slices.Contains(special.SealWrapStorage, "key/") {
 		t.Errorf("%+v", special)
 	}

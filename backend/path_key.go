@@ -152,15 +152,15 @@ func (v statefulKey) describe(a signing.Algorithm) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	jwk, err := k.PublicJWK(v.ID, a)
+	certificates, err := v.certificates()
+	if err != nil {
+		return nil, err
+	}
+	jwk, err := k.PublicJWK(v.ID, a, certificates)
 	if err != nil {
 		return nil, err
 	}
 	public, err := k.PublicPEM()
-	if err != nil {
-		return nil, err
-	}
-	certificates, err := v.certificates()
 	if err != nil {
 		return nil, err
 	}

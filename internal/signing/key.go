@@ -195,12 +195,14 @@ func (k Key) kind() string {
 }
 
 // PublicJWK is the public key as a JWK for a set (RFC 7517 section 4), with
-// use=sig. Without an id its kid is the Thumbprint.
-func (k Key) PublicJWK(id string, a Algorithm) (json.RawMessage, error) {
+// use=sig, and with its certificates, if any, as x5c: that is what a server
+// knows a TLS client by that has signed its own (RFC 8705 section 2.2.2).
+// Without an id its kid is the Thumbprint.
+func (k Key) PublicJWK(id string, a Algorithm, certificates Certificates) (json.RawMessage, error) {
 	if id == "" {
 		id = k.Thumbprint()
 	}
-	raw, err := json.Marshal(jose.JSONWebKey{Key: k.private.Public(), KeyID: id, Algorithm: string(a), Use: "sig"})
+	raw, err := json.Marshal(jose.JSONWebKey{Key: k.private.Public(), KeyID: id, Algorithm: string(a), Use: "sig", Certificates: certificates})
 	if err != nil {
 		return nil, errors.New("encoding a public key")
 	}

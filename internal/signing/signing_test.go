@@ -57,7 +57,7 @@ func TestEveryAlgorithmSignsWhatItsPublicKeyVerifies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			raw, err := k.PublicJWK("k-1", a)
+			raw, err := k.PublicJWK("k-1", a, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -175,7 +175,7 @@ func TestWhatIsWrongWithAKeyIsSaidWithoutTheKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	publicJWK, err := k.PublicJWK("", ES256)
+	publicJWK, err := k.PublicJWK("", ES256, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
