@@ -567,6 +567,9 @@ func terraform(t *testing.T, v *harness.Vault, book *cookbook, run runner, s *pr
 		t.Error("an apply that changes nothing cost a mint")
 	}
 	for i := len(endpoints) - 1; i >= 0; i-- { // the other way round
-		ask(t, v, http.MethodDelete, endpoints[i].path, nil).wants(t, http.StatusNoContent)
+		// With a warning, where a token lives on that the provider cannot revoke.
+		if got := ask(t, v, http.MethodDelete, endpoints[i].path, nil); got.status >= http.StatusMultipleChoices {
+			t.Errorf("delete %s: status %d: %s", endpoints[i].path, got.status, got.raw)
+		}
 	}
 }
