@@ -266,7 +266,7 @@ func TestChainSurvivesAReaderWhoLeaves(t *testing.T) {
 				wait(t, reader)
 			}
 			eventually(t, "the next refresh token is stored", func() bool {
-				return strings.Contains(e.below(t, "grant/")["grant/c"], "chain-r1")
+				return strings.Contains(chainsOf(t, e, "c"), "chain-r1")
 			})
 		})
 	}

@@ -33,7 +33,6 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 	}
 	// Also when it fails half way: what is left is read from storage again.
 	defer b.forget(ctx, req.Storage, name, "")
-	defer b.views.drop(name)
 
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeTime)
 	defer cancel()
@@ -41,17 +40,20 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 	if err := first.all(asking); err != nil {
 		return nil, err
 	}
-	keys := []string{grantPrefix + name, configPrefix + name}
+	keys := []string{configPrefix + name}
 	for _, role := range roles {
 		keys = append([]string{rolePrefix + name + "/" + role}, keys...)
 	}
 	for _, key := range keys {
-		if err := req.Storage.Delete(ctx, key); err != nil {
-			return nil, fmt.Errorf("deleting %s from storage: %w", key, err)
+		if err := b.erase(ctx, req.Storage, key); err != nil {
+			return nil, err
 		}
 	}
-	b.views.drop(name)
 	b.tallies.drop(name)
+	// Only now, since a config that stays needs them; tidy removes what is left.
+	if err := clearChains(ctx, req.Storage, name); err != nil {
+		b.log().Warn("the refresh tokens of a deleted config could not be deleted", "config", name, "error", err)
+	}
 	last := first.again() // for what was minted meanwhile
 	if err := errors.Join(last.all(asking), last.clear(ctx)); err != nil {
 		b.log().Warn("some tokens of a deleted config were not found, and live on until they expire", "config", name, "error", err)

@@ -34,7 +34,7 @@
 //	role/…/<role>        roleEntry       seal-wrapped
 //	provider/<provider>  providerEntry   seal-wrapped
 //	token/<config>/<key> tokenEntry      seal-wrapped, local to the cluster
-//	grant/<config>       grantEntry      seal-wrapped
+//	grant/<config>/<key> grantEntry      seal-wrapped
 //	key/<key>            keyEntry        seal-wrapped
 //	lease/<config>/<ledger>/<token>/<id>
 //	                     ledgerEntry     seal-wrapped, local: tokens to be revoked at the provider
@@ -64,12 +64,22 @@
 //
 // # Locks
 //
-// A write goes: storage, then views.drop, then tokens.Forget, then the stored
-// tokens. A mint goes: read the config, ask the provider, store, then enter
-// the cache, which says whether the token was forgotten meanwhile. No lock is
-// held while either waits, but for chains, where one request at a time may spend
-// a refresh token, and for the entries of one token in a ledger, so that of two
-// leases that end at once one revokes it.
+// A write goes: storage, then the views (whatever came of it), then
+// tokens.Forget, then the stored tokens. A mint goes: read the config, ask the
+// provider, store, then enter the cache, which says whether the token was
+// forgotten meanwhile.
+//
+// Whoever writes a config, a role of it, or a provider holds its turn; a write
+// of a config that names an operator's provider takes the config's turn, then
+// the provider's. No provider is asked in a writer's turn: verify_connection
+// asks before it, and stores only what it asked for.
+//
+// No lock is held while anything waits for a provider, but for chains, where one
+// request at a time may spend a refresh token, and for the entries of one token
+// in a ledger, so that of two leases that end at once one revokes it. A chain belongs to the refresh
+// token that the operator wrote and the origin it was written for; its key is a
+// keyed hash of both. A new one is stored beside the old one, which is deleted
+// once no stored config names it.
 //
 // What nobody waits for runs in the background (background.go), which is
 // bounded, and may lose whatever it has not begun: that is found in storage.

@@ -46,6 +46,9 @@ func refuse(format string, args ...any) error {
 // errNotFound is a missing object on its own path.
 var errNotFound = errors.New("not found")
 
+// errOvertaken is a write that others kept overtaking.
+var errOvertaken = errors.New("write it again")
+
 // respond turns what a handler gave into what crosses the plugin boundary. It
 // is the one place that decides a status: the SDK carries one only in a bare
 // logical.CodedError, and only beside a response that holds nothing but
@@ -86,6 +89,8 @@ func (b *backend) respond(resp *logical.Response, err error) (*logical.Response,
 		return nil, logical.CodedError(http.StatusNotFound, err.Error())
 	case errors.Is(err, tokencache.ErrClosed):
 		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())
+	case errors.Is(err, errOvertaken):
+		return nil, logical.CodedError(http.StatusConflict, err.Error())
 	case errors.Is(err, tokencache.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return nil, logical.CodedError(http.StatusGatewayTimeout, err.Error())
 	default:

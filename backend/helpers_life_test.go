@@ -108,6 +108,16 @@ func (e *engine) below(t *testing.T, prefix string) map[string]string {
 	return out
 }
 
+// chainsOf is all that is stored of a config's chains.
+func chainsOf(t *testing.T, e *engine, config string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, value := range e.below(t, "grant/"+config+"/") {
+		all.WriteString(value)
+	}
+	return all.String()
+}
+
 // uses counts the operations on storage from now on.
 func (e *engine) uses() *atomic.Int64 {
 	n := &atomic.Int64{}

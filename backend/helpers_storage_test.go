@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ type storage struct {
 
 	mu     sync.Mutex
 	before func(op, key string) error // may panic or block as well
+	late   bool                       // a put that fails is stored all the same
 }
 
 // storage's operations, as before gets to see them.
@@ -36,6 +38,20 @@ func (s *storage) onUse(f func(op, key string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before = f
+}
+
+// failsLate has puts that fail be stored all the same, as storage does whose
+// answer is lost.
+func (s *storage) failsLate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.late = true
+}
+
+func (s *storage) isLate() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.late
 }
 
 func (s *storage) enter(op, key string) error {
@@ -56,10 +72,11 @@ func (s *storage) Get(ctx context.Context, key string) (*logical.StorageEntry, e
 }
 
 func (s *storage) Put(ctx context.Context, entry *logical.StorageEntry) error {
-	if err := s.enter(opPut, entry.Key); err != nil {
+	err := s.enter(opPut, entry.Key)
+	if err != nil && !s.isLate() {
 		return err
 	}
-	return s.InmemStorage.Put(ctx, entry)
+	return errors.Join(err, s.InmemStorage.Put(ctx, entry))
 }
 
 func (s *storage) List(ctx context.Context, prefix string) ([]string, error) {

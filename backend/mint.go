@@ -23,6 +23,7 @@ type minted struct {
 	Origin   string // the mark of where it came from
 	Ledger   []byte // its config's at the time
 	ref      string // its entry in the ledger, if a lease of its own is to hold it
+	chain    chain  // that it came from, if it did
 }
 
 type (
@@ -182,56 +183,6 @@ func (b *backend) refreshed(ctx context.Context, s logical.Storage, c *config, k
 	return m, nil
 }
 
-// nextInChain spends the current refresh token of a chain, and stores the next
-// one before anybody gets the access token.
-func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
-	release, err := b.chains.enter(ctx, c.config)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	first := c.effective.RefreshToken()
-	state, err := load[grantEntry](ctx, s, grantPrefix+c.config)
-	if err != nil {
-		return nil, err
-	}
-	if state == nil || state.First != first || state.Origin != c.entry.Origin {
-		state = &grantEntry{First: first, Origin: c.entry.Origin, Current: first}
-	}
-	m, err := b.ask(ctx, c, func(e *provider.Effective) (grant.Request, error) {
-		return e.RefreshRequest(state.Current, e.Dialect.Scopes...)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if next := m.Token.RefreshToken; next != "" && next != state.Current {
-		state.Version, state.Current = schemaVersion, next
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
-		defer cancel()
-		if err := insist(ctx, func() error { return store(ctx, s, grantPrefix+c.config, state) }); err != nil {
-			b.log().Error("the next refresh token could not be stored: the chain is broken unless the provider takes the last one again", "config", c.config, "error", err)
-			return nil, fmt.Errorf("%s: %w", c.target, err)
-		}
-	}
-	m.Token.RefreshToken = "" // the chain keeps it
-	return m, nil
-}
-
-// insist tries three times: what cannot be written now is lost.
-func insist(ctx context.Context, write func() error) error {
-	for try := 1; ; try++ {
-		err := write()
-		if err == nil || try == 3 {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
 // tryOut runs the grant of a config that is not written yet. What comes of it
 // is the caller's to keep, but for the next refresh token of a chain.
 func (b *backend) tryOut(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
@@ -285,7 +236,7 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 }
 
 // discard removes what a mint stored whose token nobody gets: the token, and
-// the chain, if its config is gone. The token is revoked as well, where that can
+// the chain, if its config names it no longer. The token is revoked as well, where that can
 // be.
 func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *minted) {
 	defer b.guard("a discard")
@@ -302,8 +253,8 @@ func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *mi
 	if loadErr == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // and not a later one
 		err = errors.Join(err, s.Delete(ctx, tokenPrefix+v.key))
 	}
-	if entry, getErr := s.Get(ctx, configPrefix+v.config); getErr == nil && entry == nil {
-		err = errors.Join(err, s.Delete(ctx, grantPrefix+v.config))
+	if m.chain != (chain{}) {
+		b.dropChain(ctx, s, m.chain)
 	}
 	if err != nil {
 		b.log().Warn("a forgotten token could not be cleared away; nothing will hand it out, and it is tidied when it expires", "key", v.key, "error", err)

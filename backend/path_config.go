@@ -165,76 +165,6 @@ func (c *config) describe() (map[string]any, error) {
 	return out, nil
 }
 
-func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := targetOf(d).config
-	leave, err := b.writers.enter(ctx, configPrefix+name)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	old, err := load[configEntry](ctx, req.Storage, configPrefix+name)
-	if err != nil {
-		return nil, err
-	}
-	if old == nil && req.Operation == logical.PatchOperation {
-		return nil, fmt.Errorf("no config %q to patch: %w", name, errNotFound)
-	}
-	entry := &configEntry{Version: schemaVersion, Fields: provider.Layer{}}
-	if old != nil {
-		entry.Epoch, entry.Ledger, entry.Fields = old.Epoch, old.Ledger, old.Fields
-	}
-	if entry.Fields, err = merged(entry.Fields, req); err != nil {
-		return nil, err
-	}
-
-	c, err := b.resolve(ctx, req.Storage, target{config: name}, entry, nil)
-	if err != nil {
-		return nil, err
-	}
-	if entry.Origin, err = c.effective.Origin(); err != nil {
-		return nil, err
-	}
-	if err := confirmed(old, entry, req); err != nil {
-		return nil, err
-	}
-	var verified *minted
-	if c.VerifyConnection {
-		if verified, err = b.tryOut(ctx, req.Storage, c); err != nil {
-			return nil, fmt.Errorf("not written, since verify_connection is set: %w", err)
-		}
-	}
-	changed, err := b.changes(ctx, req.Storage, old, c)
-	if err != nil {
-		return nil, err
-	}
-	if changed {
-		if entry.Epoch, err = newEpoch(); err != nil {
-			return nil, err
-		}
-	}
-	if old == nil {
-		if entry.Ledger, err = newEpoch(); err != nil {
-			return nil, err
-		}
-	}
-	if err := store(ctx, req.Storage, configPrefix+name, entry); err != nil {
-		return nil, err
-	}
-	b.views.drop(name)
-	b.tokens.Forgive(name)
-	key, err := c.key()
-	if err != nil {
-		return nil, err
-	}
-	if changed {
-		b.forget(ctx, req.Storage, name, key)
-	}
-	if verified != nil {
-		b.adopt(ctx, req.Storage, c, key, verified)
-	}
-	return c.warnings(req.Data, b.brokenRoles(ctx, req.Storage, c)), nil
-}
-
 // merged applies what req sends to fields: an update replaces each field that
 // is sent, a patch follows RFC 7396.
 func merged(fields provider.Layer, req *logical.Request) (provider.Layer, error) {
@@ -321,23 +251,6 @@ func sameJSON(a, b any) bool {
 func empty(v any) bool {
 	m, isMap := v.(map[string]any)
 	return v == nil || v == "" || isMap && len(m) == 0
-}
-
-// changes says whether c is another request than the one that old came to.
-func (b *backend) changes(ctx context.Context, s logical.Storage, old *configEntry, c *config) (bool, error) {
-	if old == nil {
-		return true, nil
-	}
-	key, err := c.key()
-	if err != nil {
-		return false, err
-	}
-	before, err := b.resolve(ctx, s, c.target, old, nil)
-	if err != nil {
-		return true, nil //nolint:nilerr // what cannot be resolved has minted nothing of late
-	}
-	was, err := before.key()
-	return was != key, err
 }
 
 // forget drops every token of the config, in memory, in storage, and those

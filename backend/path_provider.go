@@ -5,7 +5,6 @@ package backend
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -187,10 +186,9 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 			}
 		}
 	}
-	if err := store(ctx, req.Storage, providerPrefix+name, entry); err != nil {
+	if err := b.write(ctx, req.Storage, providerPrefix+name, entry); err != nil {
 		return nil, err
 	}
-	b.views.dropAll()
 
 	resp := &logical.Response{}
 	for _, user := range users {
@@ -220,6 +218,11 @@ func (b *backend) deleteProvider(ctx context.Context, req *logical.Request, d *f
 	if provider.IsBuiltin(name) {
 		return nil, refuse("provider %q is built in and cannot be deleted", name)
 	}
+	leave, err := b.writers.enter(ctx, providerPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	users, err := b.configsOf(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
@@ -227,10 +230,7 @@ func (b *backend) deleteProvider(ctx context.Context, req *logical.Request, d *f
 	if len(users) > 0 {
 		return nil, refuse("provider %q is used by the configs %s: delete them, or move them to another provider, first", name, strings.Join(users, ", "))
 	}
-	if err := req.Storage.Delete(ctx, providerPrefix+name); err != nil {
-		return nil, fmt.Errorf("deleting provider %q from storage: %w", name, err)
-	}
-	return nil, nil
+	return nil, b.erase(ctx, req.Storage, providerPrefix+name)
 }
 
 // configsOf lists the configs that use a provider.

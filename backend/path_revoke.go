@@ -99,9 +99,7 @@ func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string)
 	if entry.Ledger, err = newEpoch(); err != nil {
 		return nil, nil, err
 	}
-	err = store(ctx, s, configPrefix+name, entry)
-	b.views.drop(name) // whatever came of it
-	if err != nil {
+	if err := b.write(ctx, s, configPrefix+name, entry); err != nil {
 		return nil, nil, err
 	}
 	b.tokens.Forgive(name)

@@ -152,10 +152,9 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	if _, err := b.resolve(ctx, req.Storage, whoever, config, entry); err != nil {
 		return nil, err
 	}
-	if err := store(ctx, req.Storage, rolePrefix+t.path(), entry); err != nil {
+	if err := b.write(ctx, req.Storage, rolePrefix+t.path(), entry); err != nil {
 		return nil, err
 	}
-	b.views.drop(t.config)
 	b.tokens.Forgive(t.config)
 	return nil, nil
 }
@@ -192,9 +191,10 @@ func (b *backend) brokenRoles(ctx context.Context, s logical.Storage, c *config)
 // tidied when they expire.
 func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	t := targetOf(d)
-	if err := req.Storage.Delete(ctx, rolePrefix+t.path()); err != nil {
-		return nil, fmt.Errorf("deleting %s from storage: %w", t, err)
+	leave, err := b.writers.enter(ctx, configPrefix+t.config)
+	if err != nil {
+		return nil, err
 	}
-	b.views.drop(t.config)
-	return nil, nil
+	defer leave()
+	return nil, b.erase(ctx, req.Storage, rolePrefix+t.path())
 }

@@ -205,7 +205,9 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		if !errors.Is(err, tokencache.ErrForgotten) {
 			return got, v, err
 		}
-		// The config was changed meanwhile: what it is now decides.
+		// The config was changed meanwhile: what it is now decides, whatever
+		// memory says that it is.
+		b.views.drop(w.config)
 		if w.view, err = b.view(ctx, s, w.target, w.caller); err != nil {
 			return answer{}, nil, err
 		}

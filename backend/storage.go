@@ -20,7 +20,7 @@ const (
 	providerPrefix = "provider/"
 	rolePrefix     = "role/"  // then a config's name, and a role's
 	tokenPrefix    = "token/" // then a config's name, and a token's key
-	grantPrefix    = "grant/"
+	grantPrefix    = "grant/" // then a config's name, and a chain's key
 	keyPrefix      = "key/"
 	jwksPrefix     = "jwks/"  // of the API; nothing is stored there
 	ledgerPrefix   = "lease/" // then a config's name, a ledger's, a token's, and an entry's
@@ -67,21 +67,10 @@ type tokenEntry struct {
 	Ledger   []byte      `json:"ledger"`             // its config's at the time
 }
 
-// grantEntry is where a chain of rotating refresh tokens has come to.
-type grantEntry struct {
-	Version int `json:"version"`
-	// First is the refresh token that the operator wrote, to be spent at Origin:
-	// another one, or another place, starts another chain.
-	First   string `json:"first"`
-	Origin  string `json:"origin"`
-	Current string `json:"current"`
-}
-
 func (e configEntry) schema() int   { return e.Version }
 func (e roleEntry) schema() int     { return e.Version }
 func (e providerEntry) schema() int { return e.Version }
 func (e tokenEntry) schema() int    { return e.Version }
-func (e grantEntry) schema() int    { return e.Version }
 
 // load reads the entry at key; nil when there is none.
 func load[T interface{ schema() int }](ctx context.Context, s logical.Storage, key string) (*T, error) {
@@ -110,6 +99,22 @@ func store(ctx context.Context, s logical.Storage, key string, v any) error {
 	}
 	if err := s.Put(ctx, entry); err != nil {
 		return fmt.Errorf("writing %s to storage: %w", key, err)
+	}
+	return nil
+}
+
+// write stores an entry that views are made of. They are dropped whatever
+// comes of it: a write that reports an error may be stored all the same.
+func (b *backend) write(ctx context.Context, s logical.Storage, key string, v any) error {
+	defer b.dropViews(key)
+	return store(ctx, s, key, v)
+}
+
+// erase deletes an entry that views are made of.
+func (b *backend) erase(ctx context.Context, s logical.Storage, key string) error {
+	defer b.dropViews(key)
+	if err := s.Delete(ctx, key); err != nil {
+		return fmt.Errorf("deleting %s from storage: %w", key, err)
 	}
 	return nil
 }

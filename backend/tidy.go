@@ -106,16 +106,11 @@ func (b *backend) tidyConfig(ctx context.Context, s logical.Storage, config stri
 
 // invalidate drops from memory what another node has changed in storage.
 func (b *backend) invalidate(_ context.Context, key string) {
+	b.dropViews(key)
 	if name, ok := strings.CutPrefix(key, configPrefix); ok {
-		b.views.drop(name)
 		b.tokens.Forget(name, "") // what is still right is found in storage
 	}
-	if path, ok := strings.CutPrefix(key, rolePrefix); ok {
-		config, _, _ := strings.Cut(path, "/")
-		b.views.drop(config)
-	}
 	if strings.HasPrefix(key, providerPrefix) {
-		b.views.dropAll()
 		b.tokens.Forget("", "")
 	}
 	if token, ok := strings.CutPrefix(key, tokenPrefix); ok {

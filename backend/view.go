@@ -6,6 +6,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,6 +121,20 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, gen
 		b.views.keep(v, generation)
 	}
 	return v, nil
+}
+
+// dropViews drops the views that were made of what is stored at key.
+func (b *backend) dropViews(key string) {
+	if name, ok := strings.CutPrefix(key, configPrefix); ok {
+		b.views.drop(name)
+	}
+	if path, ok := strings.CutPrefix(key, rolePrefix); ok {
+		config, _, _ := strings.Cut(path, "/")
+		b.views.drop(config)
+	}
+	if strings.HasPrefix(key, providerPrefix) {
+		b.views.dropAll()
+	}
 }
 
 // maxViews bounds the memory for views, at about 400 bytes each.

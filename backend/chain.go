@@ -1,0 +1,168 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+)
+
+// chain is a line of rotating refresh tokens: each is spent for the next. It
+// starts with the one that the operator wrote, and goes nowhere but to the
+// origin for which it was written. Another token or origin is another chain,
+// which is kept beside this one and never over it.
+type chain struct {
+	config, first, origin string
+}
+
+// chain is the one that the entry names, whether or not its grant uses it.
+func (e configEntry) chain(config string) chain {
+	first, _ := e.Fields["refresh_token"].(string)
+	return chain{config: config, first: first, origin: e.Origin}
+}
+
+// key is where the chain is stored. It is hashed with the first refresh token,
+// which nobody can guess (RFC 6749 section 10.10), so it gives nothing away.
+func (c chain) key() string {
+	mac := hmac.New(sha256.New, []byte(c.first))
+	mac.Write([]byte(c.origin))
+	return grantPrefix + c.config + "/" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// oldKey is where earlier versions stored the only chain of a config.
+func (c chain) oldKey() string { return grantPrefix + c.config }
+
+// grantEntry is where a chain has come to.
+type grantEntry struct {
+	Version int    `json:"version"`
+	First   string `json:"first"`
+	Origin  string `json:"origin"`
+	Current string `json:"current"`
+}
+
+func (e grantEntry) schema() int { return e.Version }
+
+// load gives where the chain has come to, nil when it has not been used yet.
+func (c chain) load(ctx context.Context, s logical.Storage) (*grantEntry, error) {
+	for _, key := range []string{c.key(), c.oldKey()} {
+		entry, err := load[grantEntry](ctx, s, key)
+		if err != nil {
+			return nil, err
+		}
+		if entry != nil && entry.First == c.first && entry.Origin == c.origin {
+			return entry, nil
+		}
+	}
+	return nil, nil
+}
+
+// store stores that the chain has come to that refresh token.
+func (c chain) store(ctx context.Context, s logical.Storage, current string) error {
+	return store(ctx, s, c.key(), grantEntry{Version: schemaVersion, First: c.first, Origin: c.origin, Current: current})
+}
+
+// remove removes the chain from storage.
+func (c chain) remove(ctx context.Context, s logical.Storage) error {
+	keys := []string{c.key()}
+	old, err := load[grantEntry](ctx, s, c.oldKey())
+	if err != nil {
+		return err
+	}
+	if old != nil && old.First == c.first && old.Origin == c.origin {
+		keys = append(keys, c.oldKey())
+	}
+	for _, key := range keys {
+		if err := s.Delete(ctx, key); err != nil {
+			return fmt.Errorf("deleting %s from storage: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// clearChains removes all chains of a config from storage.
+func clearChains(ctx context.Context, s logical.Storage, config string) error {
+	keys, err := listStorage(grantPrefix+config+"/")(ctx, s)
+	if err != nil {
+		return err
+	}
+	for i, key := range keys {
+		keys[i] = grantPrefix + config + "/" + key
+	}
+	for _, key := range append(keys, chain{config: config}.oldKey()) {
+		if err := s.Delete(ctx, key); err != nil {
+			return fmt.Errorf("deleting %s from storage: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// dropChain removes a chain that its config no longer names.
+func (b *backend) dropChain(ctx context.Context, s logical.Storage, c chain) {
+	entry, err := load[configEntry](ctx, s, configPrefix+c.config)
+	if err == nil && (entry == nil || entry.chain(c.config) != c) {
+		err = c.remove(ctx, s)
+	}
+	if err != nil {
+		b.log().Warn("the refresh tokens of a config as it was could not be deleted; they are tidied later", "config", c.config, "error", err)
+	}
+}
+
+// nextInChain spends the current refresh token of a chain, and stores the next
+// one before anybody gets the access token.
+func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
+	line := c.entry.chain(c.config)
+	release, err := b.chains.enter(ctx, line.key())
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	current := line.first
+	state, err := line.load(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if state != nil {
+		current = state.Current
+	}
+	m, err := b.ask(ctx, c, func(e *provider.Effective) (grant.Request, error) {
+		return e.RefreshRequest(current, e.Dialect.Scopes...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if next := m.Token.RefreshToken; next != "" && next != current {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+		defer cancel()
+		if err := insist(ctx, func() error { return line.store(ctx, s, next) }); err != nil {
+			b.log().Error("the next refresh token could not be stored: the chain is broken unless the provider takes the last one again", "config", c.config, "error", err)
+			return nil, fmt.Errorf("%s: %w", c.target, err)
+		}
+	}
+	m.Token.RefreshToken, m.chain = "", line // the chain keeps it
+	return m, nil
+}
+
+// insist tries three times: what cannot be written now is lost.
+func insist(ctx context.Context, write func() error) error {
+	for try := 1; ; try++ {
+		err := write()
+		if err == nil || try == 3 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
