@@ -179,14 +179,16 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 		}
 	}()
 	if v := b.viewOf(req); v != nil {
-		return b.respond(b.serve(ctx, req.Storage, wanted{view: v, caller: req.EntityID, minLeft: v.minLeft()}))
+		resp, err := b.serve(ctx, req.Storage, wanted{view: v, caller: req.EntityID, minLeft: v.minLeft()})
+		return b.respond(b.final(req, resp, err))
 	}
 	mount := req.MountPoint
 	b.mount.Store(&mount)
 	if err := b.prepare(req); err != nil {
 		return b.respond(nil, err)
 	}
-	return b.respond(b.Backend.HandleRequest(ctx, req))
+	resp, err = b.Backend.HandleRequest(ctx, req)
+	return b.respond(b.final(req, resp, err))
 }
 
 // HandleExistenceCheck asks without the data, which the framework would quote

@@ -62,6 +62,14 @@
 // plain read of a token whose config has been read before skips all that but
 // respond.
 //
+// # Nodes
+//
+// A standby may run the plugin (Vault Enterprise, OpenBao) and lag behind its
+// leader. It hands out tokens that need no lease and that it finds; nothing
+// negative that it comes to is final: the bare logical.ErrReadOnly has the
+// leader answer instead (node.go). What operators read and list is always the
+// leader's to answer, and so is all that writes or asks a provider.
+//
 // # Locks
 //
 // A write goes: storage, then the views (whatever came of it), then

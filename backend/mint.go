@@ -160,7 +160,7 @@ func (b *backend) refreshed(ctx context.Context, s logical.Storage, c *config, k
 	if key == "" {
 		return nil, nil
 	}
-	entry, err := load[tokenEntry](ctx, s, tokenPrefix+key)
+	entry, err := loadTokenEntry(ctx, s, key)
 	if err != nil || entry == nil || entry.Token.RefreshToken == "" {
 		return nil, err
 	}
@@ -236,8 +236,8 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 }
 
 // discard removes what a mint stored whose token nobody gets: the token, and
-// the chain, if its config names it no longer. The token is revoked as well, where that can
-// be.
+// the chain, if its config names it no longer. The token is revoked as well,
+// where that can be.
 func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *minted) {
 	defer b.guard("a discard")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
@@ -249,7 +249,7 @@ func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *mi
 	if ref != "" {
 		b.endSoon(ctx, s, ref)
 	}
-	stored, loadErr := load[tokenEntry](ctx, s, tokenPrefix+v.key)
+	stored, loadErr := loadTokenEntry(ctx, s, v.key)
 	if loadErr == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // and not a later one
 		err = errors.Join(err, s.Delete(ctx, tokenPrefix+v.key))
 	}
@@ -263,7 +263,7 @@ func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *mi
 
 // loadToken gives the stored token of that key, nil when there is none.
 func loadToken(ctx context.Context, s logical.Storage, key string) (*held, error) {
-	entry, err := load[tokenEntry](ctx, s, tokenPrefix+key)
+	entry, err := loadTokenEntry(ctx, s, key)
 	if err != nil || entry == nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // node is what this Vault node may do.
@@ -33,6 +34,17 @@ func (b *backend) node() node {
 // standby says that this node can write nothing, and register no lease.
 func (n node) standby() bool {
 	return n.state.HasState(consts.ReplicationPerformanceStandby) || n.state.HasState(consts.ReplicationDRSecondary)
+}
+
+// final gives the answer of a handler if it is this node's to give. What a
+// standby does not find or cannot resolve may be on its way there already, so
+// the leader answers in its place.
+func (b *backend) final(req *logical.Request, resp *logical.Response, err error) (*logical.Response, error) {
+	nothing := resp == nil && req.Operation == logical.ReadOperation
+	if (err != nil || nothing) && b.node().standby() {
+		return nil, logical.ErrReadOnly
+	}
+	return resp, err
 }
 
 // secondary says that another cluster is the one to write what is not local.

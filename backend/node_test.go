@@ -118,15 +118,60 @@ func TestStandbyServesLeaselessHitsFromStorage(t *testing.T) {
 	}
 }
 
-func TestStandbyStillSaysWhatIsWrong(t *testing.T) {
-	_, node, s := fleet(t, consts.ReplicationPerformanceStandby)
-	refused(t, node.read(t, "token/none"), http.StatusBadRequest, `no config "none"`)
-	refused(t, node.readWith(t, "token/plain", fields{"scopes": "admin"}), http.StatusBadRequest, "read, write")
-	refused(t, node.readWith(t, "token/plain", fields{"zzz": 1}), http.StatusBadRequest, "unknown field")
-	for _, path := range []string{"config/plain", "role/plain/r", "provider/p", "info"} {
-		succeeded(t, node.read(t, path))
+// A standby may lag: nothing that it does not find, and nothing that it cannot
+// make sense of, is final. What is wrong with the request itself it says.
+func TestStandbyLeavesWhatIsNegativeToItsLeader(t *testing.T) {
+	for name, state := range standbys() {
+		t.Run(name, func(t *testing.T) {
+			active, node, s := fleet(t, state)
+			unresolved := with(standard(s), fields{"provider": "p", "leased": false})
+			delete(unresolved, "token_url")
+			active.must(t, "config/unresolved", unresolved)
+			active.storage.put(t, "provider/p", `{"version":1,"fields":{"token_url":"https://{nowhere}.example.com"}}`)
+			active.storage.put(t, "config/newer", `{"version":99}`)
+			for path, query := range map[string]fields{
+				"token/none": nil, "token/plain/none": nil, "token/plain": {"scopes": "admin"},
+				"token/unresolved": nil, "token/newer": nil, "jwks/none": nil,
+			} {
+				isForwarded(t, node, &logical.Request{Operation: logical.ReadOperation, Path: path, Data: query})
+			}
+			refused(t, node.readWith(t, "token/plain", fields{"zzz": 1}), http.StatusBadRequest, "unknown field")
+			refused(t, node.readWith(t, "token/plain", fields{"scopes": 1}), http.StatusBadRequest, "scopes")
+			succeeded(t, node.read(t, "info"))
+			node.periodic(t)
+			asked(t, s, 0)
+		})
 	}
-	asked(t, s, 0)
+}
+
+// Whoever writes an object and reads it back gets it, whichever node answers.
+func TestStandbyLeavesWhatOperatorsReadToItsLeader(t *testing.T) {
+	_, node, _ := fleet(t, consts.ReplicationPerformanceStandby)
+	for _, path := range []string{"config/plain", "config/none", "role/plain/r", "role/plain/none", "provider/p", "provider/none", "provider/generic", "key/none"} {
+		isForwarded(t, node, &logical.Request{Operation: logical.ReadOperation, Path: path})
+	}
+	for _, path := range []string{"config/", "role/plain/", "provider/", "key/"} {
+		isForwarded(t, node, &logical.Request{Operation: logical.ListOperation, Path: path})
+	}
+}
+
+// The others find nothing, and say so.
+func TestLeaderAndSecondaryAnswerWhatIsNegative(t *testing.T) {
+	for name, state := range map[string]consts.ReplicationState{
+		"alone": consts.ReplicationUnknown, "a primary": consts.ReplicationPerformancePrimary, "a secondary": consts.ReplicationPerformanceSecondary,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, node, _ := fleet(t, state)
+			refused(t, node.read(t, "token/none"), http.StatusBadRequest, `no config "none"`)
+			refused(t, node.readWith(t, "token/plain", fields{"scopes": "admin"}), http.StatusBadRequest, "read, write")
+			for _, path := range []string{"config/plain", "role/plain/r", "provider/p"} {
+				succeeded(t, node.read(t, path))
+			}
+			if r := node.read(t, "config/none"); r.status() != http.StatusNotFound {
+				t.Errorf("status %d", r.status())
+			}
+		})
+	}
 }
 
 func TestStandbyFollowsInvalidations(t *testing.T) {

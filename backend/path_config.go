@@ -84,11 +84,11 @@ func (b *backend) configPaths() []*framework.Path {
 			DisplayAttrs: display("config"),
 			Fields:       map[string]*framework.FieldSchema{"config": nameField("The config's name.")},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: &framework.PathOperation{
+				logical.ReadOperation: consistent(&framework.PathOperation{
 					Callback:  b.readConfig,
 					Summary:   "Read a config, without its secrets.",
 					Responses: answers("The config", shown),
-				},
+				}),
 				logical.CreateOperation: forwarded(&framework.PathOperation{
 					Callback:  b.writeConfig,
 					Summary:   "Create a config.",

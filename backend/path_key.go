@@ -59,7 +59,7 @@ func (b *backend) keyPaths() []*framework.Path {
 			DisplayAttrs: display("key"),
 			Fields:       name,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   &framework.PathOperation{Callback: b.readKey, Summary: "Read a key's public half and its rotation.", Responses: answers("The key", shown)},
+				logical.ReadOperation:   consistent(&framework.PathOperation{Callback: b.readKey, Summary: "Read a key's public half and its rotation.", Responses: answers("The key", shown)}),
 				logical.CreateOperation: forwarded(&framework.PathOperation{Callback: b.writeKey, Summary: "Make a key.", Responses: nothing("Made")}),
 				logical.UpdateOperation: forwarded(&framework.PathOperation{Callback: b.writeKey, Summary: "Make a key, or change how one rotates.", Responses: nothing("Written")}),
 				logical.DeleteOperation: forwarded(&framework.PathOperation{Callback: b.deleteKey, Summary: "Delete a key that no config uses.", Responses: nothing("Deleted")}),

@@ -43,11 +43,11 @@ func (b *backend) providerPaths() []*framework.Path {
 			DisplayAttrs: display("provider"),
 			Fields:       map[string]*framework.FieldSchema{"provider": nameField("The provider's name.")},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: &framework.PathOperation{
+				logical.ReadOperation: consistent(&framework.PathOperation{
 					Callback:  b.readProvider,
 					Summary:   "Read a provider.",
 					Responses: answers("The provider", shown),
-				},
+				}),
 				logical.CreateOperation: forwarded(&framework.PathOperation{
 					Callback:  b.writeProvider,
 					Summary:   "Describe a provider of your own.",

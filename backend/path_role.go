@@ -64,11 +64,11 @@ func (b *backend) rolePaths() []*framework.Path {
 			DisplayAttrs: display("role"),
 			Fields:       names,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: &framework.PathOperation{
+				logical.ReadOperation: consistent(&framework.PathOperation{
 					Callback:  b.readRole,
 					Summary:   "Read a role.",
 					Responses: answers("The role", schemaOf(roleFields())),
-				},
+				}),
 				logical.CreateOperation: forwarded(&framework.PathOperation{
 					Callback:  b.writeRole,
 					Summary:   "Create a role.",

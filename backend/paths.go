@@ -44,7 +44,7 @@ func (b *backend) listPath(what string, names func(context.Context, logical.Stor
 		Pattern:      what + "/?$",
 		DisplayAttrs: display(what + "s"),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: &framework.PathOperation{
+			logical.ListOperation: consistent(&framework.PathOperation{
 				Callback: func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 					keys, err := names(ctx, req.Storage)
 					if err != nil {
@@ -56,7 +56,7 @@ func (b *backend) listPath(what string, names func(context.Context, logical.Stor
 				Responses: answers("The names", map[string]*framework.FieldSchema{
 					"keys": {Type: framework.TypeStringSlice, Description: "The names; left out when there are none."},
 				}),
-			},
+			}),
 		},
 		HelpSynopsis:    "List the names of all " + what + "s.",
 		HelpDescription: "Names only; read one of them for more.",
@@ -86,5 +86,12 @@ func exists(ctx context.Context, req *logical.Request, _ *framework.FieldData) (
 // forwarded has the node do op that can write storage.
 func forwarded(op *framework.PathOperation) *framework.PathOperation {
 	op.ForwardPerformanceStandby, op.ForwardPerformanceSecondary = true, true
+	return op
+}
+
+// consistent has the leader do op, since a standby may not have got yet what
+// was written a moment ago: an operator, or a tool, reads what it wrote.
+func consistent(op *framework.PathOperation) *framework.PathOperation {
+	op.ForwardPerformanceStandby = true
 	return op
 }

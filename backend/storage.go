@@ -5,6 +5,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -72,6 +73,29 @@ func (e roleEntry) schema() int     { return e.Version }
 func (e providerEntry) schema() int { return e.Version }
 func (e tokenEntry) schema() int    { return e.Version }
 
+// complete gives an entry the fields that storage left out.
+func (e *configEntry) complete()   { e.Fields = whole(e.Fields) }
+func (e *roleEntry) complete()     { e.Fields = whole(e.Fields) }
+func (e *providerEntry) complete() { e.Fields = whole(e.Fields) }
+
+func whole(l provider.Layer) provider.Layer {
+	if l == nil {
+		return provider.Layer{}
+	}
+	return l
+}
+
+// unreadableError is of an entry that is there, and that this version of the
+// plugin cannot read.
+type unreadableError struct{ text string }
+
+func (e *unreadableError) Error() string { return e.text }
+
+func unreadable(err error) bool {
+	var e *unreadableError
+	return errors.As(err, &e)
+}
+
 // load reads the entry at key; nil when there is none.
 func load[T interface{ schema() int }](ctx context.Context, s logical.Storage, key string) (*T, error) {
 	raw, err := s.Get(ctx, key)
@@ -83,13 +107,26 @@ func load[T interface{ schema() int }](ctx context.Context, s logical.Storage, k
 	}
 	var out T
 	if err := raw.DecodeJSON(&out); err != nil {
-		return nil, fmt.Errorf("the storage entry %s cannot be decoded", key) // err may quote it
+		return nil, &unreadableError{fmt.Sprintf("the storage entry %s cannot be decoded", key)} // err may quote it
 	}
 	if out.schema() > schemaVersion {
-		return nil, fmt.Errorf("the storage entry %s has schema version %d, newer than the %d that this plugin knows: run the plugin version that wrote it, or a later one",
-			key, out.schema(), schemaVersion)
+		return nil, &unreadableError{fmt.Sprintf("the storage entry %s has schema version %d, newer than the %d that this plugin knows: run the plugin version that wrote it, or a later one",
+			key, out.schema(), schemaVersion)}
+	}
+	if e, ok := any(&out).(interface{ complete() }); ok {
+		e.complete()
 	}
 	return &out, nil
+}
+
+// loadTokenEntry reads the stored token of that key; nil when there is none. One
+// that cannot be read counts as none: it costs a mint, and tidy removes it.
+func loadTokenEntry(ctx context.Context, s logical.Storage, key string) (*tokenEntry, error) {
+	entry, err := load[tokenEntry](ctx, s, tokenPrefix+key)
+	if unreadable(err) {
+		return nil, nil
+	}
+	return entry, err
 }
 
 func store(ctx context.Context, s logical.Storage, key string, v any) error {

@@ -74,34 +74,36 @@ func (b *backend) tidyConfig(ctx context.Context, s logical.Storage, config stri
 	if err != nil {
 		return err
 	}
-	for _, key := range keys {
-		if b.tokens.Held(config+"/"+key) != nil {
+	for _, name := range keys {
+		name = config + "/" + name
+		if b.tokens.Held(name) != nil {
 			continue // it is usable, and need not be read to know that
 		}
-		key = tokenPrefix + config + "/" + key
-		entry, err := load[tokenEntry](ctx, s, key)
-		if err != nil {
-			b.log().Warn("a stored token cannot be read and stays", "key", key, "error", err)
+		entry, err := load[tokenEntry](ctx, s, tokenPrefix+name)
+		switch {
+		case unreadable(err): // nobody will ever get it
+		case err != nil:
+			b.log().Warn("a stored token cannot be read and stays", "key", name, "error", err)
+			continue
+		case entry == nil || !now.After(entry.stays()):
 			continue
 		}
-		if entry == nil {
-			continue
-		}
-		until := entry.Token.ExpiresAt
-		if entry.Token.RefreshToken != "" {
-			until = until.Add(refreshTokenStays)
-		}
-		if !now.After(until) {
-			continue
-		}
-		if err := s.Delete(ctx, key); err != nil {
+		if err := s.Delete(ctx, tokenPrefix+name); err != nil {
 			return err
 		}
-		if h := b.tokens.Held(strings.TrimPrefix(key, tokenPrefix)); h != nil { // minted meanwhile
-			b.keep(ctx, s, strings.TrimPrefix(key, tokenPrefix), h.Value)
+		if h := b.tokens.Held(name); h != nil { // minted meanwhile
+			b.keep(ctx, s, name, h.Value)
 		}
 	}
 	return nil
+}
+
+// stays is until when the entry is of use.
+func (e tokenEntry) stays() time.Time {
+	if e.Token.RefreshToken != "" {
+		return e.Token.ExpiresAt.Add(refreshTokenStays)
+	}
+	return e.Token.ExpiresAt
 }
 
 // invalidate drops from memory what another node has changed in storage.
