@@ -19,7 +19,8 @@ import (
 // and kept in memory for each target that is read.
 type view struct {
 	target
-	key string // of the token, in memory and below tokenPrefix
+	key       string // of the token, in memory and below tokenPrefix
+	perCaller bool   // its parameters name the caller's identity
 	settings
 	spends    bool   // its grant uses up a refresh token
 	outlives  bool   // its mints may go on when their readers have gone
@@ -80,27 +81,52 @@ func (t *tallies) drop(config string) {
 }
 
 // view gives the view of that target, from memory if it is there; else it is
-// loaded once for all who ask for it at a time.
+// loaded once for all who ask for it at a time. Where the parameters of a role
+// name the caller, each caller has a view of its own.
 func (b *backend) view(ctx context.Context, s logical.Storage, t target, entity string) (*view, error) {
-	if v := b.views.get(t.viewKey()); v != nil {
+	t.entity = anyEntity
+	v := b.views.find(t.viewKey())
+	if v == nil {
+		var err error
+		if v, err = b.loadOnce(ctx, s, t); err != nil {
+			return nil, err
+		}
+	}
+	if !v.perCaller {
 		return v, nil
 	}
-	generation := b.views.generation.Load()
 	t.entity = entity
-	// With the generation, so that nobody joins a load that began before a
-	// write that it knows of.
-	name := fmt.Sprintf("%q %d", []string{t.path(), t.viewKey().scopes, entity}, generation)
-	v, err, _ := b.loading.Do(name, func() (any, error) {
-		return b.loadView(context.WithoutCancel(ctx), s, t, generation)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return v.(*view), nil //nolint:forcetypeassert // what loadView gives
+	return b.loadOnce(ctx, s, t)
 }
 
-// loadView keeps what it loads, unless it depends on the caller, whose identity
-// may change.
+// loadOnce loads a view once for all who ask for it at a time. Whoever cannot
+// wait for it leaves the others to it.
+func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target) (*view, error) {
+	generation := b.views.generation.Load()
+	// With the generation, so that nobody joins a load that began before a
+	// write that it knows of.
+	name := fmt.Sprintf("%q %d", []string{t.path(), t.viewKey().scopes, t.entity}, generation)
+	loading := b.loading.DoChan(name, func() (v any, err error) {
+		defer func() { // nobody else could outlive it
+			if p := recover(); p != nil {
+				err = b.panicked(tokenPrefix+t.path(), p)
+			}
+		}()
+		return b.loadView(context.WithoutCancel(ctx), s, t, generation)
+	})
+	select {
+	case got := <-loading:
+		if got.Err != nil {
+			return nil, got.Err
+		}
+		return got.Val.(*view), nil //nolint:forcetypeassert // what loadView gives
+	case <-ctx.Done():
+		return nil, fmt.Errorf("reading %s: %w", t, ctx.Err())
+	}
+}
+
+// loadView loads the view of one caller, or of all. What is kept is that of all,
+// if only to know that it depends on the caller, whose identity may change.
 func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, generation uint64) (*view, error) {
 	c, err := b.load(ctx, s, t)
 	if err != nil {
@@ -110,14 +136,15 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, gen
 	if err != nil {
 		return nil, err
 	}
-	if !c.perCaller {
+	forAll := t.entity == anyEntity
+	if forAll {
 		t.entity = ""
 	}
 	v := &view{
-		target: t, key: key, settings: c.settings, counts: b.tallies.of(t.config),
+		target: t, key: key, perCaller: c.perCaller, settings: c.settings, counts: b.tallies.of(t.config),
 		spends: c.spends(), outlives: c.outlives(), late: c.late(), revocable: c.effective.Dialect.RevocationURL != "", epoch: mark(c.entry.Epoch),
 	}
-	if !c.perCaller {
+	if forAll {
 		b.views.keep(v, generation)
 	}
 	return v, nil
@@ -156,7 +183,18 @@ func newViews() *views {
 	return &views{byName: byName}
 }
 
+// get gives the view that all callers share, nil without.
 func (v *views) get(name viewKey) *view {
+	found := v.find(name)
+	if found != nil && found.perCaller {
+		return nil
+	}
+	return found
+}
+
+// find gives what is kept, which may be no more than that each caller has a
+// view of its own.
+func (v *views) find(name viewKey) *view {
 	found, _ := v.byName.Peek(name) // no exclusive lock: what is kept longest goes first
 	return found
 }

@@ -1,0 +1,85 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// unread is an engine with a token in memory, whose config must be read from
+// storage again; each time that it is, held is told, and waits.
+func unread(t *testing.T) (e *engine, reads *atomic.Int64, goOn chan struct{}) {
+	t.Helper()
+	e, reads, goOn = mount(t), &atomic.Int64{}, make(chan struct{})
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", standard(s))
+	succeeded(t, e.read(t, "token/c"))
+	e.must(t, "config/c", fields{"description": "x"})
+	e.storage.onUse(func(op, key string) error {
+		if op == opGet && key == "config/c" {
+			reads.Add(1)
+			<-goOn
+		}
+		return nil
+	})
+	return e, reads, goOn
+}
+
+// Who the readers are makes no difference, unless a role names its callers.
+func TestManyReadersOfOneConfigLoadItOnce(t *testing.T) {
+	e, reads, goOn := unread(t)
+	var n atomic.Int64
+	answers := later(t, 50, func() result { return e.as(t, fmt.Sprintf("e-%d", n.Add(1)), "token/c") })
+	eventually(t, "the config is being read", func() bool { return reads.Load() > 0 })
+	close(goOn)
+	for range 50 {
+		succeeded(t, wait(t, answers))
+	}
+	if got := reads.Load(); got != 1 {
+		t.Errorf("%d reads of the config, want 1", got)
+	}
+}
+
+func TestAReaderLeavesALoadThatHangs(t *testing.T) {
+	e, reads, goOn := unread(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	leaves := soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c") })
+	eventually(t, "the config is being read", func() bool { return reads.Load() > 0 })
+	stays := soon(t, func() result { return e.read(t, "token/c") })
+	cancel()
+	refused(t, wait(t, leaves), http.StatusGatewayTimeout, `"c"`)
+	close(goOn)
+	succeeded(t, wait(t, stays))
+}
+
+// A role that names its callers is loaded for each of them, and one that does
+// so no longer is shared again.
+func TestViewOfARoleThatNamesItsCallers(t *testing.T) {
+	e, s := among(t)
+	sent := func() string { return s.Last().Form().Get("user") }
+	e.must(t, "role/c/r", fields{"parameters": fields{"user": "{{identity.entity.name}}"}})
+	first := e.as(t, "e-1", "token/c/r").token(t)
+	if sent() != "alice" {
+		t.Errorf("asked for %q", sent())
+	}
+	if e.as(t, "e-3", "token/c/r").token(t) == first || sent() != "nobody" {
+		t.Errorf("asked for %q, or another's token", sent())
+	}
+	if e.as(t, "e-1", "token/c/r").token(t) != first {
+		t.Error("another token for the same caller")
+	}
+	e.must(t, "role/c/r", fields{"parameters": fields{"user": "everybody"}})
+	shared := e.as(t, "e-1", "token/c/r").token(t)
+	if shared == first || e.as(t, "e-3", "token/c/r").token(t) != shared {
+		t.Error("it is not shared")
+	}
+}
