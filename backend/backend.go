@@ -74,6 +74,7 @@ type backend struct {
 	revokers turns // who may ask a provider to revoke
 	holders  turns // who may change the entries of one token in a ledger
 
+	keeper  keeper
 	work    background
 	ledger  ledger
 	started time.Time

@@ -4,6 +4,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -48,6 +49,9 @@ type grantEntry struct {
 	First   string `json:"first"`
 	Origin  string `json:"origin"`
 	Current string `json:"current"`
+	// Renewed is when the provider issued Current, or last took it if it is used
+	// again and again.
+	Renewed time.Time `json:"renewed,omitzero"`
 }
 
 func (e grantEntry) schema() int { return e.Version }
@@ -66,9 +70,9 @@ func (c chain) load(ctx context.Context, s logical.Storage) (*grantEntry, error)
 	return nil, nil
 }
 
-// store stores that the chain has come to that refresh token.
-func (c chain) store(ctx context.Context, s logical.Storage, current string) error {
-	return store(ctx, s, c.key(), grantEntry{Version: schemaVersion, First: c.first, Origin: c.origin, Current: current})
+// store stores that the chain has come to that refresh token now.
+func (c chain) store(ctx context.Context, s logical.Storage, current string, now time.Time) error {
+	return store(ctx, s, c.key(), grantEntry{Version: schemaVersion, First: c.first, Origin: c.origin, Current: current, Renewed: now})
 }
 
 // remove removes the chain from storage.
@@ -117,6 +121,39 @@ func (b *backend) dropChain(ctx context.Context, s logical.Storage, c chain) {
 	}
 }
 
+// tidyChains removes the chains of a config, or of one that is gone, that it no
+// longer names. They stay for a while: a write that failed after its new chain
+// was verified can be repeated.
+func (b *backend) tidyChains(ctx context.Context, s logical.Storage, config string) error {
+	keys, err := listStorage(grantPrefix+config+"/")(ctx, s)
+	if err != nil {
+		return err
+	}
+	entry, err := load[configEntry](ctx, s, configPrefix+config)
+	if err != nil {
+		return nil //nolint:nilerr // what cannot be read may name any of them
+	}
+	for _, key := range keys {
+		key = grantPrefix + config + "/" + key
+		if entry != nil && entry.chain(config).key() == key {
+			continue
+		}
+		old, err := load[grantEntry](ctx, s, key)
+		if err != nil || old == nil || b.now().Before(old.Renewed.Add(refreshTokenStays)) {
+			continue
+		}
+		if err := s.Delete(ctx, key); err != nil {
+			return fmt.Errorf("deleting %s from storage: %w", key, err)
+		}
+	}
+	if entry == nil {
+		if err := s.Delete(ctx, chain{config: config}.oldKey()); err != nil {
+			return fmt.Errorf("deleting %s%s from storage: %w", grantPrefix, config, err)
+		}
+	}
+	return nil
+}
+
 // nextInChain spends the current refresh token of a chain, and stores the next
 // one before anybody gets the access token.
 func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
@@ -140,10 +177,12 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 	if err != nil {
 		return nil, err
 	}
-	if next := m.Token.RefreshToken; next != "" && next != current {
+	next := cmp.Or(m.Token.RefreshToken, current)
+	if next != current || c.KeepAlive > 0 { // else its age is all that is new
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 		defer cancel()
-		if err := insist(ctx, func() error { return line.store(ctx, s, next) }); err != nil {
+		err := insist(ctx, func() error { return line.store(ctx, s, next, m.Token.IssuedAt) })
+		if err != nil && next != current {
 			b.log().Error("the next refresh token could not be stored: the chain is broken unless the provider takes the last one again", "config", c.config, "error", err)
 			return nil, fmt.Errorf("%s: %w", c.target, err)
 		}

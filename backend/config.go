@@ -41,6 +41,7 @@ type settings struct {
 	MaxTTL           int64  `json:"max_ttl"`
 	MinTTL           int64  `json:"min_ttl"`
 	RequestTimeout   int64  `json:"request_timeout"`
+	KeepAlive        int64  `json:"keep_alive"`
 	Reuse            *bool  `json:"reuse"`
 	Leased           *bool  `json:"leased"`
 	Renewable        bool   `json:"renewable"`

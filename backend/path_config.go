@@ -53,6 +53,7 @@ func configFields() []provider.Field {
 		provider.Field{Name: "client_secret", Type: provider.Text, Secret: true, Description: "The client's secret. Never shown again."},
 		provider.Field{Name: "fallback_client_secret", Type: provider.Text, Secret: true, Description: "Tried once when the provider refuses client_secret: rotation without downtime. Never shown again."},
 		provider.Field{Name: "refresh_token", Type: provider.Text, Secret: true, Description: "The refresh token to start from, for grant_type=refresh_token. Its successors are kept by the engine. Never shown again."},
+		provider.Field{Name: "keep_alive", Type: provider.Seconds, Description: "For grant_type=refresh_token: the age before which a refresh token is replaced in the background, when nobody reads; 0 is never (0)."},
 		provider.Field{Name: "username", Type: provider.Text, Description: "The resource owner's name, for grant_type=password."},
 		provider.Field{Name: "password", Type: provider.Text, Secret: true, Description: "The resource owner's password, for grant_type=password. Never shown again."},
 		provider.Field{Name: "secret_parameters", Type: provider.Values, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},

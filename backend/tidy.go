@@ -29,10 +29,11 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 		return nil
 	}
 	b.audit(ctx, req.Storage)
-	return errors.Join(b.rotateKeys(ctx, req.Storage), b.tidy(ctx, req))
+	return errors.Join(b.rotateKeys(ctx, req.Storage), b.keepAlive(ctx, req.Storage), b.tidy(ctx, req))
 }
 
-// tidy removes stored tokens that have expired, or whose config is gone.
+// tidy removes stored tokens that have expired, or whose config is gone, and
+// chains that no config names.
 func (b *backend) tidy(ctx context.Context, req *logical.Request) error {
 	now := b.now()
 	last := b.tidied.Load()
@@ -63,6 +64,19 @@ func (b *backend) tidy(ctx context.Context, req *logical.Request) error {
 			}
 		}
 		if err := b.tidyConfig(ctx, req.Storage, config, now); err != nil {
+			return err
+		}
+	}
+	chains, err := listStorage(grantPrefix)(ctx, req.Storage)
+	if err != nil {
+		return err
+	}
+	for i, config := range chains {
+		chains[i] = strings.TrimSuffix(config, "/")
+	}
+	slices.Sort(chains)
+	for _, config := range slices.Compact(chains) {
+		if err := b.tidyChains(ctx, req.Storage, config); err != nil {
 			return err
 		}
 	}

@@ -154,6 +154,7 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, gen
 func (b *backend) dropViews(key string) {
 	if name, ok := strings.CutPrefix(key, configPrefix); ok {
 		b.views.drop(name)
+		b.keeper.wait(name, time.Time{})
 	}
 	if path, ok := strings.CutPrefix(key, rolePrefix); ok {
 		config, _, _ := strings.Cut(path, "/")

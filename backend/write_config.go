@@ -85,6 +85,9 @@ func (b *backend) commitConfig(ctx context.Context, req *logical.Request, name s
 	if err := confirmed(old, entry, req); err != nil {
 		return nil, nil, err
 	}
+	if err := c.checkKeepAlive(); err != nil {
+		return nil, nil, err
+	}
 	if c.VerifyConnection {
 		identity, err := c.effective.Identity()
 		if err != nil {
@@ -108,7 +111,7 @@ func (b *backend) commitConfig(ctx context.Context, req *logical.Request, name s
 func (e configEntry) reliesOn() []string {
 	var keys []string
 	for field, prefix := range map[string]string{"provider": providerPrefix, "signing_key": keyPrefix, "tls_key": keyPrefix} {
-		if name, _ := e.Fields[field].(string); name != "" && !(prefix == providerPrefix && provider.IsBuiltin(name)) {
+		if name, _ := e.Fields[field].(string); name != "" && (prefix != providerPrefix || !provider.IsBuiltin(name)) {
 			keys = append(keys, prefix+name)
 		}
 	}

@@ -1,0 +1,193 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
+)
+
+const (
+	// leastKeepAlive leaves time for a few attempts: Vault calls once a minute.
+	leastKeepAlive = 10 * time.Minute
+
+	// keepsAMinute bounds the chains that are kept alive at a time, and
+	// looksAMinute the configs that are read to find them.
+	keepsAMinute = 20
+	looksAMinute = 1000
+
+	// lookAgain is when a config is looked at again that needs nothing now. A
+	// write of the config has it looked at sooner.
+	lookAgain = 6 * time.Hour
+
+	firstKeepRetry = time.Minute
+	lastKeepRetry  = time.Hour
+)
+
+// checkKeepAlive refuses a keep_alive that could not be kept, or says nothing.
+func (c *config) checkKeepAlive() error {
+	switch length := time.Duration(c.KeepAlive) * time.Second; {
+	case length == 0:
+		return nil
+	case !c.spends():
+		return refuse("keep_alive is of grant_type=refresh_token, and this config has another: leave it out (or write 0)")
+	case length < leastKeepAlive:
+		return refuse("keep_alive must be at least %s, to leave time for a few attempts", grant.InWords(leastKeepAlive))
+	}
+	return nil
+}
+
+// keeper knows when each config is to be looked at for keep_alive.
+type keeper struct {
+	mu   sync.Mutex
+	next map[string]look
+}
+
+type look struct {
+	at       time.Time
+	failures int // in a row
+}
+
+// due gives some of the configs that are to be looked at now, and forgets those
+// that are gone.
+func (k *keeper) due(configs []string, now time.Time) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	next := make(map[string]look, len(configs))
+	var out []string
+	for _, config := range configs {
+		l, known := k.next[config]
+		if known {
+			next[config] = l
+		}
+		if !now.Before(l.at) && len(out) < looksAMinute {
+			out = append(out, config)
+		}
+	}
+	k.next = next
+	return out
+}
+
+// wait has the config looked at then.
+func (k *keeper) wait(config string, until time.Time) {
+	k.set(config, func(l look) look { return look{at: until, failures: l.failures} })
+}
+
+// succeeded has the config looked at soon, when its chain is found to be young.
+func (k *keeper) succeeded(config string) {
+	k.set(config, func(look) look { return look{} })
+}
+
+// failed has the config looked at later after each failure, and not before then.
+func (k *keeper) failed(config string, now, then time.Time) {
+	k.set(config, func(l look) look {
+		at := now.Add(min(firstKeepRetry<<min(l.failures, 10), lastKeepRetry))
+		if then.After(at) {
+			at = then
+		}
+		return look{at: at, failures: l.failures + 1}
+	})
+}
+
+func (k *keeper) set(config string, to func(look) look) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.next == nil {
+		k.next = map[string]look{}
+	}
+	k.next[config] = to(k.next[config])
+}
+
+// keepAlive spends refresh tokens for their successors before they are as old
+// as the keep_alive of their configs, when nobody reads. Vault calls it every
+// minute.
+func (b *backend) keepAlive(ctx context.Context, s logical.Storage) error {
+	if n := b.node(); n.standby() || n.secondary() {
+		return nil // it may spend nothing
+	}
+	configs, err := listStorage(configPrefix)(ctx, s)
+	if err != nil {
+		return err
+	}
+	started := 0
+	for _, config := range b.keeper.due(configs, b.now()) {
+		if started == keepsAMinute {
+			return nil
+		}
+		due, err := b.keepDue(ctx, s, config)
+		if err != nil {
+			b.log().Warn("a config could not be read to see whether its refresh token must be kept alive", "config", config, "error", err)
+			due = b.now().Add(lastKeepRetry)
+		}
+		b.keeper.wait(config, due)
+		if b.now().Before(due) {
+			continue
+		}
+		started++
+		b.keeper.wait(config, b.now().Add(lookAgain)) // until it is known what came of it
+		if !b.work.run(ctx, "keep_alive", func(ctx context.Context) { b.keepOne(ctx, s, config) }) {
+			b.keeper.wait(config, b.now())
+			return nil
+		}
+	}
+	return nil
+}
+
+// keepDue gives when the config's chain must be kept alive, or looked at again.
+// A refresh token that the engine has never used is of unknown age, so due.
+func (b *backend) keepDue(ctx context.Context, s logical.Storage, config string) (time.Time, error) {
+	later := b.now().Add(lookAgain)
+	entry, err := load[configEntry](ctx, s, configPrefix+config)
+	if err != nil || entry == nil || entry.Fields["keep_alive"] == nil {
+		return later, err
+	}
+	c, err := b.load(ctx, s, target{config: config})
+	if err != nil || c.KeepAlive == 0 || !c.spends() {
+		return later, nil //nolint:nilerr // readers are told
+	}
+	line := entry.chain(config)
+	state, err := line.load(ctx, s)
+	if err != nil || state == nil {
+		return time.Time{}, err
+	}
+	hash := fnv.New32a()
+	hash.Write([]byte(line.key()))
+	spread := 0.6 + 0.2*float64(hash.Sum32())/(1<<32) // chains of one age are not due together
+	age := time.Duration(float64(c.KeepAlive) * spread * float64(time.Second))
+	return state.Renewed.Add(age), nil
+}
+
+// keepOne replaces the config's token, as a reader who asks for a fresh one, so
+// that a provider's trouble is remembered and told as that reader's would be.
+func (b *backend) keepOne(ctx context.Context, s logical.Storage, config string) {
+	v, err := b.view(ctx, s, target{config: config}, "")
+	if err == nil {
+		var got answer
+		got, v, err = b.token(ctx, s, wanted{view: v, minLeft: v.minLeft(), fresh: true})
+		if err == nil && got.Failure != nil {
+			err = got.Failure
+		}
+		if err == nil && !v.reused() {
+			b.discard(ctx, s, v, got.Value) // nobody has it
+		}
+	}
+	if err == nil {
+		b.keeper.succeeded(config)
+		return
+	}
+	var then time.Time
+	var failure *tokencache.Failure
+	if errors.As(err, &failure) {
+		then = failure.Next // readers may not try again before
+	}
+	b.keeper.failed(config, b.now(), then)
+}
