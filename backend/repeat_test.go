@@ -253,3 +253,25 @@ func TestSlowAnswerToTheRefreshOfAPasswordGrantIsWaitedFor(t *testing.T) {
 		t.Errorf("stored: %q", got)
 	}
 }
+
+// A write that is verified by a refresh token gives up like a reader, and finds
+// what came of it when it is repeated.
+func TestSlowAnswerToAVerifiedWriteIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	e, d := mount(t, secretOne), newDesk(t)
+	config := with(d.config(), fields{
+		"grant_type": "refresh_token", "refresh_token": "chain-r0", "request_timeout": 1, "verify_connection": true,
+	})
+	refused(t, e.write(t, "config/c", config), http.StatusGatewayTimeout, "verify_connection")
+	d.next(t).token("slow", `"refresh_token":"chain-r1"`)
+	writer := soon(t, func() result { return e.write(t, "config/c", config) })
+	v := d.next(t)
+	if got := v.form.Get("refresh_token"); got != "chain-r1" {
+		t.Errorf("the second write sent %q", got)
+	}
+	v.token("second", `"refresh_token":"chain-r2"`)
+	succeeded(t, wait(t, writer))
+	if got := e.read(t, "token/c").token(t); got != "second" || len(d.visits) != 0 {
+		t.Errorf("a reader has %q", got)
+	}
+}
