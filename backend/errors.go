@@ -142,7 +142,7 @@ func remedy(e *grant.Error) string {
 	case e.Page && e.Status != http.StatusUnauthorized:
 		return "; a page for people came, not the answer of a token endpoint: check token_url, and whether a firewall or gateway lets Vault's address through"
 	case e.ClientRefused():
-		return "; check client_id, client_secret and token_endpoint_auth_method of the config"
+		return "; check client_id, client_secret (or the key and its key_id) and token_endpoint_auth_method of the config"
 	case e.GrantType == grant.GrantRefreshToken && e.GrantRefused():
 		return "; the refresh token is spent, expired or revoked: write a new refresh_token to the config"
 	case e.GrantType == grant.GrantPassword && e.Holds():

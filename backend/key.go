@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
@@ -21,7 +22,10 @@ type keyEntry struct {
 	RotationPeriod int64             `json:"rotation_period,omitempty"` // seconds, as all durations here
 	PublishAhead   int64             `json:"publish_ahead"`
 	Retain         int64             `json:"retain"`
-	Versions       []keyVersion      `json:"versions"`
+	// AllowedAudiences are those that assertions may be signed for beside the
+	// host that they are sent to.
+	AllowedAudiences []string     `json:"allowed_audiences,omitempty"`
+	Versions         []keyVersion `json:"versions"`
 }
 
 func (e keyEntry) schema() int { return e.Version }
@@ -207,6 +211,30 @@ func (b *backend) updateKey(ctx context.Context, s logical.Storage, name string,
 	}
 	entry.Version = schemaVersion
 	return store(ctx, s, keyPrefix+name, entry)
+}
+
+// material is the version of a key that signs now; none for no name.
+func (b *backend) material(ctx context.Context, s logical.Storage, name string) (provider.Material, error) {
+	if name == "" {
+		return provider.Material{}, nil
+	}
+	entry, err := load[keyEntry](ctx, s, keyPrefix+name)
+	if err != nil {
+		return provider.Material{}, err
+	}
+	if entry == nil {
+		return provider.Material{}, noKey(name)
+	}
+	v := entry.Versions[entry.current(b.now())]
+	k, err := signing.Restore(v.PEM)
+	if err != nil {
+		return provider.Material{}, err
+	}
+	certificates, err := v.certificates()
+	if err != nil {
+		return provider.Material{}, err
+	}
+	return provider.Material{Key: k, ID: v.ID, Certificates: certificates, Audiences: entry.AllowedAudiences}, nil
 }
 
 func noKey(name string) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
 const configHelp = `
@@ -56,6 +57,14 @@ func configFields() []provider.Field {
 		provider.Field{Name: "keep_alive", Type: provider.Seconds, Description: "For grant_type=refresh_token: the age before which a refresh token is replaced in the background, when nobody reads; 0 is never (0)."},
 		provider.Field{Name: "username", Type: provider.Text, Description: "The resource owner's name, for grant_type=password."},
 		provider.Field{Name: "password", Type: provider.Text, Secret: true, Description: "The resource owner's password, for grant_type=password. Never shown again."},
+		provider.Field{Name: "private_key", Type: provider.Text, Secret: true, Description: "The key that the client signs with: PEM (PKCS#1, PKCS#8, SEC1) or a JWK. Never shown again."},
+		provider.Field{Name: "key_id", Type: provider.Text, Description: "The kid of signed assertions: how the provider knows the key (that of a JWK, or of the signing_key)."},
+		provider.Field{Name: "signing_algorithm", Type: provider.Word, Allowed: algorithmNames(slices.Concat(signing.Symmetric(), signing.Asymmetric())), Description: "What assertions are signed with (RFC 7591: token_endpoint_auth_signing_alg): what fits the key by default; HS256 for client_secret_jwt."},
+		provider.Field{Name: "signing_certificate", Type: provider.Text, Description: "PEM certificates of private_key, its own first, by which the provider knows the key (x5t#S256)."},
+		provider.Field{Name: "signing_key", Type: provider.Word, Description: "The name of a key that is made here (key/<key>), instead of private_key."},
+		provider.Field{Name: "tls_client_certificate", Type: provider.Text, Description: "PEM certificates that the client shows the provider (RFC 8705), its own first, with any token_endpoint_auth_method."},
+		provider.Field{Name: "tls_client_key", Type: provider.Text, Secret: true, Description: "The private key of tls_client_certificate: PEM or a JWK. Never shown again."},
+		provider.Field{Name: "tls_key", Type: provider.Word, Description: "The name of a key that is made here (key/<key>), with its certificate, instead of tls_client_certificate and tls_client_key."},
 		provider.Field{Name: "secret_parameters", Type: provider.Values, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},
 		provider.Field{Name: "secret_variables", Type: provider.TextPairs, Secret: true, Description: "Like variables, but secret: only placeholders use them. Never shown again."},
 		provider.Field{Name: "tls_ca_certificate", Type: provider.Text, Description: "PEM certificates of the authority to trust instead of the system's, for a provider with one of its own."},

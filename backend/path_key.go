@@ -35,16 +35,21 @@ has been given its certificate by hand, and for a key that is compromised.
 `
 
 func keyFields() []provider.Field {
-	names := make([]string, 0, 10)
-	for _, a := range signing.Asymmetric() {
-		names = append(names, string(a))
-	}
 	return []provider.Field{
-		{Name: "algorithm", Type: provider.Text, Allowed: names, Description: "What the key signs with (RFC 7518 section 3.1): RS256 (default), RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA. Cannot be changed."},
+		{Name: "algorithm", Type: provider.Text, Allowed: algorithmNames(signing.Asymmetric()), Description: "What the key signs with (RFC 7518 section 3.1): RS256 (default), RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA. Cannot be changed."},
 		{Name: "rotation_period", Type: provider.Seconds, Description: "For how long a version signs before the next one does; 0 rotates by hand only (0)."},
 		{Name: "publish_ahead", Type: provider.Seconds, Description: "For how long the next version is published before it signs: as long as providers keep the JWK set (24h)."},
 		{Name: "retain", Type: provider.Seconds, Description: "For how long the previous version stays published after the next one signs (24h)."},
+		{Name: "allowed_audiences", Type: provider.Texts, Description: "Audiences that configs may have assertions signed for, beside those at the host of their own token_url: some providers want another name of theirs."},
 	}
+}
+
+func algorithmNames(algorithms []signing.Algorithm) []string {
+	out := make([]string, len(algorithms))
+	for i, a := range algorithms {
+		out[i] = string(a)
+	}
+	return out
 }
 
 func (b *backend) keyPaths() []*framework.Path {
@@ -108,6 +113,9 @@ func (b *backend) writeKey(ctx context.Context, req *logical.Request, d *framewo
 			*value = seconds
 		}
 	}
+	if audiences, sent := req.Data["allowed_audiences"]; sent {
+		entry.AllowedAudiences = textList(audiences)
+	}
 	if entry.RotationPeriod > 0 && entry.RotationPeriod <= entry.PublishAhead {
 		return nil, refuse("rotation_period must be longer than publish_ahead, for which each version waits to sign")
 	}
@@ -133,6 +141,7 @@ func (b *backend) readKey(ctx context.Context, req *logical.Request, d *framewor
 	data := map[string]any{
 		"algorithm": string(entry.Algorithm), "used_by": users,
 		"rotation_period": entry.RotationPeriod, "publish_ahead": entry.PublishAhead, "retain": entry.Retain,
+		"allowed_audiences": entry.AllowedAudiences,
 	}
 	keys := []map[string]any{}
 	for _, v := range entry.at(b.now()) {

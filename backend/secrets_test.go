@@ -8,11 +8,14 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
 // everySecret sets each field that holds secrets. Extend it with each field
@@ -25,8 +28,27 @@ func everySecret() fields {
 		"refresh_token":          secretTwo + "-refresh",
 		"secret_parameters":      fields{"pin": secretThree, "tan": secretThree},
 		"secret_variables":       fields{"key": secretFour, "more": secretFour},
+		"private_key":            ownKey().key,
+		"tls_client_key":         ownKey().key,
 	}
 }
+
+// ownKey is a private key, in PEM, with a certificate of it.
+var ownKey = sync.OnceValue(func() struct{ key, certificate string } {
+	k, err := signing.Generate(signing.ES256)
+	if err != nil {
+		panic(err)
+	}
+	text, err := k.MarshalPEM()
+	if err != nil {
+		panic(err)
+	}
+	certificate, err := k.SelfSigned("client", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	if err != nil {
+		panic(err)
+	}
+	return struct{ key, certificate string }{text, certificate.PEM()}
+})
 
 func secretNames() []string { return slices.Sorted(maps.Keys(everySecret())) }
 
@@ -44,10 +66,10 @@ func movable(t *testing.T) *engine {
 		})
 	}
 	e.must(t, "config/c", with(everySecret(), fields{
-		"provider": "acme", "client_id": "id", "username": "me", "variables": "tenant=good",
+		"provider": "acme", "client_id": "id", "username": "me", "variables": "tenant=good", "tls_client_certificate": ownKey().certificate,
 	}))
 	e.must(t, "config/local", with(everySecret(), fields{
-		"token_url": "http://localhost:8080/token", "client_id": "id", "username": "me", "parameters": "a={key},b={more}",
+		"token_url": "http://localhost:8080/token", "client_id": "id", "username": "me", "parameters": "a={key},b={more}", "tls_client_certificate": ownKey().certificate,
 	}))
 	e.must(t, "config/local", fields{"parameters": fields{"a": "{key}", "b": "{more}"}})
 	return e
@@ -124,6 +146,7 @@ func TestSecretsDoNotFollowAHostThatOnlyLooksTheSame(t *testing.T) {
 	e := movable(t)
 	e.must(t, "config/named", with(everySecret(), fields{
 		"token_url": "https://login.provider.example/token", "client_id": "id", "username": "me", "parameters": fields{"a": "{key}", "b": "{more}"},
+		"tls_client_certificate": ownKey().certificate,
 	}))
 	refused(t, e.write(t, "config/named", fields{"token_url": "https://login.prov\u0130der.example/token"}), http.StatusBadRequest, "not ASCII")
 }
@@ -131,8 +154,8 @@ func TestSecretsDoNotFollowAHostThatOnlyLooksTheSame(t *testing.T) {
 func TestSecretsMayBeReplacedOrDroppedWithAMove(t *testing.T) {
 	moved := fields{"token_url": "https://evil.example.com/token", "token_endpoint_auth_method": "none"}
 	for name, write := range map[string]fields{
-		"replaced": {"client_secret": "a", "fallback_client_secret": "f", "password": "b", "refresh_token": "r", "secret_parameters": fields{"c": "d"}, "secret_variables": fields{"key": "e"}},
-		"emptied":  {"client_secret": "", "fallback_client_secret": "", "password": "", "refresh_token": "", "secret_parameters": fields{}, "secret_variables": fields{}},
+		"replaced": {"client_secret": "a", "fallback_client_secret": "f", "password": "b", "refresh_token": "r", "secret_parameters": fields{"c": "d"}, "secret_variables": fields{"key": "e"}, "private_key": ownKey().key, "tls_client_key": ownKey().key},
+		"emptied":  {"client_secret": "", "fallback_client_secret": "", "password": "", "refresh_token": "", "secret_parameters": fields{}, "secret_variables": fields{}, "private_key": "", "tls_client_key": "", "tls_client_certificate": ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := movable(t)
@@ -145,6 +168,7 @@ func TestSecretsMayBeReplacedOrDroppedWithAMove(t *testing.T) {
 		for _, name := range secretNames() {
 			dropped[name] = nil
 		}
+		dropped["tls_client_certificate"] = nil
 		succeeded(t, e.patch(t, "config/c", dropped))
 		wantMembers(t, e.read(t, "config/c").data(t), fields{"secrets_set": []any{}})
 	})

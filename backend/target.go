@@ -135,6 +135,12 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entr
 		return nil, err
 	}
 	registration.RequestTimeout = c.timeout()
+	if registration.Signing, err = b.material(ctx, s, registration.SigningKey); err != nil {
+		return nil, fmt.Errorf("signing_key: %w", err)
+	}
+	if registration.TLS, err = b.material(ctx, s, registration.TLSKey); err != nil {
+		return nil, fmt.Errorf("tls_key: %w", err)
+	}
 	if c.effective, err = provider.Resolve(definition, own, registration, narrower); err != nil {
 		return nil, err
 	}

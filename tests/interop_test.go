@@ -37,7 +37,7 @@ func TestInteropSecrets(t *testing.T) {
 			c := c.For(t)
 			config := "wrong-" + method
 			client := c.register(t, config, method, nil, fields{"client_secret": "not the secret"})
-			c.refused(t, config, client, "invalid secret provided", "HTTP 401", "invalid_client", "check client_id, client_secret and token_endpoint_auth_method")
+			c.refused(t, config, client, "invalid secret provided", "HTTP 401", "invalid_client", "check client_id, client_secret")
 		})
 	}
 	t.Run("the fallback secret gets in when the first is refused", func(t *testing.T) {

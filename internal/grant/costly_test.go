@@ -87,7 +87,7 @@ func TestAnswersHoldNoMoreThanAnAnswerCan(t *testing.T) {
 				tc.typ = asJSON
 			}
 			got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {tc.typ}}, body: []byte(tc.body)}
-			_, err := readAnswer(standardRequest(""), got, clock(), newRedactor(standardRequest("")))
+			_, err := readAnswer(standardRequest(""), got, clock(), redactorFor(standardRequest("")))
 			const says = "the answer holds more than 20000 values, 64 levels or 64 refresh tokens"
 			if tc.ok && err != nil || !tc.ok && (err == nil || !strings.HasSuffix(err.Error(), says)) {
 				t.Errorf("got %v", err)
@@ -105,7 +105,7 @@ func TestACostlyAnswerCostsLittle(t *testing.T) {
 		got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {asJSON}}, body: []byte(body)}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, _ = readAnswer(r, got, clock(), newRedactor(r))
+		_, _ = readAnswer(r, got, clock(), redactorFor(r))
 		runtime.ReadMemStats(&after)
 		if spent := after.TotalAlloc - before.TotalAlloc; spent > 256<<20 {
 			t.Errorf("%s: took %d MiB", name, spent>>20)
@@ -161,7 +161,7 @@ func BenchmarkReadCostlyAnswer(b *testing.B) {
 			got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {asJSON}}, body: []byte(body)}
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = readAnswer(r, got, clock(), newRedactor(r))
+				_, _ = readAnswer(r, got, clock(), redactorFor(r))
 			}
 		})
 	}

@@ -4,66 +4,68 @@
 package grant
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-
-	"github.com/hashicorp/go-retryablehttp"
+	"time"
 )
 
 // The standard parameters, which a dialect may rename.
 const (
-	ParamGrantType    = "grant_type"
-	ParamClientID     = "client_id"
-	ParamClientSecret = "client_secret"
-	ParamUsername     = "username"
-	ParamPassword     = "password"
-	ParamScope        = "scope"
-	ParamRefreshToken = "refresh_token"
+	ParamGrantType           = "grant_type"
+	ParamClientID            = "client_id"
+	ParamClientSecret        = "client_secret"
+	ParamClientAssertion     = "client_assertion"
+	ParamClientAssertionType = "client_assertion_type"
+	ParamUsername            = "username"
+	ParamPassword            = "password"
+	ParamScope               = "scope"
+	ParamRefreshToken        = "refresh_token"
 )
 
 // StandardParameters lists the names that the engine itself may send, and that
 // Names may rename.
 func StandardParameters() []string {
 	return []string{
-		ParamGrantType, ParamClientID, ParamClientSecret,
+		ParamGrantType, ParamClientID, ParamClientSecret, ParamClientAssertion, ParamClientAssertionType,
 		ParamUsername, ParamPassword, ParamScope, ParamRefreshToken,
 	}
 }
 
-// parameters are the request's parameters under the names they are sent by.
-func (r Request) parameters() map[string]any {
-	out := make(map[string]any, len(r.Parameters)+6)
-	for name, v := range r.Parameters {
-		out[name] = v
+// attempt is one attempt at a request: what differs from one to the next, such
+// as an assertion, is made for it.
+type attempt struct {
+	now        time.Time
+	names      map[string]string
+	parameters map[string]any // under the names they are sent by
+	header     http.Header
+	secrets    []string // that were made for it
+}
+
+// set sets a standard parameter, unless it is renamed to nothing.
+func (a *attempt) set(name string, v any) {
+	if as, renamed := a.names[name]; renamed {
+		name = as
 	}
-	set := func(name string, v any) {
-		if as, renamed := r.Names[name]; renamed {
-			name = as
-		}
-		if name != "" {
-			out[name] = v
-		}
+	if name != "" {
+		a.parameters[name] = v
 	}
+}
+
+// attempt prepares an attempt at r.
+func (r Request) attempt(now time.Time) (*attempt, error) {
+	a := &attempt{now: now, names: r.Names, parameters: make(map[string]any, len(r.Parameters)+6), header: http.Header{}}
+	maps.Copy(a.parameters, r.Parameters)
 	if r.GrantType != "" {
-		set(ParamGrantType, r.GrantType)
-	}
-	switch r.GrantType {
-	case GrantPassword:
-		set(ParamUsername, r.Username)
-		set(ParamPassword, r.Password)
-	case GrantRefreshToken:
-		set(ParamRefreshToken, r.RefreshToken)
-	}
-	if r.Auth != AuthBasic && r.ClientID != "" {
-		set(ParamClientID, r.ClientID)
-	}
-	if r.Auth == AuthPost {
-		set(ParamClientSecret, r.ClientSecret)
+		a.set(ParamGrantType, r.GrantType)
 	}
 	switch {
 	case len(r.Scopes) == 0:
@@ -72,19 +74,23 @@ func (r Request) parameters() map[string]any {
 		for i, s := range r.Scopes {
 			list[i] = s
 		}
-		set(ParamScope, list)
+		a.set(ParamScope, list)
 	default:
-		set(ParamScope, strings.Join(r.Scopes, r.ScopeSeparator))
+		a.set(ParamScope, strings.Join(r.Scopes, r.ScopeSeparator))
 	}
-	return out
+	if err := kindOfGrant(r.GrantType).add(r, a); err != nil {
+		return nil, err
+	}
+	return a, methodOf(r.Auth).show(r, a)
 }
 
-func encode(ctx context.Context, r Request, userAgent string) (*retryablehttp.Request, error) {
+// encode makes the HTTP request of an attempt.
+func encode(ctx context.Context, r Request, a *attempt, userAgent string) (*http.Request, error) {
 	target, body, contentType := r.URL, []byte(nil), ""
-	if params := r.parameters(); len(params) > 0 {
+	if len(a.parameters) > 0 {
 		switch r.Format {
 		case JSON:
-			b, err := json.Marshal(params)
+			b, err := json.Marshal(a.parameters)
 			if err != nil {
 				return nil, &Error{Kind: Misconfigured, Detail: "the parameters cannot be written as JSON"}
 			}
@@ -94,34 +100,32 @@ func encode(ctx context.Context, r Request, userAgent string) (*retryablehttp.Re
 			if err != nil {
 				return nil, &Error{Kind: Misconfigured, Detail: "token_url is no URL"}
 			}
-			query := formValues(params).Encode()
+			query := formValues(a.parameters).Encode()
 			if u.RawQuery != "" && query != "" {
 				query = "&" + query
 			}
 			u.RawQuery += query
 			target = u.String()
 		default:
-			body, contentType = []byte(formValues(params).Encode()), "application/x-www-form-urlencoded"
+			body, contentType = []byte(formValues(a.parameters).Encode()), "application/x-www-form-urlencoded"
 		}
 	}
 
-	var payload any // an untyped nil, so that an empty request has no body at all
+	var payload io.Reader // an untyped nil, so that an empty request has no body at all
 	if body != nil {
-		payload = body
+		payload = bytes.NewReader(body)
 	}
-	req, err := retryablehttp.NewRequestWithContext(ctx, r.Method, target, payload)
+	req, err := http.NewRequestWithContext(ctx, r.Method, target, payload)
 	if err != nil {
 		return nil, &Error{Kind: Misconfigured, Detail: "token_url is no URL"}
 	}
+	req.Header = a.header
 	req.Header.Set("Accept", "application/json")
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
 	if userAgent != "" {
 		req.Header.Set("User-Agent", userAgent)
-	}
-	if r.Auth == AuthBasic {
-		req.Header.Set("Authorization", "Basic "+r.basicCredentials())
 	}
 	for name, value := range r.Headers {
 		req.Header.Set(name, value)

@@ -25,7 +25,7 @@ func read(t *testing.T, r Request, members map[string]any) (*Token, *Error) {
 		t.Fatal(err)
 	}
 	got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {asJSON}}, body: b}
-	token, err := readAnswer(r, got, clock(), newRedactor(r))
+	token, err := readAnswer(r, got, clock(), redactorFor(r))
 	var e *Error
 	if err != nil && !errors.As(err, &e) {
 		t.Fatalf("got a %T", err)
@@ -265,7 +265,7 @@ func TestAnAccessTokenIsInNoError(t *testing.T) {
 			r := standardRequest("")
 			r.Answer.ErrorDescription = []Pointer{"/description"}
 			body := fmt.Sprintf(`{"access_token":"a live-token", %q:"a live-token"}`, at[1:])
-			_, err := readAnswer(r, reply{status: status, body: []byte(body)}, clock(), newRedactor(r))
+			_, err := readAnswer(r, reply{status: status, body: []byte(body)}, clock(), redactorFor(r))
 			if err == nil || strings.Contains(err.Error(), "live") {
 				t.Errorf("%d, %s: %v", status, at, err)
 			}
@@ -280,7 +280,7 @@ func TestAWordInPlaceOfATokenHidesNoWords(t *testing.T) {
 	for _, none := range []string{"none", "null", "e", "error", ""} {
 		r := standardRequest("")
 		body := fmt.Sprintf(`{"access_token":%q,"refresh_token":%q,"error":"denied","error_description":%q}`, none, none, words)
-		_, err := readAnswer(r, reply{status: http.StatusBadRequest, body: []byte(body)}, clock(), newRedactor(r))
+		_, err := readAnswer(r, reply{status: http.StatusBadRequest, body: []byte(body)}, clock(), redactorFor(r))
 		if err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%s: %v", none, err)
 		}
@@ -305,12 +305,12 @@ func TestNoPartOfARepeatedCredentialIsHandedOut(t *testing.T) {
 		r.Secrets = []string{tc.secret}
 		r.Answer.Extra = map[string]Pointer{"x": tc.at, "type": "/token_type"}
 		got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {tc.typ}}, body: []byte(tc.body)}
-		token, err := readAnswer(r, got, clock(), newRedactor(r))
+		token, err := readAnswer(r, got, clock(), redactorFor(r))
 		if err != nil || token.AccessToken != "tok" || token.Extra != nil {
 			t.Errorf("%s: %+v, %v", name, token, err)
 		}
 		r.Answer.AccessToken = []Pointer{tc.at}
-		if token, err := readAnswer(r, got, clock(), newRedactor(r)); err == nil {
+		if token, err := readAnswer(r, got, clock(), redactorFor(r)); err == nil {
 			t.Errorf("%s: hands out the token %s", name, token.AccessToken)
 		}
 	}

@@ -41,7 +41,7 @@ func FuzzAnswer(f *testing.F) {
 	r.Answer.AccessToken = []Pointer{"/access_token", "/data/access_token", ""}
 	r.Answer.Extra = map[string]Pointer{"x": "/x", "data": "/data/x"}
 	r.Answer.DefaultLifetime = time.Hour
-	redact := newRedactor(r)
+	redact := redactorFor(r)
 	f.Fuzz(func(t *testing.T, status int, contentType string, body []byte) {
 		got := reply{status: status, header: http.Header{"Content-Type": {contentType}}, body: body}
 		token, err := readAnswer(r, got, clock(), redact)
@@ -72,7 +72,7 @@ func FuzzAnswer(f *testing.F) {
 				t.Errorf("hands out the secret: %s", b)
 			}
 		}
-		if token.TokenType == "" || token.Lifetime == "" || newRedactor(Request{}).with([]string{token.RefreshToken}).filter().repeats(token.Extra) {
+		if token.TokenType == "" || token.Lifetime == "" || redactorFor(Request{}).with([]string{token.RefreshToken}).filter().repeats(token.Extra) {
 			t.Errorf("got %+v", token)
 		}
 		if _, err := json.Marshal(token); err != nil {

@@ -13,14 +13,13 @@ package grant
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
 
+	"github.com/hashicorp/go-retryablehttp"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -40,6 +39,9 @@ type Request struct {
 	Method string     // http.MethodPost or http.MethodGet
 	Format Format     // where the parameters go
 	Auth   AuthMethod // how the client authenticates
+
+	// ClientAssertion is what the methods by JWT show; nil for others.
+	ClientAssertion *Assertion
 
 	// BasicRaw leaves the credentials of HTTP Basic as they are. RFC 6749
 	// section 2.3.1 form-urlencodes them first; real servers split on it.
@@ -76,8 +78,7 @@ type Request struct {
 
 	Timeout time.Duration // for the whole mint, retries included
 
-	// CACertificate (PEM) replaces the system's roots; "" keeps them.
-	CACertificate string
+	Connection
 }
 
 // ScopeList as a Request's ScopeSeparator sends the scopes as a list.
@@ -91,22 +92,6 @@ const (
 	Form  Format = "form"  // application/x-www-form-urlencoded, RFC 6749 appendix B
 	JSON  Format = "json"  // an application/json object
 	Query Format = "query" // the URL's query
-)
-
-// AuthMethod is a token_endpoint_auth_method of RFC 7591 section 2.
-type AuthMethod string
-
-// The client authentication methods.
-const (
-	AuthBasic AuthMethod = "client_secret_basic"
-	AuthPost  AuthMethod = "client_secret_post"
-	AuthNone  AuthMethod = "none"
-)
-
-// Grant types that send more than the client's own credentials.
-const (
-	GrantPassword     = "password"
-	GrantRefreshToken = "refresh_token"
 )
 
 // LifetimeSource says where a token's expiry comes from.
@@ -143,23 +128,23 @@ type Options struct {
 // Client mints tokens. It is safe for concurrent use and keeps connections
 // between mints.
 type Client struct {
-	transport *http.Transport
-	now       func() time.Time
-	userAgent string
-	retryWait time.Duration // before the first retry, at least
-	reading   *semaphore.Weighted
+	transports *transports
+	now        func() time.Time
+	userAgent  string
+	retryWait  time.Duration // before the first retry, at least
+	reading    *semaphore.Weighted
 }
 
 // NewClient returns a Client.
 func NewClient(o Options) *Client {
+	shared := o.Transport
+	if shared == nil {
+		shared = defaultTransport()
+	}
 	c := &Client{
-		transport: o.Transport, now: o.Now, userAgent: o.UserAgent, retryWait: retryWait,
+		transports: newTransports(mindingProxies(shared)), now: o.Now, userAgent: o.UserAgent, retryWait: retryWait,
 		reading: semaphore.NewWeighted(maxReading),
 	}
-	if c.transport == nil {
-		c.transport = defaultTransport()
-	}
-	c.transport = mindingProxies(c.transport)
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -167,7 +152,7 @@ func NewClient(o Options) *Client {
 }
 
 // Close lets go of idle connections.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() { c.transports.closeIdle() }
 
 // Mint runs the grant. It asks the provider once, and again (twice at most)
 // only after a failed connection or a 502, 503 or 504 without a Retry-After.
@@ -188,7 +173,7 @@ func (c *Client) mint(ctx context.Context, r Request) (*Token, error) {
 		return nil, err
 	}
 	defer c.startReading(ctx, got)()
-	return readAnswer(r, got, c.now(), newRedactor(r))
+	return readAnswer(r, got, c.now(), newRedactor(r, got.sent))
 }
 
 // reply is what came back, read.
@@ -196,6 +181,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   []byte
+	sent   *attempt // that it is the answer to
 }
 
 func (r reply) ok() bool { return r.status >= 200 && r.status < 300 }
@@ -226,16 +212,16 @@ func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 
-	transport, release, err := c.transportFor(r)
+	transport, err := c.transports.of(r.Connection)
 	if err != nil {
 		return reply{}, err
 	}
-	defer release()
-	req, err := encode(ctx, r, c.userAgent)
+	sender := &sender{transport: transport, request: r, client: c}
+	outline, err := retryablehttp.NewRequestWithContext(ctx, r.Method, r.URL, nil)
 	if err != nil {
-		return reply{}, err
+		return reply{}, &Error{Kind: Misconfigured, Detail: "token_url is no URL"}
 	}
-	resp, err := retrying(transport, r.Spends, c.retryWait).Do(req)
+	resp, err := retrying(sender, r.Spends, c.retryWait).Do(outline)
 	if resp != nil {
 		// The end of a context does not end the reading of every body: not of
 		// one whose connection changed hands, as with a 101.
@@ -249,7 +235,7 @@ func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
 		case resp.StatusCode == http.StatusProxyAuthRequired:
 			return reply{}, proxyRefusal(resp.StatusCode)
 		}
-		got := reply{status: resp.StatusCode, header: resp.Header}
+		got := reply{status: resp.StatusCode, header: resp.Header, sent: sender.last}
 		got.body, err = readBounded(resp.Body)
 		switch {
 		case err == nil && ctx.Err() != nil && endsWithConnection(resp):
@@ -258,7 +244,7 @@ func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
 			return got, nil
 		}
 		if ctx.Err() == nil && !got.ok() {
-			return reply{status: got.status, header: got.header}, nil // the status says enough
+			return reply{status: got.status, header: got.header, sent: got.sent}, nil // the status says enough
 		}
 	}
 	switch caller.Err() {
@@ -291,32 +277,12 @@ func (c *Client) Revoke(ctx context.Context, r Request) error {
 		return nil
 	}
 	defer c.startReading(ctx, got)()
-	e := readError(r, got, got.document(), c.now(), newRedactor(r))
+	e := readError(r, got, got.document(), c.now(), newRedactor(r, got.sent))
 	switch {
 	case e.Code == "invalid_token", e.GrantRefused(), got.status == http.StatusNotFound, got.status == http.StatusGone:
 		return nil
 	}
 	return e
-}
-
-// transportFor gives the shared transport, or one of its own to a request that
-// trusts another authority: tokens live so much longer than connections that
-// keeping one per authority would not pay.
-func (c *Client) transportFor(r Request) (*http.Transport, func(), error) {
-	if r.CACertificate == "" {
-		return c.transport, func() {}, nil
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(r.CACertificate)) {
-		return nil, nil, &Error{Kind: Misconfigured, Detail: "tls_ca_certificate holds no PEM certificate"}
-	}
-	t := c.transport.Clone()
-	if t.TLSClientConfig == nil {
-		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	t.TLSClientConfig.RootCAs = roots
-	t.ForceAttemptHTTP2 = true // a configured TLS would turn it off
-	return t, t.CloseIdleConnections, nil
 }
 
 func readBounded(body io.Reader) ([]byte, error) {

@@ -99,6 +99,15 @@ func awkwardSecrets() map[string]string {
 	}
 }
 
+// redactorFor is the redactor of an exchange in which r was sent.
+func redactorFor(r Request) redactor {
+	a, err := r.attempt(clock())
+	if err != nil {
+		a = nil
+	}
+	return newRedactor(r, a)
+}
+
 func jsonNumber(s string) json.Number { return json.Number(s) }
 
 func gzipped(s string) []byte {

@@ -64,7 +64,7 @@ func TestPointersWithin(t *testing.T) {
 func BenchmarkReadAnswer(b *testing.B) {
 	r := standardRequest("")
 	r.Answer.AccessToken = []Pointer{"/access_token", "/data/access_token"}
-	redact := newRedactor(r)
+	redact := redactorFor(r)
 	for name, body := range map[string]string{
 		"standard": `{"access_token":"0123456789abcdef0123456789abcdef","token_type":"Bearer","expires_in":3600,"scope":"read write"}`,
 		"jwt":      `{"access_token":"` + jwt(`{"aud":"x","jti":"0123456789abcdef0123456789abcdef","exp":1767326645.577478,"scopes":["a","b"]}`) + `"}`,

@@ -43,12 +43,18 @@ type redactor struct {
 	spaces, beyondASCII bool // whether any of them holds such characters
 }
 
-func newRedactor(r Request) redactor {
+// newRedactor knows the secrets of r and of the attempt at it that was sent, nil
+// when none was.
+func newRedactor(r Request, sent *attempt) redactor {
 	out := redactor{
 		public:  append([]string{r.ClientID, r.Username, r.GrantType}, r.Scopes...),
 		windows: map[string]struct{}{}, parts: map[string]struct{}{},
 	}
 	secrets := append([]string{r.ClientSecret, r.Password, r.RefreshToken}, r.Secrets...)
+	if sent == nil {
+		sent = &attempt{}
+	}
+	secrets = append(secrets, sent.secrets...)
 	for _, secret := range secrets {
 		out.keep(secret)
 		out.keepWhole(secret)
@@ -64,7 +70,7 @@ func newRedactor(r Request) redactor {
 		out.keepWhole(url.QueryEscape(r.ClientID) + ":" + url.QueryEscape(r.ClientSecret))
 	}
 	// With its name beside it, as an echo has it, a short one is none by chance.
-	for name, v := range r.parameters() {
+	for name, v := range sent.parameters {
 		if text, isText := v.(string); isText && text != "" && slices.Contains(secrets, text) && !out.isPublic(text) {
 			out.keepWhole(name + "=" + text)
 			out.keepWhole(strconv.Quote(name) + ":" + strconv.Quote(text))

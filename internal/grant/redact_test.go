@@ -137,7 +137,7 @@ func TestNoEncodingOfASecretIsShown(t *testing.T) {
 			t.Parallel()
 			r := standardRequest("")
 			r.ClientSecret = secret
-			redact := newRedactor(r)
+			redact := redactorFor(r)
 			for how, encode := range encodings() {
 				encoded := encode(secret)
 				for where, text := range map[string]string{
@@ -173,7 +173,7 @@ func TestHarmlessDescriptionsSurvive(t *testing.T) {
 	for name, secret := range awkwardSecrets() {
 		r := standardRequest("")
 		r.ClientSecret, r.Password, r.Secrets = secret, "another "+secret, []string{secret + "/3"}
-		redact := newRedactor(r)
+		redact := redactorFor(r)
 		for _, text := range texts {
 			if got := redact.text(text); got != text {
 				t.Errorf("%s: %q became %q", name, text, got)
@@ -188,7 +188,7 @@ func TestRegisteredCodesAlwaysSurvive(t *testing.T) {
 	for _, code := range registeredCodes() {
 		r := standardRequest("")
 		r.ClientSecret, r.Password = code, "my "+code
-		if got := newRedactor(r).text(code); got != code {
+		if got := redactorFor(r).text(code); got != code {
 			t.Errorf("%s became %q", code, got)
 		}
 	}
@@ -204,7 +204,7 @@ func TestEachCredentialIsASecret(t *testing.T) {
 	} {
 		var r Request
 		set(&r, "an-unlikely-value")
-		redact := newRedactor(r)
+		redact := redactorFor(r)
 		if got := redact.text("it is an-unlikely-value"); got != withheld {
 			t.Errorf("%s: %q", name, got)
 		}
@@ -212,7 +212,7 @@ func TestEachCredentialIsASecret(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	if got := newRedactor(Request{}).text("no secrets at all"); got != "no secrets at all" {
+	if got := redactorFor(Request{}).text("no secrets at all"); got != "no secrets at all" {
 		t.Errorf("without secrets: %q", got)
 	}
 }
@@ -273,7 +273,7 @@ func TestSecretsInTheNamesOfMembersAndInTypesAreNotShown(t *testing.T) {
 func BenchmarkRedact(b *testing.B) {
 	r := standardRequest("")
 	r.Secrets = []string{strings.Repeat("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ", 60)}
-	redact := newRedactor(r)
+	redact := redactorFor(r)
 	text := string(bytes.Repeat([]byte("QUJDREVGR0hJSktMTU5P %41+&amp;\\u0041 "), 110))
 	b.ReportAllocs()
 	for b.Loop() {

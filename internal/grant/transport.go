@@ -82,6 +82,29 @@ func proxyRefusal(status int) *Error {
 	return e
 }
 
+// sender makes each attempt at a request anew, whatever the outline of it that
+// it is given.
+type sender struct {
+	transport http.RoundTripper
+	request   Request
+	client    *Client
+	last      *attempt
+}
+
+// RoundTrip makes the next attempt. Attempts follow each other.
+func (s *sender) RoundTrip(outline *http.Request) (*http.Response, error) {
+	a, err := s.request.attempt(s.client.now())
+	if err != nil {
+		return nil, err
+	}
+	s.last = a
+	req, err := encode(outline.Context(), s.request, a, s.client.userAgent)
+	if err != nil {
+		return nil, err
+	}
+	return s.transport.RoundTrip(req)
+}
+
 // retrying wraps transport in the retries that section 4 of the design allows.
 // No logger: go-retryablehttp's prints URLs, and a URL may hold a secret.
 func retrying(transport http.RoundTripper, spends bool, wait time.Duration) *retryablehttp.Client {

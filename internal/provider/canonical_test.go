@@ -113,7 +113,7 @@ func TestCanonicalFields(t *testing.T) {
 	refused(object{string(make([]byte, 1000)): "hidden"}, "…", "hidden")
 	refused(object{"http_method": "hidden"}, "http_method must be one of POST, GET", "hidden")
 	refused(object{"http_method": "get"}, "http_method must be one of POST, GET")
-	refused(object{"token_endpoint_auth_method": "client_secret_jwt"}, "must be one of client_secret_basic, client_secret_post, none")
+	refused(object{"token_endpoint_auth_method": "client_secret_other"}, "must be one of client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, tls_client_auth, self_signed_tls_client_auth, none")
 	refused(object{"request_headers": object{"X": object{"token": "hidden"}}}, `request_headers has an entry "X" that must be a string`, "hidden")
 	got, err := Canonical(Fields(), object{"token_url": nil, "scopes": "a,b", "parameters": `{"x":null}`, "default_token_lifetime": "1h"})
 	want := Layer{"token_url": nil, "scopes": []string{"a", "b"}, "parameters": object{"x": nil}, "default_token_lifetime": int64(3600)}

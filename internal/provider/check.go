@@ -125,21 +125,15 @@ func (e *Effective) checkNames() error {
 }
 
 // mayBeSent says whether a standard parameter belongs to this grant and this
-// way to authenticate. A refresh token may come out of any grant.
+// way to authenticate.
 func (e *Effective) mayBeSent(name string) bool {
 	switch name {
-	case grant.ParamClientID:
-		return e.Dialect.AuthMethod != string(grant.AuthBasic)
-	case grant.ParamClientSecret:
-		return e.Dialect.AuthMethod == string(grant.AuthPost)
-	case grant.ParamUsername, grant.ParamPassword:
-		return e.Dialect.GrantType == grant.GrantPassword
-	case grant.ParamRefreshToken:
-		return e.Dialect.GrantType == grant.GrantPassword || e.Dialect.GrantType == grant.GrantRefreshToken
+	case grant.ParamScope:
+		return true
 	case grant.ParamGrantType:
 		return e.Dialect.GrantType != "none" && e.Dialect.GrantType != ""
 	}
-	return true
+	return slices.Contains(grant.Sends(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)), name)
 }
 
 // checkParameters refuses parameters that the engine itself sends, and texts
@@ -220,7 +214,7 @@ func (e *Effective) checkHeaders() error {
 	if err := e.checkHeadersOf("request_headers", e.Dialect.RequestHeaders, e.env); err != nil {
 		return err
 	}
-	return e.checkHeadersOf("check_headers", e.Dialect.CheckHeaders, e.env.with(accessToken, ""))
+	return e.checkHeadersOf("check_headers", e.Dialect.CheckHeaders, e.env.with(accessToken, "", true))
 }
 
 func (e *Effective) checkHeadersOf(field string, headers map[string]any, env *environment) error {
@@ -312,30 +306,18 @@ func (e *Effective) checkAuthority() error {
 
 func (e *Effective) checkCredentials() error {
 	r := e.registration
-	if m := grant.AuthMethod(e.Dialect.AuthMethod); m == grant.AuthBasic || m == grant.AuthPost {
-		if r.ClientID == "" {
-			return invalid("client_id", "is required by token_endpoint_auth_method=%s", m)
-		}
-		if m == grant.AuthBasic && e.Dialect.BasicAuthEncoding == "raw" && strings.Contains(r.ClientID, ":") {
-			return invalid("client_id", "holds a colon, which basic_auth_encoding=raw cannot carry (RFC 7617)")
-		}
-		if r.ClientSecret == "" {
-			return invalid("client_secret", "is required by token_endpoint_auth_method=%s", m)
+	for _, need := range grant.Needs(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)) {
+		if !r.has(need.Field) {
+			return invalid(need.Field, "is required by %s%s", need.For, map[string]string{
+				"private_key": " (or signing_key, a key that is made here)", "tls_client_certificate": " (or tls_key, a key that is made here)",
+			}[need.Field])
 		}
 	}
-	if e.Dialect.GrantType == grant.GrantRefreshToken && r.RefreshToken == "" {
-		return invalid("refresh_token", "is required by grant_type=refresh_token")
+	if e.Dialect.AuthMethod == string(grant.AuthBasic) && e.Dialect.BasicAuthEncoding == "raw" && strings.Contains(r.ClientID, ":") {
+		return invalid("client_id", "holds a colon, which basic_auth_encoding=raw cannot carry (RFC 7617)")
 	}
 	if r.FallbackSecret != "" && r.ClientSecret == "" {
 		return invalid("fallback_client_secret", "is tried after client_secret, which is not set")
 	}
-	if e.Dialect.GrantType == grant.GrantPassword {
-		if r.Username == "" {
-			return invalid("username", "is required by grant_type=password")
-		}
-		if r.Password == "" {
-			return invalid("password", "is required by grant_type=password")
-		}
-	}
-	return nil
+	return e.checkKeys()
 }

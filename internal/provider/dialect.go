@@ -43,6 +43,11 @@ type Dialect struct {
 	ExtraFields             map[string]any `json:"extra_fields"`
 	DefaultTokenType        string         `json:"default_token_type"`
 	DefaultTokenLifetime    int64          `json:"default_token_lifetime"` // seconds
+	Issuer                  string         `json:"issuer"`
+	AssertionClaims         map[string]any `json:"assertion_claims"`
+	AssertionHeaders        map[string]any `json:"assertion_headers"`
+	AssertionLifetime       int64          `json:"assertion_lifetime"` // seconds
+	AssertionAudience       []string       `json:"assertion_audience"`
 	CheckURL                string         `json:"check_url"`
 	CheckHeaders            map[string]any `json:"check_headers"`
 	Refresh                 string         `json:"refresh"`
@@ -59,7 +64,7 @@ func Fields() []Field {
 		{Name: "token_url", Type: Word, Description: "The token endpoint (RFC 6749 section 3.2). May hold placeholders such as {tenant} in its host, path segments and query values; a literal query is kept. https, except to loopback or with allow_insecure_http."},
 		{Name: "revocation_url", Type: Word, Description: "The revocation endpoint (RFC 7009), in the manner of token_url. With reuse=false each lease's token is revoked there with its lease."},
 		{Name: "grant_type", Type: Word, Default: "client_credentials", Description: "client_credentials (default), password, refresh_token, or any other literal; none sends no grant_type. The username and password are sent by password only, the refresh_token by refresh_token only."},
-		{Name: "token_endpoint_auth_method", Type: Word, Default: string(grant.AuthBasic), Allowed: []string{string(grant.AuthBasic), string(grant.AuthPost), string(grant.AuthNone)}, Description: "How the client authenticates (RFC 7591): client_secret_basic (default), client_secret_post, or none, which sends just a client_id that is set."},
+		{Name: "token_endpoint_auth_method", Type: Word, Default: string(grant.AuthBasic), Allowed: grant.AuthMethods(), Description: "How the client authenticates (RFC 7591, RFC 7523, RFC 8705): client_secret_basic (default), client_secret_post, client_secret_jwt, private_key_jwt, tls_client_auth, self_signed_tls_client_auth, or none, which sends just a client_id that is set. A TLS client certificate goes with any of them."},
 		{Name: "basic_auth_encoding", Type: Word, Default: "rfc6749", Allowed: []string{"rfc6749", "raw"}, Description: "How client_secret_basic encodes the credentials before base64: rfc6749 (default) form-urlencodes them first, raw leaves them as they are. Real servers split on it."},
 		{Name: "http_method", Type: Word, Default: "POST", Allowed: []string{"POST", "GET"}, Description: "POST (default), or GET, which implies request_format=query."},
 		{Name: "request_format", Type: Word, Default: string(grant.Form), Allowed: []string{string(grant.Form), string(grant.JSON), string(grant.Query)}, Description: "Where the parameters go: form (default), json or query."},
@@ -81,6 +86,11 @@ func Fields() []Field {
 		{Name: "extra_fields", Type: TextPairs, Description: "Further members of the answer for the reader, by the name that the reader sees: instance_url=/instance_url."},
 		{Name: "default_token_type", Type: Word, Default: "Bearer", Description: "The token type when the answer says none (Bearer)."},
 		{Name: "default_token_lifetime", Type: Seconds, Description: "The lifetime when the answer states none that can be read, and the token is no JWT that does. Without it such an answer is an error."},
+		{Name: "issuer", Type: Word, Description: "The authorization server's issuer identifier (RFC 8414 section 2). It is the audience of assertions."},
+		{Name: "assertion_claims", Type: Values, Description: "What a signed assertion claims beside, or instead of, iss and sub (the client_id), aud, jti, iat, nbf and exp. String values may hold placeholders, {scope} among them. A null leaves a claim out."},
+		{Name: "assertion_headers", Type: Values, Description: "The headers of a signed assertion, beside alg, typ, kid and x5t#S256. true for x5t, x5t#S256 or x5c stands for that of the certificate. A null leaves a header out."},
+		{Name: "assertion_lifetime", Type: Seconds, Default: int64(300), Description: "How long a signed assertion is good for (300)."},
+		{Name: "assertion_audience", Type: Texts, Description: "The audience of a signed assertion, one or a list: the issuer by default, or else the token_url."},
 		{Name: "check_url", Type: Word, Description: "A harmless resource of the provider's API. A check gets it once with the new token and tells the status of the answer. Takes placeholders like token_url."},
 		{Name: "check_headers", Type: TextPairs, Description: "The headers of that request (map). Values may hold placeholders, {access_token} among them. Without an Authorization header here, the token is sent as Authorization: Bearer (RFC 6750)."},
 		{Name: "refresh", Type: Text, Default: "early", Allowed: []string{"early", RefreshLate}, Description: "When a shared token is replaced: early (default), from 70 % of its life on, or late, only when it is no longer usable, for providers where each new token ends the client's last one."},
@@ -108,7 +118,7 @@ func Overlay(layers ...Layer) Layer {
 				maps.Copy(joined, under)
 			}
 			for key, item := range over {
-				if item == nil {
+				if item == nil && !keepsNulls(name) {
 					delete(joined, key)
 				} else {
 					joined[key] = item
@@ -118,6 +128,12 @@ func Overlay(layers ...Layer) Layer {
 		}
 	}
 	return out
+}
+
+// keepsNulls says whether a null in that map means something by itself: of an
+// assertion it leaves out what is said by default.
+func keepsNulls(field string) bool {
+	return field == "assertion_claims" || field == "assertion_headers"
 }
 
 func defaults() Layer {

@@ -24,7 +24,7 @@ func (e *Effective) ProbeRequest(token string) (grant.Request, bool, error) {
 	if err != nil {
 		return grant.Request{}, false, err
 	}
-	sent, err := headers("check_headers", e.Dialect.CheckHeaders, e.env.with(accessToken, token).expandText)
+	sent, err := headers("check_headers", e.Dialect.CheckHeaders, e.env.with(accessToken, token, true).expandText)
 	if err != nil {
 		return grant.Request{}, false, err
 	}
@@ -37,15 +37,15 @@ func (e *Effective) ProbeRequest(token string) (grant.Request, bool, error) {
 	}
 	return grant.Request{
 		URL: u.String(), Method: "GET", Format: grant.Query, Auth: grant.AuthNone, Headers: sent,
-		Secrets: []string{token}, Timeout: e.registration.RequestTimeout, CACertificate: e.registration.CACertificate,
+		Secrets: []string{token}, Timeout: e.registration.RequestTimeout, Connection: e.connection(),
 	}, true, nil
 }
 
-// with is e with one more secret.
-func (e *environment) with(name, value string) *environment {
+// with is e with one more value.
+func (e *environment) with(name, value string, secret bool) *environment {
 	out := *e
 	out.given, out.secret, out.meanings = maps.Clone(e.given), maps.Clone(e.secret), maps.Clone(e.meanings)
-	out.given[name], out.secret[name], out.meanings[name] = value, true, meaning{text: value, set: true, secret: true}
+	out.given[name], out.secret[name], out.meanings[name] = value, secret, meaning{text: value, set: true, secret: secret}
 	return &out
 }
 

@@ -45,10 +45,13 @@ func (e *Effective) Request() (grant.Request, error) {
 		ClientID:  r.ClientID, ClientSecret: r.ClientSecret, Username: r.Username, Password: r.Password,
 		Scopes: d.Scopes, ScopeSeparator: separator(d.ScopeSeparator),
 		Parameters: map[string]any{}, Names: textMap(d.ParameterNames),
-		Answer: e.answer(), Timeout: r.RequestTimeout, CACertificate: r.CACertificate,
+		Answer: e.answer(), Timeout: r.RequestTimeout, Connection: e.connection(),
 	}
 	if d.GrantType == "none" {
 		out.GrantType = ""
+	}
+	if out.ClientAssertion, err = e.clientAssertion(out.URL); err != nil {
+		return grant.Request{}, err
 	}
 	spent := 0
 	expand := func(s string) (string, bool, error) {

@@ -9,34 +9,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
-
-// Registration is one client's registration at a provider: what a config holds
-// beside the dialect. Its JSON names are the API's.
-type Registration struct {
-	ClientID          string            `json:"client_id,omitempty"`
-	ClientSecret      string            `json:"client_secret,omitempty"`
-	FallbackSecret    string            `json:"fallback_client_secret,omitempty"`
-	RefreshToken      string            `json:"refresh_token,omitempty"` // where a chain of them starts
-	Username          string            `json:"username,omitempty"`
-	Password          string            `json:"password,omitempty"`
-	SecretParameters  map[string]any    `json:"secret_parameters,omitempty"` // literal
-	Variables         map[string]string `json:"variables,omitempty"`
-	SecretVariables   map[string]string `json:"secret_variables,omitempty"`
-	CACertificate     string            `json:"tls_ca_certificate,omitempty"`
-	AllowInsecureHTTP bool              `json:"allow_insecure_http,omitempty"`
-	RequestTimeout    time.Duration     `json:"-"` // how long, not what: no part of a request's identity
-}
-
-func (r Registration) credentials() map[string]string {
-	return map[string]string{
-		"client_id": r.ClientID, "client_secret": r.ClientSecret,
-		"username": r.Username, "password": r.Password,
-	}
-}
 
 // Effective is what a config comes to: the dialect with every layer applied,
 // checked, and ready to be asked.
@@ -49,6 +24,7 @@ type Effective struct {
 	env          *environment
 	urls         map[string]*urlTemplate // by field
 	onConfig     map[string]bool         // whether the config itself sets that field
+	keys         keys
 }
 
 // Check refuses a provider definition that no config could use.
@@ -122,6 +98,9 @@ func (e *Effective) Origin() (string, error) {
 			return "", err
 		}
 		parts = append(parts, field, origin(u))
+	}
+	if e.Dialect.Issuer != "" {
+		parts = append(parts, "issuer", e.Dialect.Issuer)
 	}
 	b, err := json.Marshal(parts)
 	return string(b), err

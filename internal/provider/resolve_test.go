@@ -125,8 +125,11 @@ func TestIdentitySurvivesStorage(t *testing.T) {
 	}
 	own["expires_in_pointer"] = []string{"/expires_in"} // a default
 	r := Registration{
-		ClientID: "c", ClientSecret: "s", Variables: map[string]string{"tenant": "acme"}, SecretVariables: map[string]string{"key": "k"},
-		SecretParameters: object{}, RequestTimeout: time.Second,
+		Credentials: Credentials{
+			ClientID: "c", ClientSecret: "s", Variables: map[string]string{"tenant": "acme"}, SecretVariables: map[string]string{"key": "k"},
+			SecretParameters: object{},
+		},
+		Connection: Connection{RequestTimeout: time.Second},
 	}
 	var stored Layer
 	if err := json.Unmarshal([]byte(asJSON(t, own)), &stored); err != nil {
@@ -274,7 +277,7 @@ func TestARoleComesLast(t *testing.T) {
 	e, err := Resolve(
 		Layer{"token_url": plainURL, "parameters": object{"a": "provider", "b": "provider", "c": "provider"}, "scopes": []string{"p"}},
 		Layer{"parameters": object{"b": "config", "c": "config"}, "scopes": []string{"c1", "c2"}},
-		Registration{ClientID: "c", ClientSecret: "s"},
+		Registration{Credentials: Credentials{ClientID: "c", ClientSecret: "s"}},
 		Layer{"parameters": object{"d": "role"}, "scopes": []string{"c2"}},
 	)
 	if err != nil {

@@ -20,10 +20,10 @@ func TestARoleAddsParametersAndNoMore(t *testing.T) {
 		},
 	}
 	own := Layer{"parameters": object{"tenant": "t", "gone": nil}}
-	r := Registration{
+	r := Registration{Credentials: Credentials{
 		ClientID: "c", ClientSecret: "the-secret-value", Username: "u", Password: "the-password",
 		SecretParameters: object{"pin": "the-pin"}, SecretVariables: map[string]string{"mine": "the-variable", "key": "k"},
-	}
+	}}
 	own["parameters"].(object)["uses"] = "{mine}" //nolint:forcetypeassert // made above
 	const adds, repeats = "a role can add parameters, not change or remove one", "a role can add parameters, not repeat one"
 	for name, test := range map[string]struct {
@@ -94,14 +94,14 @@ func TestARoleAddsParametersAndNoMore(t *testing.T) {
 // A provider's grant_type=none is a decision as well.
 func TestARoleBringsNoGrantType(t *testing.T) {
 	t.Parallel()
-	_, err := Resolve(Layer{"token_url": plainURL, "grant_type": "none"}, nil, Registration{ClientID: "c", ClientSecret: "s"}, Layer{"parameters": object{"grant_type": "password"}})
+	_, err := Resolve(Layer{"token_url": plainURL, "grant_type": "none"}, nil, Registration{Credentials: Credentials{ClientID: "c", ClientSecret: "s"}}, Layer{"parameters": object{"grant_type": "password"}})
 	wantInvalid(t, err, "the engine sends itself")
 }
 
 func TestWhatARoleAddsIsSentBesideTheRest(t *testing.T) {
 	t.Parallel()
 	under := object{"audience": "a"}
-	e, err := Resolve(Layer{"token_url": plainURL, "parameters": under}, nil, Registration{ClientID: "c", ClientSecret: "s"}, Layer{"parameters": object{"more": "{client_id}"}})
+	e, err := Resolve(Layer{"token_url": plainURL, "parameters": under}, nil, Registration{Credentials: Credentials{ClientID: "c", ClientSecret: "s"}}, Layer{"parameters": object{"more": "{client_id}"}})
 	if err != nil {
 		t.Fatal(err)
 	}

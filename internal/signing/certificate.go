@@ -83,6 +83,15 @@ func (cs Certificates) DER() [][]byte {
 	return out
 }
 
+// Base64 gives the certificates as x5c has them (RFC 7515 section 4.1.6).
+func (cs Certificates) Base64() []string {
+	out := make([]string, len(cs))
+	for i, c := range cs {
+		out[i] = base64.StdEncoding.EncodeToString(c.Raw)
+	}
+	return out
+}
+
 // ThumbprintSHA256 is x5t#S256 of the first certificate (RFC 7515 section
 // 4.1.8), in base64url.
 func (cs Certificates) ThumbprintSHA256() string {

@@ -1,0 +1,89 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import "slices"
+
+// AuthMethod is a token_endpoint_auth_method of RFC 7591 section 2, RFC 7523 or
+// RFC 8705.
+type AuthMethod string
+
+// The client authentication methods.
+const (
+	AuthBasic         AuthMethod = "client_secret_basic"
+	AuthPost          AuthMethod = "client_secret_post"
+	AuthSecretJWT     AuthMethod = "client_secret_jwt"
+	AuthPrivateKeyJWT AuthMethod = "private_key_jwt"
+	AuthTLS           AuthMethod = "tls_client_auth"
+	AuthSelfSignedTLS AuthMethod = "self_signed_tls_client_auth"
+	AuthNone          AuthMethod = "none"
+)
+
+// assertionType is the client_assertion_type of RFC 7523 section 2.2.
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// method is one way in which a client shows who it is.
+type method struct {
+	name  AuthMethod
+	sends []string // the standard parameters that it may add to a request
+	needs []string // the fields of a registration that it cannot do without
+	show  func(Request, *attempt) error
+}
+
+// methods is the table of all methods.
+func methods() []method {
+	clientID := func(r Request, a *attempt) error {
+		if r.ClientID != "" {
+			a.set(ParamClientID, r.ClientID)
+		}
+		return nil
+	}
+	assertion := func(r Request, a *attempt) error {
+		text, err := r.ClientAssertion.sign(a.now)
+		if err != nil {
+			return err
+		}
+		a.set(ParamClientAssertionType, assertionType)
+		a.set(ParamClientAssertion, text)
+		a.secrets = append(a.secrets, text)
+		return clientID(r, a)
+	}
+	asserts := []string{ParamClientID, ParamClientAssertion, ParamClientAssertionType}
+	return []method{
+		{AuthBasic, nil, []string{"client_id", "client_secret"}, func(r Request, a *attempt) error {
+			a.header.Set("Authorization", "Basic "+r.basicCredentials())
+			return nil
+		}},
+		{AuthPost, []string{ParamClientID, ParamClientSecret}, []string{"client_id", "client_secret"}, func(r Request, a *attempt) error {
+			a.set(ParamClientSecret, r.ClientSecret)
+			return clientID(r, a)
+		}},
+		{AuthSecretJWT, asserts, []string{"client_id", "client_secret"}, assertion},
+		{AuthPrivateKeyJWT, asserts, []string{"client_id", "private_key"}, assertion},
+		{AuthTLS, []string{ParamClientID}, []string{"client_id", "tls_client_certificate"}, clientID},
+		{AuthSelfSignedTLS, []string{ParamClientID}, []string{"client_id", "tls_client_certificate"}, clientID},
+		{AuthNone, []string{ParamClientID}, nil, clientID},
+	}
+}
+
+// AuthMethods lists the client authentication methods by name.
+func AuthMethods() []string {
+	var out []string
+	for _, m := range methods() {
+		out = append(out, string(m.name))
+	}
+	return out
+}
+
+// methodOf gives the entry of that name; one that sends nothing when there is
+// none, which a configuration that was checked does not come to.
+func methodOf(name AuthMethod) method {
+	all := methods()
+	if i := slices.IndexFunc(all, func(m method) bool { return m.name == name }); i >= 0 {
+		return all[i]
+	}
+	return method{name: name, show: func(Request, *attempt) error {
+		return &Error{Kind: Misconfigured, Detail: "the token_endpoint_auth_method is unknown"}
+	}}
+}

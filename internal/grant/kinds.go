@@ -1,0 +1,70 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import "slices"
+
+// Grant types that send more than the client's own credentials.
+const (
+	GrantPassword      = "password"
+	GrantRefreshToken  = "refresh_token"
+	GrantJWTBearer     = "urn:ietf:params:oauth:grant-type:jwt-bearer"     // RFC 7523 section 2.1
+	GrantSAML2Bearer   = "urn:ietf:params:oauth:grant-type:saml2-bearer"   // RFC 7522 section 2.1
+	GrantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 section 2.1
+)
+
+// kind is one kind of grant.
+type kind struct {
+	name  string
+	sends []string // the standard parameters that it may add to a request
+	needs []string // the fields of a registration that it cannot do without
+	add   func(Request, *attempt) error
+}
+
+// kinds is the table of the grants that send parameters of their own. Any other
+// literal is a grant that sends just its name.
+func kinds() []kind {
+	return []kind{
+		{GrantPassword, []string{ParamUsername, ParamPassword, ParamRefreshToken}, []string{"username", "password"}, func(r Request, a *attempt) error {
+			a.set(ParamUsername, r.Username)
+			a.set(ParamPassword, r.Password)
+			return nil
+		}},
+		{GrantRefreshToken, []string{ParamRefreshToken}, []string{"refresh_token"}, func(r Request, a *attempt) error {
+			a.set(ParamRefreshToken, r.RefreshToken)
+			return nil
+		}},
+	}
+}
+
+// kindOf gives the entry of that name, or one that adds nothing.
+func kindOfGrant(name string) kind {
+	all := kinds()
+	if i := slices.IndexFunc(all, func(k kind) bool { return k.name == name }); i >= 0 {
+		return all[i]
+	}
+	return kind{name: name, add: func(Request, *attempt) error { return nil }}
+}
+
+// Sends lists the standard parameters that a request by this grant and method
+// may hold, beside grant_type and scope.
+func Sends(grantType string, m AuthMethod) []string {
+	return slices.Concat(kindOfGrant(grantType).sends, methodOf(m).sends)
+}
+
+// Needs lists the fields of a registration that this grant and method cannot do
+// without, each with whose need it is: a field of a dialect and its value.
+func Needs(grantType string, m AuthMethod) []Need {
+	var out []Need
+	for _, field := range methodOf(m).needs {
+		out = append(out, Need{Field: field, For: "token_endpoint_auth_method=" + string(m)})
+	}
+	for _, field := range kindOfGrant(grantType).needs {
+		out = append(out, Need{Field: field, For: "grant_type=" + grantType})
+	}
+	return out
+}
+
+// Need is a field that has to be set.
+type Need struct{ Field, For string }

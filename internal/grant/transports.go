@@ -1,0 +1,97 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"net/http"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
+)
+
+// maxTransports bounds the transports that are kept beside the shared one.
+const maxTransports = 64
+
+// Connection says whom a request trusts, and what it shows of itself to be let
+// in. The zero Connection trusts the system's roots and shows nothing.
+type Connection struct {
+	CACertificate string               // PEM; replaces the system's roots
+	Certificates  signing.Certificates // the client's own, leaf first (RFC 8705)
+	Key           signing.Key          // of the first of them
+}
+
+// transports keeps a transport for each connection that differs from the usual
+// one, so that a request finds an open connection of the one before.
+type transports struct {
+	shared *http.Transport
+	others *lru.Cache[[sha256.Size]byte, *http.Transport]
+}
+
+func newTransports(shared *http.Transport) *transports {
+	others, err := lru.NewWithEvict(maxTransports, func(_ [sha256.Size]byte, t *http.Transport) { t.CloseIdleConnections() })
+	if err != nil { // only a size below one is an error
+		panic(err)
+	}
+	return &transports{shared: shared, others: others}
+}
+
+// closeIdle lets go of idle connections.
+func (ts *transports) closeIdle() {
+	ts.shared.CloseIdleConnections()
+	ts.others.Purge()
+}
+
+// of gives the transport for c. Its error, a *Error, names what cannot be used.
+func (ts *transports) of(c Connection) (*http.Transport, error) {
+	if c.CACertificate == "" && len(c.Certificates) == 0 {
+		return ts.shared, nil
+	}
+	id, err := c.id()
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := ts.others.Get(id); ok {
+		return t, nil
+	}
+	t := ts.shared.Clone()
+	if t.TLSClientConfig == nil {
+		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if c.CACertificate != "" {
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM([]byte(c.CACertificate)) {
+			return nil, &Error{Kind: Misconfigured, Detail: "tls_ca_certificate holds no PEM certificate"}
+		}
+		t.TLSClientConfig.RootCAs = roots
+	}
+	if len(c.Certificates) > 0 {
+		own := &tls.Certificate{Certificate: c.Certificates.DER(), PrivateKey: c.Key.Signer(), Leaf: c.Certificates[0]}
+		// Shown whatever authorities the server names: one that takes
+		// self-signed certificates cannot name them.
+		t.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil }
+	}
+	t.ForceAttemptHTTP2 = true // a configured TLS would turn it off
+	if before, raced, _ := ts.others.PeekOrAdd(id, t); raced {
+		return before, nil
+	}
+	return t, nil
+}
+
+// id is equal for connections that can share a transport.
+func (c Connection) id() ([sha256.Size]byte, error) {
+	key := ""
+	if !c.Key.IsZero() {
+		key = c.Key.Thumbprint()
+	}
+	text, err := json.Marshal([]any{c.CACertificate, c.Certificates.DER(), key})
+	if err != nil {
+		return [sha256.Size]byte{}, &Error{Kind: Misconfigured, Detail: "the client certificate cannot be used"}
+	}
+	return sha256.Sum256(text), nil
+}

@@ -1,0 +1,209 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
+)
+
+// keys are what a request is signed with, ready to be used.
+type keys struct {
+	signing   Material
+	algorithm signing.Algorithm
+	tls       Material
+}
+
+// signs says whether the client shows a JWT that it signs with a private key.
+func (e *Effective) signs() bool { return e.Dialect.AuthMethod == string(grant.AuthPrivateKeyJWT) }
+
+// checkKeys reads the keys, and refuses those that do not fit what they are for.
+func (e *Effective) checkKeys() error {
+	if err := e.checkSigningKey(); err != nil {
+		return err
+	}
+	if e.Dialect.AuthMethod == string(grant.AuthSecretJWT) {
+		if err := e.checkSecretAlgorithm(); err != nil {
+			return err
+		}
+	}
+	return e.checkTLSKey()
+}
+
+func (e *Effective) checkSigningKey() error {
+	r := e.registration
+	e.keys.signing = r.Signing
+	switch {
+	case r.PrivateKey != "" && r.SigningKey != "":
+		return invalid("signing_key", "is set beside private_key: a client signs with one of them; unset the other with a patch to null")
+	case r.SigningCertificate != "" && r.PrivateKey == "":
+		return invalid("signing_certificate", "is that of private_key, which is not set (the certificate of a signing_key is written to key/<key>/certificate)")
+	case r.PrivateKey != "":
+		k, err := signing.Parse(r.PrivateKey)
+		if err != nil {
+			return invalid("private_key", "%s", err)
+		}
+		e.keys.signing = Material{Key: k, ID: k.ID()}
+	}
+	if r.SigningCertificate != "" {
+		certificates, err := signing.ParseCertificates(r.SigningCertificate)
+		if err == nil {
+			err = certificates.Match(e.keys.signing.Key)
+		}
+		if err != nil {
+			return invalid("signing_certificate", "%s", err)
+		}
+		e.keys.signing.Certificates = certificates
+	}
+	if r.KeyID != "" {
+		e.keys.signing.ID = r.KeyID
+	}
+	if !e.signs() || e.keys.signing.Key.IsZero() {
+		return nil
+	}
+	var err error
+	if e.keys.algorithm, err = e.keys.signing.Key.Algorithm(r.SigningAlgorithm); err != nil {
+		return invalid("signing_algorithm", "%s", err)
+	}
+	return nil
+}
+
+func (e *Effective) checkSecretAlgorithm() error {
+	r := e.registration
+	e.keys.algorithm = r.SigningAlgorithm
+	if r.SigningAlgorithm == "" {
+		e.keys.algorithm = signing.HS256
+	}
+	if !slices.Contains(signing.Symmetric(), e.keys.algorithm) {
+		return invalid("signing_algorithm", "must be one of %s with token_endpoint_auth_method=client_secret_jwt", signing.Listed(signing.Symmetric()))
+	}
+	for field, secret := range map[string]string{"client_secret": r.ClientSecret, "fallback_client_secret": r.FallbackSecret} {
+		if secret == "" {
+			continue
+		}
+		if err := signing.CheckSecret(secret, e.keys.algorithm); err != nil {
+			return invalid(field, "%s", err)
+		}
+	}
+	return nil
+}
+
+func (e *Effective) checkTLSKey() error {
+	r := e.registration
+	e.keys.tls = r.TLS
+	switch {
+	case r.TLSKey != "" && r.ClientKey != "":
+		return invalid("tls_key", "is set beside tls_client_key: unset the other with a patch to null")
+	case r.TLSKey != "" && r.ClientCertificate != "":
+		return invalid("tls_client_certificate", "is that of tls_client_key; the certificate of a tls_key is written to key/<key>/certificate")
+	case r.ClientKey != "" && r.ClientCertificate == "":
+		return invalid("tls_client_certificate", "is required beside tls_client_key")
+	case r.ClientCertificate == "":
+		return nil
+	case r.ClientKey == "":
+		return invalid("tls_client_key", "is required beside tls_client_certificate")
+	}
+	k, err := signing.Parse(r.ClientKey)
+	if err != nil {
+		return invalid("tls_client_key", "%s", err)
+	}
+	certificates, err := signing.ParseCertificates(r.ClientCertificate)
+	if err == nil {
+		err = certificates.Match(k)
+	}
+	if err != nil {
+		return invalid("tls_client_certificate", "%s", err)
+	}
+	e.keys.tls = Material{Key: k, Certificates: certificates}
+	return nil
+}
+
+// connection is what the request trusts, and shows of itself to be let in.
+func (e *Effective) connection() grant.Connection {
+	return grant.Connection{CACertificate: e.registration.CACertificate, Certificates: e.keys.tls.Certificates, Key: e.keys.tls.Key}
+}
+
+// clientAssertion is the JWT by which the client shows who it is, nil for
+// methods that show none (RFC 7523 section 2.2).
+func (e *Effective) clientAssertion(endpoint string) (*grant.Assertion, error) {
+	symmetric := e.Dialect.AuthMethod == string(grant.AuthSecretJWT)
+	if !symmetric && !e.signs() {
+		return nil, nil
+	}
+	a := &grant.Assertion{
+		Key: e.keys.signing.Key, KeyID: e.keys.signing.ID, Certificates: e.keys.signing.Certificates, Algorithm: e.keys.algorithm,
+		Issuer: e.registration.ClientID, Subject: e.registration.ClientID, Audience: endpoint,
+		Lifetime: time.Duration(e.Dialect.AssertionLifetime) * time.Second,
+	}
+	if symmetric {
+		a.Key, a.Certificates, a.Secret = signing.Key{}, nil, e.registration.ClientSecret
+	}
+	if e.Dialect.Issuer != "" {
+		a.Audience, a.Type = e.Dialect.Issuer, "client-authentication+jwt"
+	}
+	switch audience := e.Dialect.AssertionAudience; len(audience) {
+	case 0:
+	case 1:
+		a.Audience = audience[0]
+	default:
+		a.Audience = audience
+	}
+	var err error
+	if a.Claims, err = e.saidInAssertion("assertion_claims", e.Dialect.AssertionClaims); err != nil {
+		return nil, err
+	}
+	if a.Headers, err = e.saidInAssertion("assertion_headers", e.Dialect.AssertionHeaders); err != nil {
+		return nil, err
+	}
+	if aud, said := a.Claims["aud"]; said {
+		a.Audience = aud
+	}
+	return a, e.checkAudience(a.Audience, endpoint)
+}
+
+// checkAudience refuses to sign with a key that was made here for anybody but
+// whom the assertion is sent to: who may write a config, but has no key, could
+// otherwise have one signed for another server sent to a host of their own.
+func (e *Effective) checkAudience(audience any, endpoint string) error {
+	if e.registration.SigningKey == "" {
+		return nil // the key is the config's own secret
+	}
+	to, err := url.Parse(endpoint)
+	if err != nil {
+		return invalid("token_url", "is no URL")
+	}
+	list, isList := audience.([]string)
+	if !isList {
+		list = scalars(audience)
+	}
+	for _, text := range list {
+		u, err := url.Parse(text)
+		if (err != nil || u.Host != to.Host) && !slices.Contains(e.registration.Signing.Audiences, text) {
+			return invalid("assertion_audience", "names another host than token_url's, for which key %q may not sign; list that audience in the key's allowed_audiences", e.registration.SigningKey)
+		}
+	}
+	return nil
+}
+
+// saidInAssertion fills in the placeholders of claims or headers. A null, which
+// leaves out a standard one, stays.
+func (e *Effective) saidInAssertion(field string, said map[string]any) (map[string]any, error) {
+	env := e.env.with("scope", strings.Join(e.Dialect.Scopes, " "), false)
+	out := make(map[string]any, len(said))
+	for name, v := range said {
+		expanded, set, err := leaves(v, func(s string) (any, bool, error) { return env.expandText(s) })
+		if err != nil {
+			return nil, invalid(field, "holds a text under %s that %s", quoted(name), err)
+		}
+		if set {
+			out[name] = expanded
+		}
+	}
+	return out, nil
+}

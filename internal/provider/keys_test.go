@@ -1,0 +1,172 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
+)
+
+// keyPair is a private key in PEM, with a certificate of it.
+type keyPair struct {
+	key          signing.Key
+	pem          string
+	certificates signing.Certificates
+}
+
+func newKeyPair(t *testing.T, a signing.Algorithm) keyPair {
+	t.Helper()
+	k, err := signing.Generate(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := k.MarshalPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificates, err := k.SelfSigned("c", time.Now(), time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keyPair{k, text, certificates}
+}
+
+func TestKeysAreMatchedWhenWritten(t *testing.T) {
+	t.Parallel()
+	es, rs := newKeyPair(t, signing.ES256), newKeyPair(t, signing.RS256)
+	long := strings.Repeat("s", 40)
+	for name, test := range map[string]struct {
+		config object
+		says   string // "" is accepted
+	}{
+		"a private key":                        {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem}, ""},
+		"none":                                 {object{"token_endpoint_auth_method": "private_key_jwt"}, "private_key is required by token_endpoint_auth_method=private_key_jwt (or signing_key"},
+		"what is no key":                       {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": "hunter2"}, "private_key is neither PEM"},
+		"two keys":                             {object{"private_key": es.pem, "signing_key": "k"}, "signing_key is set beside private_key"},
+		"an algorithm of the key":              {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": rs.pem, "signing_algorithm": "PS256"}, ""},
+		"an algorithm of another key":          {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "signing_algorithm": "RS256"}, "signing_algorithm does not fit the key (P-256)"},
+		"its certificate":                      {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "signing_certificate": es.certificates.PEM()}, ""},
+		"another's certificate":                {object{"private_key": es.pem, "signing_certificate": rs.certificates.PEM()}, "signing_certificate is the certificate of another key"},
+		"a certificate alone":                  {object{"signing_certificate": es.certificates.PEM()}, "signing_certificate is that of private_key, which is not set"},
+		"a secret that is long enough":         {object{"token_endpoint_auth_method": "client_secret_jwt", "client_secret": long}, ""},
+		"a secret that is too short":           {object{"token_endpoint_auth_method": "client_secret_jwt", "client_secret": "short"}, "client_secret is too short for HS256, which needs 32 bytes"},
+		"a secret too short for the algorithm": {object{"token_endpoint_auth_method": "client_secret_jwt", "client_secret": long, "signing_algorithm": "HS512"}, "client_secret is too short for HS512"},
+		"a fallback secret that is too short":  {object{"token_endpoint_auth_method": "client_secret_jwt", "client_secret": long, "fallback_client_secret": "short"}, "fallback_client_secret is too short"},
+		"a key's algorithm for a secret":       {object{"token_endpoint_auth_method": "client_secret_jwt", "client_secret": long, "signing_algorithm": "RS256"}, "signing_algorithm must be one of HS256"},
+		"a TLS certificate with its key":       {object{"token_endpoint_auth_method": "tls_client_auth", "tls_client_certificate": es.certificates.PEM(), "tls_client_key": es.pem}, ""},
+		"one with any method":                  {object{"tls_client_certificate": es.certificates.PEM(), "tls_client_key": es.pem}, ""},
+		"none where the method needs one":      {object{"token_endpoint_auth_method": "self_signed_tls_client_auth"}, "tls_client_certificate is required by token_endpoint_auth_method=self_signed_tls_client_auth"},
+		"a TLS certificate without its key":    {object{"tls_client_certificate": es.certificates.PEM()}, "tls_client_key is required beside tls_client_certificate"},
+		"a TLS key without its certificate":    {object{"tls_client_key": es.pem}, "tls_client_certificate is required beside tls_client_key"},
+		"a TLS certificate with another key":   {object{"tls_client_certificate": es.certificates.PEM(), "tls_client_key": rs.pem}, "tls_client_certificate is the certificate of another key"},
+		"a TLS key beside a named one":         {object{"tls_client_certificate": es.certificates.PEM(), "tls_client_key": es.pem, "tls_key": "k"}, "tls_key is set beside tls_client_key"},
+		"an unknown placeholder in a claim":    {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "assertion_claims": object{"x": "{nothing}"}}, "assertion_claims holds a text"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := object{"client_id": "the-client", "client_secret": "s", "token_url": plainURL}
+			for field, v := range test.config {
+				config[field] = v
+			}
+			_, err := resolveConfig(Layer{}, config)
+			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+				t.Errorf("got %v, want %q", err, test.says)
+			}
+		})
+	}
+}
+
+// assertion is what a config's client shows.
+func assertion(t *testing.T, config object, r Registration) (*grant.Assertion, error) {
+	t.Helper()
+	own, err := Canonical(Fields(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ClientID = "the-client"
+	e, err := Resolve(Layer{"token_url": "https://login.example/token", "token_endpoint_auth_method": "private_key_jwt"}, own, r)
+	if err != nil {
+		return nil, err
+	}
+	request, err := e.Request()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request.ClientAssertion, nil
+}
+
+func TestTheAudienceIsTheIssuerOrElseTheTokenEndpoint(t *testing.T) {
+	t.Parallel()
+	key := newKeyPair(t, signing.ES256)
+	for name, test := range map[string]struct {
+		config   object
+		audience any
+		kind     string
+	}{
+		"the token endpoint":               {object{}, "https://login.example/token", ""},
+		"the issuer, by the type for that": {object{"issuer": "https://issuer.example"}, "https://issuer.example", "client-authentication+jwt"},
+		"what assertion_audience says":     {object{"issuer": "https://issuer.example", "assertion_audience": "https://other.example"}, "https://other.example", "client-authentication+jwt"},
+		"a list":                           {object{"assertion_audience": []any{"a", "b"}}, []string{"a", "b"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, err := assertion(t, test.config, Registration{Credentials: Credentials{PrivateKey: key.pem}})
+			if err != nil || asJSON(t, a.Audience) != asJSON(t, test.audience) || a.Type != test.kind {
+				t.Errorf("%v: %+v", err, a)
+			}
+		})
+	}
+}
+
+// A key that is made here signs for nobody but the host that the assertion goes
+// to: whoever may write a config could otherwise have one for another server
+// sent to a host of theirs.
+func TestAKeyOfTheEngineSignsForWhomItIsSentTo(t *testing.T) {
+	t.Parallel()
+	key := newKeyPair(t, signing.ES256)
+	for name, test := range map[string]struct {
+		config  object
+		allowed []string
+		ok      bool
+	}{
+		"the token endpoint":               {object{}, nil, true},
+		"another name at its host":         {object{"assertion_audience": "https://login.example/"}, nil, true},
+		"another host":                     {object{"assertion_audience": "https://bank.example/token"}, nil, false},
+		"another host by a claim":          {object{"assertion_claims": object{"aud": "https://bank.example/token"}}, nil, false},
+		"another host among several":       {object{"assertion_audience": []any{"https://login.example/", "https://bank.example/"}}, nil, false},
+		"another host as the issuer":       {object{"issuer": "https://bank.example"}, nil, false},
+		"another host that the key allows": {object{"assertion_audience": "https://bank.example/token"}, []string{"https://bank.example/token"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := assertion(t, test.config, Registration{
+				Credentials: Credentials{SigningKey: "k"}, Signing: Material{Key: key.key, ID: "kid", Certificates: key.certificates, Audiences: test.allowed},
+			})
+			if (err == nil) != test.ok || err != nil && !strings.Contains(err.Error(), "allowed_audiences") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestClaimsAndHeadersAreFilledIn(t *testing.T) {
+	t.Parallel()
+	key := newKeyPair(t, signing.ES256)
+	a, err := assertion(t, object{
+		"scopes": "a b", "assertion_lifetime": 60, "assertion_claims": object{"scope": "{scope}", "sub": nil, "deep": object{"id": "{client_id}"}}, "assertion_headers": object{"x5t": true},
+	}, Registration{Credentials: Credentials{PrivateKey: key.pem, KeyID: "k-1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := asJSON(t, a.Claims), `{"deep":{"id":"the-client"},"scope":"a b","sub":null}`; got != want {
+		t.Errorf("claims %s, want %s", got, want)
+	}
+	if a.Headers["x5t"] != true || a.KeyID != "k-1" || a.Lifetime != time.Minute || a.Issuer != "the-client" {
+		t.Errorf("%+v", a)
+	}
+}
