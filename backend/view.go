@@ -112,6 +112,9 @@ func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target) (*v
 				err = b.panicked(tokenPrefix+t.path(), p)
 			}
 		}()
+		if kept := b.views.find(t.viewKey()); kept != nil && t.entity == anyEntity {
+			return kept, nil // by a load that ended since the reader looked
+		}
 		return b.loadView(context.WithoutCancel(ctx), s, t, generation)
 	})
 	select {
