@@ -152,3 +152,42 @@ func TestMinTTLMintsNoMoreOftenThanFresh(t *testing.T) {
 	}
 	asked(t, s, 2)
 }
+
+// Accounts get locked by further attempts.
+func TestRefusedCredentialsAreTriedLessAndLess(t *testing.T) {
+	for name, test := range map[string]struct {
+		config fields
+		status int
+		body   string
+	}{
+		"the client, by the registered code": {status: http.StatusUnauthorized, body: `{"error":"invalid_client"}`},
+		"the client, by Keycloak's":          {status: http.StatusUnauthorized, body: `{"error":"unauthorized_client"}`},
+		"the client, by GitHub, in a 200":    {status: http.StatusOK, body: `{"error":"incorrect_client_credentials"}`},
+		"the password": {
+			config: fields{"grant_type": "password", "username": "u", "password": "p"},
+			status: http.StatusBadRequest, body: `{"error":"invalid_grant"}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t)
+			s := e.server(t, providertest.RFC6749, providertest.Options{})
+			s.Behave(providertest.Behavior{Times: -1, Status: test.status, Body: test.body})
+			e.must(t, "config/c", with(standard(s), with(fields{"scopes": "read,write"}, test.config)))
+			e.must(t, "role/c/r", fields{"scopes": "read"})
+			for range 24 * 60 { // a day of readers who come each minute
+				for _, path := range []string{"token/c", "token/c/r"} {
+					refused(t, e.read(t, path), http.StatusBadRequest, `"c"`, "next attempt from")
+				}
+				e.clock.advance(time.Minute)
+			}
+			if n := s.Requests(); n < 24 || n > 40 {
+				t.Errorf("%d attempts in a day", n)
+			}
+			s.Behave()
+			e.must(t, "config/c", with(standard(s), fields{"grant_type": "client_credentials"}))
+			for _, path := range []string{"token/c", "token/c/r"} {
+				succeeded(t, e.read(t, path))
+			}
+		})
+	}
+}
