@@ -33,11 +33,12 @@ type OIDCProvider struct {
 	client *http.Client
 }
 
-// OIDCEvent is something that the server did: "issued" or "refused". Detail and
-// Cause are its reasons for a refusal, which it does not tell the client.
+// OIDCEvent is something that the server did: "issued" or "refused". KID is that
+// of the assertion that a token was issued for. Detail and Cause are its reasons
+// for a refusal, which it does not tell the client.
 type OIDCEvent struct {
-	Event, Client, Error, Description, Detail, Cause string
-	Issuer                                           string
+	Event, Client, Issuer, KID        string
+	Error, Description, Detail, Cause string
 }
 
 // StartOIDCProvider starts one, for as long as the test lasts. It takes client
@@ -148,6 +149,9 @@ func (p *OIDCProvider) Authority() string {
 	p.tb.Helper()
 	return readFile(p.tb, p.cert.caPath)
 }
+
+// Client returns an HTTP client that trusts it, and follows no redirects.
+func (p *OIDCProvider) Client() *http.Client { return p.client }
 
 // Events returns what it has done so far.
 func (p *OIDCProvider) Events() []OIDCEvent {

@@ -15,6 +15,7 @@ import { randomBytes, generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 
+import { decodeProtectedHeader } from 'jose';
 import Provider, { errors } from 'oidc-provider';
 
 const options = JSON.parse(readFileSync(process.argv[2]));
@@ -93,13 +94,15 @@ const server = createServer({
   ca: options.clientAuthority,
   requestCert: true,
   rejectUnauthorized: false, // the provider decides, by the client's registration
+  keepAliveTimeout: 500, // ms; a certificate is looked at when a connection begins
 });
 
 server.listen(0, '127.0.0.1', () => {
   const issuer = `https://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration);
   const client = (ctx) => ctx.oidc?.client?.clientId;
-  provider.on('grant.success', (ctx) => say({ event: 'issued', client: client(ctx) }));
+  const kid = ({ oidc: { params } }) => params.client_assertion && decodeProtectedHeader(params.client_assertion).kid;
+  provider.on('grant.success', (ctx) => say({ event: 'issued', client: client(ctx), kid: kid(ctx) }));
   for (const event of ['grant.error', 'revocation.error', 'userinfo.error', 'registration_create.error']) {
     provider.on(event, (ctx, { error, error_description, error_detail, cause }) => say({
       event: 'refused', client: client(ctx), error, description: error_description, detail: error_detail, cause: cause?.message,
