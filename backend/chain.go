@@ -9,6 +9,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -174,21 +175,34 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 	m, err := b.ask(ctx, c, func(e *provider.Effective) (grant.Request, error) {
 		return e.RefreshRequest(current, e.Dialect.Scopes...)
 	})
+	var failed *grant.Error
+	if errors.As(err, &failed) && failed.NextRefreshToken() != "" {
+		// The answer cannot be used, but the last refresh token is spent all the same.
+		return nil, errors.Join(err, b.goOn(ctx, s, c, line, current, failed.NextRefreshToken(), b.now()))
+	}
 	if err != nil {
 		return nil, err
 	}
-	next := cmp.Or(m.Token.RefreshToken, current)
-	if next != current || c.KeepAlive > 0 { // else its age is all that is new
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
-		defer cancel()
-		err := insist(ctx, func() error { return line.store(ctx, s, next, m.Token.IssuedAt) })
-		if err != nil && next != current {
-			b.log().Error("the next refresh token could not be stored: the chain is broken unless the provider takes the last one again", "config", c.config, "error", err)
-			return nil, fmt.Errorf("%s: %w", c.target, err)
-		}
+	if err := b.goOn(ctx, s, c, line, current, cmp.Or(m.Token.RefreshToken, current), m.Token.IssuedAt); err != nil {
+		return nil, err
 	}
 	m.Token.RefreshToken, m.chain = "", line // the chain keeps it
 	return m, nil
+}
+
+// goOn stores the refresh token that a chain has come to.
+func (b *backend) goOn(ctx context.Context, s logical.Storage, c *config, line chain, current, next string, now time.Time) error {
+	if next == current && c.KeepAlive == 0 {
+		return nil // its age is all that is new
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	err := insist(ctx, func() error { return line.store(ctx, s, next, now) })
+	if err == nil || next == current {
+		return nil
+	}
+	b.log().Error("the next refresh token could not be stored: the chain is broken unless the provider takes the last one again", "config", c.config, "error", err)
+	return fmt.Errorf("%s: %w", c.target, err)
 }
 
 // insist tries three times: what cannot be written now is lost.

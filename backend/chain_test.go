@@ -271,3 +271,23 @@ func TestChainSurvivesAReaderWhoLeaves(t *testing.T) {
 		})
 	}
 }
+
+// What is wrong with an answer is mended on this side, and the refresh token
+// that it was got with is spent.
+func TestChainGoesOnAfterAnAnswerThatCannotBeUsed(t *testing.T) {
+	for name, wrong := range map[string]fields{
+		"no access token where one is looked for": {"access_token_pointer": "/nowhere"},
+		"a lifetime that nobody states":           {"expires_in_pointer": []any{}, "expires_at_pointer": []any{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := chained(t, wrong)
+			if r := e.read(t, "token/c"); r.status() < 400 {
+				t.Fatalf("status %d", r.status())
+			}
+			asked(t, s, 1)
+			e.must(t, "config/c", fields{"access_token_pointer": "/access_token", "expires_in_pointer": "/expires_in"})
+			e.read(t, "token/c").token(t)
+			asked(t, s, 2)
+		})
+	}
+}

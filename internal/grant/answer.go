@@ -43,19 +43,24 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 		doc = tooMuch{}
 	}
 	t, at, found := r.Answer.accessToken(doc)
-	if !got.ok() || !found {
+	var e *Error
+	if got.ok() && found {
+		e = readToken(r, t, at, doc, now, redact.answerFilter(got.body, refreshTokens))
+		if e == nil {
+			return t, nil
+		}
+		e.Status = got.status
+	} else {
 		redact = redact.with(refreshTokens)
-		e := readError(r, got, doc, now, redact)
+		e = readError(r, got, doc, now, redact)
 		if got.ok() && e.Kind == Unintelligible {
 			e.Detail = r.Answer.withoutToken(doc, redact)
 		}
-		return nil, e
 	}
-	if e := readToken(r, t, at, doc, now, redact.answerFilter(got.body, refreshTokens)); e != nil {
-		e.Status = got.status
-		return nil, e
+	if got.ok() {
+		e.next, _ = first(r.Answer.RefreshToken, doc, tokenText)
 	}
-	return t, nil
+	return nil, e
 }
 
 // readError makes a classified error of an answer that holds no token.

@@ -87,7 +87,14 @@ type Error struct {
 	Page        bool          // the answer is a page for people (HTML), as a firewall's is
 	Detail      string        // what this side has to say
 	Expired     bool          // there was a token, whose end has come
+
+	next string // the refresh token of an answer that cannot be used otherwise
 }
+
+// NextRefreshToken is the refresh token that came with an answer which holds no
+// usable access token; "" without one. A grant that has spent the one before
+// goes on with it. It is secret, and no part of the error's text.
+func (e *Error) NextRefreshToken() string { return e.next }
 
 // Error says what the provider said and what this side makes of it.
 func (e *Error) Error() string {
