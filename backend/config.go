@@ -36,16 +36,19 @@ type config struct {
 
 // settings say how tokens are handed out: a config's, with a role's over them.
 type settings struct {
-	Provider         string `json:"provider"`
-	TTL              int64  `json:"ttl"` // seconds, as all durations here
-	MaxTTL           int64  `json:"max_ttl"`
-	MinTTL           int64  `json:"min_ttl"`
-	RequestTimeout   int64  `json:"request_timeout"`
-	KeepAlive        int64  `json:"keep_alive"`
-	Reuse            *bool  `json:"reuse"`
-	Leased           *bool  `json:"leased"`
-	Renewable        bool   `json:"renewable"`
-	VerifyConnection bool   `json:"verify_connection"`
+	Provider       string `json:"provider"`
+	TTL            int64  `json:"ttl"` // seconds, as all durations here
+	MaxTTL         int64  `json:"max_ttl"`
+	MinTTL         int64  `json:"min_ttl"`
+	RequestTimeout int64  `json:"request_timeout"`
+	KeepAlive      int64  `json:"keep_alive"`
+
+	ClientSecretExpiresAt string `json:"client_secret_expires_at"`
+
+	Reuse            *bool `json:"reuse"`
+	Leased           *bool `json:"leased"`
+	Renewable        bool  `json:"renewable"`
+	VerifyConnection bool  `json:"verify_connection"`
 
 	// The shorter ones of the config's and the role's.
 	ttl, maxTTL limit
@@ -89,6 +92,9 @@ func (s settings) timeout() time.Duration {
 
 // check refuses settings that contradict each other.
 func (s settings) check() error {
+	if err := checkSecretEnd(s.ClientSecretExpiresAt); err != nil {
+		return err
+	}
 	if s.timeout() > maxRequestTimeout {
 		return refuse("request_timeout must be at most %s: a read that hangs holds up a step-down of the whole Vault", grant.InWords(maxRequestTimeout))
 	}

@@ -53,6 +53,7 @@ func configFields() []provider.Field {
 		provider.Field{Name: "client_id", Type: provider.Word, Description: "The client's identifier (RFC 6749 section 2.2)."},
 		provider.Field{Name: "client_secret", Type: provider.Text, Secret: true, Description: "The client's secret. Never shown again."},
 		provider.Field{Name: "fallback_client_secret", Type: provider.Text, Secret: true, Description: "Tried once when the provider refuses client_secret: rotation without downtime. Never shown again."},
+		secretEndField(),
 		provider.Field{Name: "refresh_token", Type: provider.Text, Secret: true, Description: "The refresh token to start from, for grant_type=refresh_token. Its successors are kept by the engine. Never shown again."},
 		provider.Field{Name: "keep_alive", Type: provider.Seconds, Description: "For grant_type=refresh_token: the age before which a refresh token is replaced in the background, when nobody reads; 0 is never (0)."},
 		provider.Field{Name: "username", Type: provider.Text, Description: "The resource owner's name, for grant_type=password."},
@@ -155,6 +156,9 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *frame
 	c, err := b.load(ctx, req.Storage, target{config: name})
 	if err == nil {
 		resp.Data["effective"], err = c.describe()
+		for _, text := range endWarnings(c.endings(), b.now()) {
+			resp.AddWarning(text)
+		}
 	}
 	if err != nil {
 		resp.AddWarning("this config gives no token as it stands: " + err.Error())

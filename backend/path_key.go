@@ -152,7 +152,15 @@ func (b *backend) readKey(ctx context.Context, req *logical.Request, d *framewor
 		keys = append(keys, shown)
 	}
 	data["keys"] = keys
-	return &logical.Response{Data: data}, nil
+	resp := &logical.Response{Data: data}
+	certificates, err := entry.Versions[entry.current(b.now())].certificates()
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range endWarnings([]ending{{"the certificate of the version that signs", certificates.Ends(), "rotate the key, or write a new one to key/" + name + "/certificate"}}, b.now()) {
+		resp.AddWarning(text)
+	}
+	return resp, nil
 }
 
 // describe is the public half of a version.

@@ -39,6 +39,7 @@ func (b *backend) statusPaths() []*framework.Path {
 					"last_error":           {Type: framework.TypeString, Description: "Why it did."},
 					"next_attempt":         {Type: framework.TypeTime, Description: "Before then the provider is not asked again (RFC 3339, UTC)."},
 					"fallback_secret_used": {Type: framework.TypeBool, Required: true, Description: "Whether a token held was minted with fallback_client_secret, since the provider refused client_secret."},
+					"ends":                 {Type: framework.TypeSlice, Required: true, Description: "What ends of the config, the first to end first: what, ends_at (RFC 3339, UTC) and days_left (negative when it has ended)."},
 					"mints":                {Type: framework.TypeInt64, Required: true, Description: "Tokens minted since the process started."},
 					"failures":             {Type: framework.TypeInt64, Required: true, Description: "Mints that failed since the process started."},
 					"served":               {Type: framework.TypeInt64, Required: true, Description: "Tokens handed out since the process started."},
@@ -104,7 +105,9 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 		)
 	})
 	data["tokens"], data["fallback_secret_used"] = tokens, fallback
-	return &logical.Response{Data: data}, nil
+	resp := &logical.Response{Data: data}
+	b.tellEnds(ctx, req.Storage, name, resp)
+	return resp, nil
 }
 
 // heldTokens gives the tokens of a config by key: those in memory, and those

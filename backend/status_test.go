@@ -32,7 +32,7 @@ func TestStatusOfAConfigThatNobodyRead(t *testing.T) {
 	e := mount(t)
 	e.must(t, "config/c", acme())
 	want := fields{
-		"tokens": []any{}, "minting": false, "fallback_secret_used": false,
+		"tokens": []any{}, "ends": []any{}, "minting": false, "fallback_secret_used": false,
 		"mints": float64(0), "failures": float64(0), "served": float64(0),
 	}
 	if got := e.read(t, "status/c").data(t); !same(got, want) {

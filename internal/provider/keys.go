@@ -124,6 +124,31 @@ func (e *Effective) checkTLSKey() error {
 	return nil
 }
 
+// CertificateEnd is when the certificate of a field ends, or that of the key
+// which the field names.
+type CertificateEnd struct {
+	Field, Key string
+	At         time.Time
+}
+
+// CertificateEnds tells of the certificates that the provider knows the client
+// by.
+func (e *Effective) CertificateEnds() []CertificateEnd {
+	var out []CertificateEnd
+	add := func(field, keyField, key string, m Material) {
+		if len(m.Certificates) == 0 {
+			return
+		}
+		if key != "" {
+			field = keyField
+		}
+		out = append(out, CertificateEnd{Field: field, Key: key, At: m.Certificates.Ends().UTC()})
+	}
+	add("signing_certificate", "signing_key", e.registration.SigningKey, e.keys.signing)
+	add("tls_client_certificate", "tls_key", e.registration.TLSKey, e.keys.tls)
+	return out
+}
+
 // connection is what the request trusts, and shows of itself to be let in.
 func (e *Effective) connection() grant.Connection {
 	return grant.Connection{CACertificate: e.registration.CACertificate, Certificates: e.keys.tls.Certificates, Key: e.keys.tls.Key}
