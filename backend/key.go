@@ -234,7 +234,7 @@ func (b *backend) material(ctx context.Context, s logical.Storage, name string) 
 	if err != nil {
 		return provider.Material{}, err
 	}
-	return provider.Material{Key: k, ID: v.ID, Certificates: certificates, Audiences: entry.AllowedAudiences}, nil
+	return provider.Material{Key: k.For(entry.Algorithm), ID: v.ID, Certificates: certificates, Audiences: entry.AllowedAudiences}, nil
 }
 
 func noKey(name string) error {

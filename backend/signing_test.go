@@ -93,6 +93,21 @@ func TestARotationKeepsTheTokens(t *testing.T) {
 	}
 }
 
+// Providers are told by the JWK set what a key signs with, and by a refusal the
+// operator is what it was.
+func TestAKeyOfTheEngineSignsWithItsOwnAlgorithm(t *testing.T) {
+	for _, algorithm := range []string{"RS512", "PS256"} {
+		e := mount(t)
+		s := invented(t, func(*http.Request, string) string { return `{"error":"invalid_client"}` })
+		e.must(t, "key/k", fields{"algorithm": algorithm})
+		e.must(t, "config/c", signed(s))
+		kid, _ := e.versions(t, "k")[0]["kid"].(string)
+		refused(t, e.read(t, "token/c"), http.StatusBadRequest, "invalid_client",
+			"the client showed an assertion signed with "+algorithm+", kid \""+kid+"\"", "aud \""+s.TokenURL()+"\"")
+		refused(t, e.patch(t, "config/c", fields{"signing_algorithm": "RS256"}), http.StatusBadRequest, "signing_algorithm", "("+algorithm+")")
+	}
+}
+
 func TestAKeyInUseStays(t *testing.T) {
 	e := mount(t)
 	e.must(t, "key/k", fields{"algorithm": "ES256"})

@@ -152,6 +152,12 @@ func (k Key) MarshalPEM() (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
 }
 
+// For is k as one that signs with a alone.
+func (k Key) For(a Algorithm) Key {
+	k.alg = a
+	return k
+}
+
 // IsZero says whether there is no key.
 func (k Key) IsZero() bool { return k.private == nil }
 
