@@ -141,6 +141,8 @@ func remedy(e *grant.Error) string {
 		return ""
 	case e.Page && e.Status != http.StatusUnauthorized:
 		return "; a page for people came, not the answer of a token endpoint: check token_url, and whether a firewall or gateway lets Vault's address through"
+	case e.Showed != "":
+		return "; the client showed " + e.Showed + ": check that against its registration at the provider, and client_id and token_endpoint_auth_method of the config"
 	case e.ClientRefused():
 		return "; check client_id, client_secret (or the key and its key_id) and token_endpoint_auth_method of the config"
 	case e.GrantType == grant.GrantRefreshToken && e.GrantRefused():

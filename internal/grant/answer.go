@@ -79,6 +79,9 @@ func readError(r Request, got reply, doc any, now time.Time, redact redactor) *E
 		e.Description = redact.text(description)
 	}
 	e.Code = redact.text(e.Code)
+	if e.ClientRefused() {
+		e.Showed = r.showed(redact, now)
+	}
 	if e.Kind == Unintelligible {
 		e.Detail = "a redirect or an unknown status; redirects are never followed: set token_url to the final address"
 	}

@@ -49,7 +49,7 @@ func (a Assertion) sign(now time.Time) (string, error) {
 		"iat": issued, "nbf": issued, "exp": issued + int64(a.Lifetime/time.Second),
 	}
 	maps.Copy(claims, a.Claims)
-	headers := map[string]any{"typ": cmp.Or(a.Type, "JWT")}
+	headers := map[string]any{"typ": a.typ()}
 	if a.KeyID != "" {
 		headers["kid"] = a.KeyID
 	}
@@ -76,6 +76,8 @@ func (a Assertion) sign(now time.Time) (string, error) {
 	}
 	return text, nil
 }
+
+func (a Assertion) typ() string { return cmp.Or(a.Type, "JWT") }
 
 // ofCertificates is what a header says of the certificates, or else v.
 func (a Assertion) ofCertificates(header string, v any) any {

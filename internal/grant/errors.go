@@ -86,6 +86,7 @@ type Error struct {
 	GrantType   string        // of the request; "" when it named none
 	Page        bool          // the answer is a page for people (HTML), as a firewall's is
 	Detail      string        // what this side has to say
+	Showed      string        // what a refused client showed of itself, but for secrets
 	Expired     bool          // there was a token, whose end has come
 
 	next string // the refresh token of an answer that cannot be used otherwise

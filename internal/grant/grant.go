@@ -256,7 +256,7 @@ func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
 	if ctx.Err() != nil {
 		err = ctx.Err() // whatever broke because of it
 	}
-	return reply{}, transportError(err, r.Timeout)
+	return reply{}, transportError(err, r, c.now())
 }
 
 // endsWithConnection says whether nothing but the end of the connection ends the

@@ -165,7 +165,7 @@ func retryableError(err error, spends bool) bool {
 // transportError classifies a failure to get an answer at all, and says what may
 // help. It repeats nothing but what this side knows: an *url.Error holds the
 // URL, and the errors of a malformed answer quote the answer.
-func transportError(err error, timeout time.Duration) error {
+func transportError(err error, r Request, now time.Time) error {
 	var own *Error
 	if errors.As(err, &own) {
 		return own
@@ -175,12 +175,12 @@ func transportError(err error, timeout time.Duration) error {
 		err = urlErr.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", InWords(timeout))}
+		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", InWords(r.Timeout))}
 	}
 	if detail := connectError(err); detail != "" {
 		return &Error{Kind: Unavailable, Detail: detail}
 	}
-	if detail := tlsError(err); detail != "" {
+	if detail := tlsError(err, r.Connection, now); detail != "" {
 		return &Error{Kind: Unavailable, Detail: detail}
 	}
 	var netErr net.Error
@@ -227,7 +227,7 @@ func connectError(err error) string {
 
 // tlsError says why the two sides cannot agree on TLS, "" when that is not the
 // matter.
-func tlsError(err error) string {
+func tlsError(err error, c Connection, now time.Time) string {
 	var (
 		op      *net.OpError
 		certErr *tls.CertificateVerificationError
@@ -239,9 +239,9 @@ func tlsError(err error) string {
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "it does not speak TLS on this port; check token_url's scheme and port"
 	case errors.As(err, &op) && op.Op == opAlert:
-		return alertError(op.Err.Error())
+		return alertError(op.Err.Error(), c, now)
 	case errors.As(err, &op) && op.Op == opAlertOfOurs, strings.HasPrefix(err.Error(), tlsErrorPrefix):
-		return alertError(err.Error())
+		return alertError(err.Error(), c, now)
 	case strings.HasSuffix(err.Error(), "TLS handshake timeout"):
 		return "the TLS handshake takes too long; check token_url's scheme and port"
 	}
@@ -266,7 +266,7 @@ func certificateError(err error) string {
 
 // alertError says what a TLS alert means, or an error of Go's own TLS. The text
 // is one of crypto/tls, whoever sent the alert.
-func alertError(text string) string {
+func alertError(text string, c Connection, now time.Time) string {
 	says := func(parts ...string) bool {
 		for _, part := range parts {
 			if strings.Contains(text, part) {
@@ -280,6 +280,9 @@ func alertError(text string) string {
 		return "it speaks no TLS version that is still safe; TLS 1.2 is the least: the provider must update its server"
 	case says("certificate required", "bad certificate", "unknown certificate", "unsupported certificate",
 		"expired certificate", "revoked certificate", "access denied"):
+		if len(c.Certificates) > 0 {
+			return "it does not accept " + c.showed(now) + " (" + strings.TrimPrefix(text, tlsErrorPrefix) + "); check it against the client's registration at the provider"
+		}
 		return "it wants a client certificate (mutual TLS), and none is presented; ask the provider for an endpoint without"
 	case says("unrecognized name"):
 		return "it serves no host of this name; check token_url's host"
