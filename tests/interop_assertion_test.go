@@ -97,6 +97,21 @@ func TestInteropAssertions(t *testing.T) {
 			c.mints(t, test.config, client)
 		})
 	}
+	// RFC 10070 section 2: the issuer alone, and a type of its own.
+	for _, method := range []string{"client_secret_jwt", "private_key_jwt"} {
+		t.Run(method+" with an issuer is what a server wants that goes by the update", func(t *testing.T) {
+			c := c.For(t)
+			key := newKey(t, "P-256")
+			registered := fields{"rfc10070": true}
+			more := fields{"issuer": c.p.Issuer()}
+			if method == "private_key_jwt" {
+				registered = with(registered, jwks(jwk(t, key.Public(), "k-1")))
+				more = with(more, fields{"private_key": pkcs8(t, key), "key_id": "k-1"})
+			}
+			client := c.register(t, "updated-"+method, method, registered, more)
+			c.mints(t, "updated-"+method, client)
+		})
+	}
 	t.Run("a lease's end revokes by an assertion as well", func(t *testing.T) {
 		c := c.For(t)
 		key := newKey(t, "P-256")
@@ -139,6 +154,11 @@ func TestInteropAssertionsRefused(t *testing.T) {
 			c.refused(t, test.config, client, test.reason, append(test.says, "HTTP 401", "invalid_client")...)
 		})
 	}
+	t.Run("without an issuer it is refused by a server that goes by RFC 10070", func(t *testing.T) {
+		c := c.For(t)
+		client := c.register(t, "dated", "private_key_jwt", with(public, fields{"rfc10070": true}), good)
+		c.refused(t, "dated", client, "aud must be the issuer", "HTTP 401", "invalid_client", `typ "JWT", aud "`+c.p.Issuer()+`/token"`)
+	})
 	t.Run("a repeated jti is refused", func(t *testing.T) {
 		c := c.For(t)
 		client := c.register(t, "repeated", "private_key_jwt", public, with(good, fields{"assertion_claims": fields{"jti": "fixed"}, "reuse": false}))

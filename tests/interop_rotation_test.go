@@ -1,0 +1,127 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package tests_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
+)
+
+// signingNow is the kid of the version of a key that signs, and whether another
+// waits to.
+func signingNow(t *testing.T, v *harness.Vault, key string) (kid string, waits bool) {
+	t.Helper()
+	versions, _ := read(t, v, "oauthcc/key/"+key).Data["keys"].([]any)
+	for _, version := range versions {
+		switch member(version, "state") {
+		case "current":
+			kid, _ = member(version, "kid").(string)
+		case "next":
+			waits = true
+		}
+	}
+	return kid, waits
+}
+
+// issued says by an error that the server has not issued that many tokens yet for
+// assertions with those kids.
+func (c certified) issued(client fields, want map[string]int) error {
+	id, _ := client["client_id"].(string)
+	got := map[string]int{}
+	for _, e := range c.p.EventsOf(id) {
+		if e.Event == "issued" {
+			got[e.KID]++
+		}
+	}
+	for kid, n := range want {
+		if got[kid] < n {
+			return fmt.Errorf("%d tokens were issued by the key %s, not yet %d", got[kid], kid, n)
+		}
+	}
+	return nil
+}
+
+// TestInteropRotation rotates a key while every read is a mint. The server knows
+// the client by the JWK set that it fetches from the engine, and keeps the set
+// for a minute at least: a version that signed before it was published for that
+// long would be refused.
+func TestInteropRotation(t *testing.T) {
+	t.Parallel()
+	c := startCertified(t)
+
+	t.Run("no request is refused meanwhile", func(t *testing.T) {
+		c := c.For(t)
+		const publishAhead, readers, pause = 4 * time.Second, 4, 50 * time.Millisecond
+		write(t, c.v, "oauthcc/key/rotating", fields{"algorithm": "ES256", "publish_ahead": publishAhead.String(), "retain": "1m"})
+		client := c.register(t, "rotating", "private_key_jwt", fields{"jwks_uri": c.jwksURI("rotating")}, fields{"signing_key": "rotating", "reuse": false})
+		before, _ := signingNow(t, c.v, "rotating")
+		write(t, c.v, "oauthcc/key/rotating/rotate", nil)
+		if kid, waits := signingNow(t, c.v, "rotating"); kid != before || !waits {
+			t.Fatalf("the next version signs at once: %s after %s", kid, before)
+		}
+
+		done := make(chan struct{})
+		var group sync.WaitGroup
+		for range readers {
+			group.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					case <-time.After(pause):
+					}
+					if status, raw := c.v.Status(http.MethodGet, "oauthcc/token/rotating", nil, c.v.RootToken()); status != http.StatusOK {
+						t.Errorf("a read is %d: %s", status, raw)
+					}
+				}
+			})
+		}
+		var after string
+		harness.Eventually(t, time.Minute, func() error {
+			if after, _ = signingNow(t, c.v, "rotating"); after == before {
+				return errors.New("the key has not rotated")
+			}
+			return c.issued(client, map[string]int{before: 10, after: 10})
+		})
+		close(done)
+		group.Wait()
+		id, _ := client["client_id"].(string)
+		for _, e := range c.p.EventsOf(id) {
+			if e.Event != "issued" {
+				t.Errorf("the server refused: %+v", e)
+			}
+		}
+	})
+	t.Run("a version that signs before it was published is refused by its kid", func(t *testing.T) {
+		c := c.For(t)
+		write(t, c.v, "oauthcc/key/compromised", fields{"algorithm": "RS256"})
+		client := c.register(t, "compromised", "private_key_jwt", fields{"jwks_uri": c.jwksURI("compromised")}, fields{"signing_key": "compromised", "reuse": false})
+		c.mints(t, "compromised", client)
+		write(t, c.v, "oauthcc/key/compromised/rotate", fields{"now": true})
+		kid, _ := signingNow(t, c.v, "compromised")
+		c.refused(t, "compromised", client, "no applicable key found", "HTTP 401", "invalid_client", `kid "`+kid+`"`)
+	})
+	t.Run("the set is raw, cacheable, and needs no token", func(t *testing.T) {
+		c := c.For(t)
+		write(t, c.v, "oauthcc/key/open", fields{"algorithm": "EdDSA"})
+		status, header, raw := c.v.Do(http.MethodGet, "oauthcc/jwks/open", nil, "")
+		var set struct{ Keys []fields }
+		if err := json.Unmarshal(raw, &set); err != nil || status != http.StatusOK || len(set.Keys) != 1 {
+			t.Fatalf("%d %s: %v", status, raw, err)
+		}
+		if kind, cache := header.Get("Content-Type"), header.Get("Cache-Control"); kind != "application/jwk-set+json" || cache != "public, max-age=3600" {
+			t.Errorf("Content-Type %q, Cache-Control %q", kind, cache)
+		}
+		if _, private := set.Keys[0]["d"]; private {
+			t.Error("the set holds a private key")
+		}
+	})
+}
