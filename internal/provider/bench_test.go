@@ -21,3 +21,12 @@ func BenchmarkResolve(b *testing.B) {
 		}
 	}
 }
+
+// What the first request for a provider pays, once in a process.
+func BenchmarkReadEntry(b *testing.B) {
+	for b.Loop() {
+		if _, err := readEntry("catalog/cognito.json"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

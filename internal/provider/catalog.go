@@ -38,55 +38,49 @@ func DefinitionFields() []Field {
 	)
 }
 
-// builtin is the catalog, read once: its files are constants of the program.
-// Nobody may change what is in it.
-var builtin = sync.OnceValues(readCatalog) //nolint:gochecknoglobals // a constant table
-
-func readCatalog() (map[string]Layer, error) {
+// builtin is the catalog by name. Each entry is read once, when it is asked for:
+// the files are constants of the program. Nobody may change what is in it.
+var builtin = sync.OnceValue(func() map[string]func() (Layer, error) { //nolint:gochecknoglobals // a constant table
 	files, err := fs.Glob(catalog, "catalog/*.json")
-	if err != nil {
-		return nil, fmt.Errorf("listing the catalog: %w", err)
+	if err != nil { // only a malformed pattern is one
+		panic(err)
 	}
-	fields := DefinitionFields()
-	out := make(map[string]Layer, len(files))
+	out := make(map[string]func() (Layer, error), len(files))
 	for _, file := range files {
-		name := strings.TrimSuffix(path.Base(file), ".json")
-		b, err := catalog.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading the catalog: %w", err)
-		}
-		var raw map[string]any
-		if err := json.Unmarshal(b, &raw); err != nil {
-			return nil, fmt.Errorf("reading the catalog entry %s: %w", name, err)
-		}
-		if out[name], err = Canonical(fields, raw); err != nil {
-			return nil, fmt.Errorf("reading the catalog entry %s: %w", name, err)
-		}
+		out[strings.TrimSuffix(path.Base(file), ".json")] = sync.OnceValues(func() (Layer, error) { return readEntry(file) })
 	}
-	return out, nil
+	return out
+})
+
+func readEntry(file string) (Layer, error) {
+	b, err := catalog.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the catalog: %w", err)
+	}
+	var raw map[string]any
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return nil, fmt.Errorf("reading the catalog's %s: %w", file, err)
+	}
+	l, err := Canonical(DefinitionFields(), raw)
+	if err != nil {
+		return nil, fmt.Errorf("reading the catalog's %s: %w", file, err)
+	}
+	return l, nil
 }
 
-// BuiltinNames lists the catalog, in order. It is empty for a catalog that
-// cannot be read, which is a bug that the tests of this package find.
-func BuiltinNames() []string {
-	entries, _ := builtin()
-	return slices.Sorted(maps.Keys(entries))
-}
+// BuiltinNames lists the catalog, in order.
+func BuiltinNames() []string { return slices.Sorted(maps.Keys(builtin())) }
 
 // IsBuiltin says whether the catalog has a provider of that name.
-func IsBuiltin(name string) bool {
-	entries, _ := builtin()
-	_, ok := entries[name]
-	return ok
-}
+func IsBuiltin(name string) bool { return builtin()[name] != nil }
 
 // Builtin gives an entry of the catalog, and false when there is none of that
 // name. The caller must not change what is in it.
 func Builtin(name string) (Layer, bool, error) {
-	entries, err := builtin()
-	if err != nil {
-		return nil, false, err
+	read := builtin()[name]
+	if read == nil {
+		return nil, false, nil
 	}
-	l, ok := entries[name]
-	return l, ok, nil
+	l, err := read()
+	return l, err == nil, err
 }
