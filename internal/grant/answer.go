@@ -75,8 +75,12 @@ func readError(r Request, got reply, doc any, now time.Time, redact redactor) *E
 	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now), Page: got.page()}
 	e.Code, _ = first(r.Answer.Error, doc, errorText)
 	e.Kind = kindOf(e.Status, e.Code)
-	if description, found := first(r.Answer.ErrorDescription, doc, errorText); found && description != e.Code {
+	description, found := first(r.Answer.ErrorDescription, doc, errorText)
+	if found && description != e.Code {
 		e.Description = redact.text(description)
+	}
+	if r.ClientAssertion != nil && ofTime.MatchString(e.Code+" "+description) {
+		e.Detail = clocks(got.header, now)
 	}
 	e.Code = redact.text(e.Code)
 	if e.ClientRefused() {

@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"crypto/rand"
 	"maps"
+	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
@@ -90,4 +92,24 @@ func (a Assertion) ofCertificates(header string, v any) any {
 		return a.Certificates.Base64()
 	}
 	return v
+}
+
+// ofTime is what servers say of an assertion whose times they do not accept.
+var ofTime = regexp.MustCompile(`(?i)expired|not yet valid|not before|nbf|issued in the future|clock|\biat\b|\bexp\b`)
+
+// clocks compares this clock with the one that answered, by its Date header
+// (RFC 9110 section 6.6.1), which is of whole seconds.
+func clocks(h http.Header, now time.Time) string {
+	date, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return "the assertion's times are not accepted; compare the clocks of both sides"
+	}
+	switch ahead := date.Sub(now).Round(time.Second); {
+	case ahead > time.Second:
+		return "the provider's clock is " + InWords(ahead) + " ahead of this one; set the clocks right"
+	case ahead < -time.Second:
+		return "the provider's clock is " + InWords(-ahead) + " behind this one; set the clocks right"
+	default:
+		return "the clocks agree; see how long the provider lets an assertion live (assertion_lifetime)"
+	}
 }

@@ -292,3 +292,35 @@ func TestAClientCertificateIsShownWithEachMethod(t *testing.T) {
 		t.Errorf("%d connections for three requests of one client", n)
 	}
 }
+
+func TestARefusalForItsTimesComparesTheClocks(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		says   string
+		ahead  time.Duration
+		detail string
+	}{
+		"a provider that is ahead":     {"JWT has expired", 7 * time.Minute, "the provider's clock is 7m ahead of this one"},
+		"a provider that is behind":    {"assertion is not yet valid", -90 * time.Second, "the provider's clock is 1m30s behind this one"},
+		"clocks that agree":            {"exp is too far in the future", 0, "the clocks agree"},
+		"a refusal for something else": {"unknown kid", 7 * time.Minute, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, err := json.Marshal(map[string]string{"error": "invalid_client", "error_description": tc.says})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := granting(t)
+			s.Behave(providertest.Behavior{Times: -1, Status: http.StatusUnauthorized, Body: string(body), Header: http.Header{
+				"Content-Type": {"application/json"}, "Date": {clock().Add(tc.ahead).Format(http.TimeFormat)},
+			}})
+			r := standardRequest(s.URL() + "/")
+			r.Auth = AuthPrivateKeyJWT
+			r.ClientAssertion = &Assertion{Key: generated(t, signing.ES256), Algorithm: signing.ES256, Issuer: "i", Subject: "i", Audience: "a", Lifetime: time.Minute}
+			if e := refusal(t, r); !strings.Contains(e.Detail, tc.detail) || tc.detail == "" && e.Detail != "" {
+				t.Errorf("got %q", e.Detail)
+			}
+		})
+	}
+}
