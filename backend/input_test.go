@@ -20,7 +20,7 @@ import (
 // yet. Shorten the list with each that works.
 func laterFields() []string {
 	return []string{
-		"request_body", "assertion",
+		"request_body",
 	}
 }
 

@@ -59,6 +59,7 @@ func configFields() []provider.Field {
 		provider.Field{Name: "username", Type: provider.Text, Description: "The resource owner's name, for grant_type=password."},
 		provider.Field{Name: "password", Type: provider.Text, Secret: true, Description: "The resource owner's password, for grant_type=password. Never shown again."},
 		provider.Field{Name: "private_key", Type: provider.Text, Secret: true, Description: "The key that the client signs with: PEM (PKCS#1, PKCS#8, SEC1) or a JWK. Never shown again."},
+		provider.Field{Name: "assertion", Type: provider.Text, Secret: true, Description: "A ready-made assertion for grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer or …:saml2-bearer, instead of one that is signed here. Never shown again."},
 		provider.Field{Name: "key_id", Type: provider.Text, Description: "The kid of signed assertions: how the provider knows the key (that of a JWK, or of the signing_key)."},
 		provider.Field{Name: "signing_algorithm", Type: provider.Word, Allowed: algorithmNames(slices.Concat(signing.Symmetric(), signing.Asymmetric())), Description: "What assertions are signed with (RFC 7591: token_endpoint_auth_signing_alg): what fits the key by default; HS256 for client_secret_jwt."},
 		provider.Field{Name: "signing_certificate", Type: provider.Text, Description: "PEM certificates of private_key, its own first, by which the provider knows the key (x5t#S256)."},

@@ -29,6 +29,7 @@ func everySecret() fields {
 		"secret_parameters":      fields{"pin": secretThree, "tan": secretThree},
 		"secret_variables":       fields{"key": secretFour, "more": secretFour},
 		"private_key":            ownKey().key,
+		"assertion":              secretOne + "-assertion",
 		"tls_client_key":         ownKey().key,
 	}
 }
@@ -154,8 +155,8 @@ func TestSecretsDoNotFollowAHostThatOnlyLooksTheSame(t *testing.T) {
 func TestSecretsMayBeReplacedOrDroppedWithAMove(t *testing.T) {
 	moved := fields{"token_url": "https://evil.example.com/token", "token_endpoint_auth_method": "none"}
 	for name, write := range map[string]fields{
-		"replaced": {"client_secret": "a", "fallback_client_secret": "f", "password": "b", "refresh_token": "r", "secret_parameters": fields{"c": "d"}, "secret_variables": fields{"key": "e"}, "private_key": ownKey().key, "tls_client_key": ownKey().key},
-		"emptied":  {"client_secret": "", "fallback_client_secret": "", "password": "", "refresh_token": "", "secret_parameters": fields{}, "secret_variables": fields{}, "private_key": "", "tls_client_key": "", "tls_client_certificate": ""},
+		"replaced": {"client_secret": "a", "fallback_client_secret": "f", "password": "b", "refresh_token": "r", "secret_parameters": fields{"c": "d"}, "secret_variables": fields{"key": "e"}, "private_key": ownKey().key, "tls_client_key": ownKey().key, "assertion": "s"},
+		"emptied":  {"client_secret": "", "fallback_client_secret": "", "password": "", "refresh_token": "", "secret_parameters": fields{}, "secret_variables": fields{}, "private_key": "", "tls_client_key": "", "tls_client_certificate": "", "assertion": ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := movable(t)

@@ -27,7 +27,7 @@ const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 type method struct {
 	name  AuthMethod
 	sends []string // the standard parameters that it may add to a request
-	needs []string // the fields of a registration that it cannot do without
+	needs []need   // the fields of a registration that it cannot do without
 	show  func(Request, *attempt) error
 }
 
@@ -51,18 +51,18 @@ func methods() []method {
 	}
 	asserts := []string{ParamClientID, ParamClientAssertion, ParamClientAssertionType}
 	return []method{
-		{AuthBasic, nil, []string{"client_id", "client_secret"}, func(r Request, a *attempt) error {
+		{AuthBasic, nil, []need{{"client_id"}, {"client_secret"}}, func(r Request, a *attempt) error {
 			a.header.Set("Authorization", "Basic "+r.basicCredentials())
 			return nil
 		}},
-		{AuthPost, []string{ParamClientID, ParamClientSecret}, []string{"client_id", "client_secret"}, func(r Request, a *attempt) error {
+		{AuthPost, []string{ParamClientID, ParamClientSecret}, []need{{"client_id"}, {"client_secret"}}, func(r Request, a *attempt) error {
 			a.set(ParamClientSecret, r.ClientSecret)
 			return clientID(r, a)
 		}},
-		{AuthSecretJWT, asserts, []string{"client_id", "client_secret"}, assertion},
-		{AuthPrivateKeyJWT, asserts, []string{"client_id", "private_key"}, assertion},
-		{AuthTLS, []string{ParamClientID}, []string{"client_id", "tls_client_certificate"}, clientID},
-		{AuthSelfSignedTLS, []string{ParamClientID}, []string{"client_id", "tls_client_certificate"}, clientID},
+		{AuthSecretJWT, asserts, []need{{"client_id"}, {"client_secret"}}, assertion},
+		{AuthPrivateKeyJWT, asserts, []need{{"client_id"}, {"private_key", "signing_key"}}, assertion},
+		{AuthTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}}, clientID},
+		{AuthSelfSignedTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}}, clientID},
 		{AuthNone, []string{ParamClientID}, nil, clientID},
 	}
 }

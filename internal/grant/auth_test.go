@@ -324,3 +324,29 @@ func TestARefusalForItsTimesComparesTheClocks(t *testing.T) {
 		})
 	}
 }
+
+func TestAssertionGrantsSendTheirAssertion(t *testing.T) {
+	t.Parallel()
+	k := generated(t, signing.RS256)
+	for grantType, made := range map[string]*Assertion{
+		GrantJWTBearer:   {Key: k, Algorithm: signing.RS256, Issuer: "i", Subject: "i", Audience: "a", Lifetime: time.Minute},
+		GrantSAML2Bearer: nil,
+	} {
+		s := granting(t)
+		r := standardRequest(s.URL() + "/")
+		r.Auth, r.GrantType, r.GrantAssertion, r.Assertion = AuthNone, grantType, made, "made-elsewhere"
+		if _, err := mint(t, r); err != nil {
+			t.Fatal(err)
+		}
+		sent := s.Last().Form()
+		if sent.Get("grant_type") != grantType || len(sent) != 3 { // and client_id
+			t.Errorf("%s sends %v", grantType, sent)
+		}
+		if made == nil && sent.Get("assertion") != "made-elsewhere" {
+			t.Errorf("%s sends %q", grantType, sent.Get("assertion"))
+		}
+		if made != nil {
+			verified(t, sent.Get("assertion"), signing.RS256, publicOf(t, k, signing.RS256))
+		}
+	}
+}

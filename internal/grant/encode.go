@@ -25,6 +25,7 @@ const (
 	ParamClientSecret        = "client_secret"
 	ParamClientAssertion     = "client_assertion"
 	ParamClientAssertionType = "client_assertion_type"
+	ParamAssertion           = "assertion"
 	ParamUsername            = "username"
 	ParamPassword            = "password"
 	ParamScope               = "scope"
@@ -35,7 +36,7 @@ const (
 // Names may rename.
 func StandardParameters() []string {
 	return []string{
-		ParamGrantType, ParamClientID, ParamClientSecret, ParamClientAssertion, ParamClientAssertionType,
+		ParamGrantType, ParamClientID, ParamClientSecret, ParamClientAssertion, ParamClientAssertionType, ParamAssertion,
 		ParamUsername, ParamPassword, ParamScope, ParamRefreshToken,
 	}
 }

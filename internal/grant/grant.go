@@ -43,6 +43,11 @@ type Request struct {
 	// ClientAssertion is what the methods by JWT show; nil for others.
 	ClientAssertion *Assertion
 
+	// GrantAssertion is what the JWT bearer grant sends, or, without it,
+	// Assertion: one that was made elsewhere.
+	GrantAssertion *Assertion
+	Assertion      string
+
 	// BasicRaw leaves the credentials of HTTP Basic as they are. RFC 6749
 	// section 2.3.1 form-urlencodes them first; real servers split on it.
 	BasicRaw bool

@@ -18,7 +18,7 @@ const (
 type kind struct {
 	name  string
 	sends []string // the standard parameters that it may add to a request
-	needs []string // the fields of a registration that it cannot do without
+	needs []need   // the fields of a registration that it cannot do without
 	add   func(Request, *attempt) error
 }
 
@@ -26,13 +26,29 @@ type kind struct {
 // literal is a grant that sends just its name.
 func kinds() []kind {
 	return []kind{
-		{GrantPassword, []string{ParamUsername, ParamPassword, ParamRefreshToken}, []string{"username", "password"}, func(r Request, a *attempt) error {
+		{GrantPassword, []string{ParamUsername, ParamPassword, ParamRefreshToken}, []need{{"username"}, {"password"}}, func(r Request, a *attempt) error {
 			a.set(ParamUsername, r.Username)
 			a.set(ParamPassword, r.Password)
 			return nil
 		}},
-		{GrantRefreshToken, []string{ParamRefreshToken}, []string{"refresh_token"}, func(r Request, a *attempt) error {
+		{GrantRefreshToken, []string{ParamRefreshToken}, []need{{"refresh_token"}}, func(r Request, a *attempt) error {
 			a.set(ParamRefreshToken, r.RefreshToken)
+			return nil
+		}},
+		{GrantJWTBearer, []string{ParamAssertion}, []need{{"private_key", "signing_key", "assertion"}}, func(r Request, a *attempt) error {
+			text := r.Assertion
+			if r.GrantAssertion != nil {
+				var err error
+				if text, err = r.GrantAssertion.sign(a.now); err != nil {
+					return err
+				}
+				a.secrets = append(a.secrets, text)
+			}
+			a.set(ParamAssertion, text)
+			return nil
+		}},
+		{GrantSAML2Bearer, []string{ParamAssertion}, []need{{"assertion"}}, func(r Request, a *attempt) error {
+			a.set(ParamAssertion, r.Assertion)
 			return nil
 		}},
 	}
@@ -53,18 +69,23 @@ func Sends(grantType string, m AuthMethod) []string {
 	return slices.Concat(kindOfGrant(grantType).sends, methodOf(m).sends)
 }
 
-// Needs lists the fields of a registration that this grant and method cannot do
-// without, each with whose need it is: a field of a dialect and its value.
+// need is a field that has to be set, with others that serve in its place.
+type need []string
+
+// Need is a field of a registration that has to be set.
+type Need struct {
+	Fields []string // any one of them is enough; the first one is the usual one
+	For    string   // whose need it is: a field of a dialect and its value
+}
+
+// Needs lists what this grant and method cannot do without.
 func Needs(grantType string, m AuthMethod) []Need {
 	var out []Need
-	for _, field := range methodOf(m).needs {
-		out = append(out, Need{Field: field, For: "token_endpoint_auth_method=" + string(m)})
+	for _, n := range methodOf(m).needs {
+		out = append(out, Need{Fields: n, For: "token_endpoint_auth_method=" + string(m)})
 	}
-	for _, field := range kindOfGrant(grantType).needs {
-		out = append(out, Need{Field: field, For: "grant_type=" + grantType})
+	for _, n := range kindOfGrant(grantType).needs {
+		out = append(out, Need{Fields: n, For: "grant_type=" + grantType})
 	}
 	return out
 }
-
-// Need is a field that has to be set.
-type Need struct{ Field, For string }

@@ -50,7 +50,7 @@ func newRedactor(r Request, sent *attempt) redactor {
 		public:  append([]string{r.ClientID, r.Username, r.GrantType}, r.Scopes...),
 		windows: map[string]struct{}{}, parts: map[string]struct{}{},
 	}
-	secrets := append([]string{r.ClientSecret, r.Password, r.RefreshToken}, r.Secrets...)
+	secrets := append([]string{r.ClientSecret, r.Password, r.RefreshToken, r.Assertion}, r.Secrets...)
 	if sent == nil {
 		sent = &attempt{}
 	}

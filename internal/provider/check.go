@@ -307,11 +307,14 @@ func (e *Effective) checkAuthority() error {
 func (e *Effective) checkCredentials() error {
 	r := e.registration
 	for _, need := range grant.Needs(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)) {
-		if !r.has(need.Field) {
-			return invalid(need.Field, "is required by %s%s", need.For, map[string]string{
-				"private_key": " (or signing_key, a key that is made here)", "tls_client_certificate": " (or tls_key, a key that is made here)",
-			}[need.Field])
+		if slices.ContainsFunc(need.Fields, r.has) {
+			continue
 		}
+		others := ""
+		if len(need.Fields) > 1 {
+			others = " (or " + strings.Join(need.Fields[1:], ", or ") + ")"
+		}
+		return invalid(need.Fields[0], "is required by %s%s", need.For, others)
 	}
 	if e.Dialect.AuthMethod == string(grant.AuthBasic) && e.Dialect.BasicAuthEncoding == "raw" && strings.Contains(r.ClientID, ":") {
 		return invalid("client_id", "holds a colon, which basic_auth_encoding=raw cannot carry (RFC 7617)")

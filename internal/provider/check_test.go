@@ -72,7 +72,7 @@ func TestRefusedConfigs(t *testing.T) {
 		"neither":                              {object{"client_id": "", "client_secret": "", "token_endpoint_auth_method": "none"}, ""},
 		"no user":                              {object{"grant_type": "password", "password": value}, "username is required by grant_type=password"},
 		"no password":                          {object{"grant_type": "password", "username": "u"}, "password is required by grant_type=password"},
-		"any other grant":                      {object{"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}, ""},
+		"any other grant":                      {object{"grant_type": "urn:ietf:params:oauth:grant-type:uma-ticket"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -15,13 +15,22 @@ import (
 
 // keys are what a request is signed with, ready to be used.
 type keys struct {
-	signing   Material
-	algorithm signing.Algorithm
-	tls       Material
+	signing         Material
+	algorithm       signing.Algorithm // of signing
+	secretAlgorithm signing.Algorithm // of the client secret
+	tls             Material
 }
 
-// signs says whether the client shows a JWT that it signs with a private key.
-func (e *Effective) signs() bool { return e.Dialect.AuthMethod == string(grant.AuthPrivateKeyJWT) }
+// signs says whether the client signs a JWT with a private key: to show who it
+// is, or as its grant.
+func (e *Effective) signs() bool {
+	return e.Dialect.AuthMethod == string(grant.AuthPrivateKeyJWT) || e.signsGrant()
+}
+
+// signsGrant says whether the grant is a JWT that is signed here.
+func (e *Effective) signsGrant() bool {
+	return e.Dialect.GrantType == grant.GrantJWTBearer && e.registration.Assertion == ""
+}
 
 // checkKeys reads the keys, and refuses those that do not fit what they are for.
 func (e *Effective) checkKeys() error {
@@ -76,18 +85,18 @@ func (e *Effective) checkSigningKey() error {
 
 func (e *Effective) checkSecretAlgorithm() error {
 	r := e.registration
-	e.keys.algorithm = r.SigningAlgorithm
-	if r.SigningAlgorithm == "" {
-		e.keys.algorithm = signing.HS256
+	e.keys.secretAlgorithm = r.SigningAlgorithm
+	if r.SigningAlgorithm == "" || e.signsGrant() { // whose key it is of then
+		e.keys.secretAlgorithm = signing.HS256
 	}
-	if !slices.Contains(signing.Symmetric(), e.keys.algorithm) {
+	if !slices.Contains(signing.Symmetric(), e.keys.secretAlgorithm) {
 		return invalid("signing_algorithm", "must be one of %s with token_endpoint_auth_method=client_secret_jwt", signing.Listed(signing.Symmetric()))
 	}
 	for field, secret := range map[string]string{"client_secret": r.ClientSecret, "fallback_client_secret": r.FallbackSecret} {
 		if secret == "" {
 			continue
 		}
-		if err := signing.CheckSecret(secret, e.keys.algorithm); err != nil {
+		if err := signing.CheckSecret(secret, e.keys.secretAlgorithm); err != nil {
 			return invalid(field, "%s", err)
 		}
 	}
@@ -157,21 +166,49 @@ func (e *Effective) connection() grant.Connection {
 // clientAssertion is the JWT by which the client shows who it is, nil for
 // methods that show none (RFC 7523 section 2.2).
 func (e *Effective) clientAssertion(endpoint string) (*grant.Assertion, error) {
-	symmetric := e.Dialect.AuthMethod == string(grant.AuthSecretJWT)
-	if !symmetric && !e.signs() {
+	a := e.assertion(endpoint)
+	switch e.Dialect.AuthMethod {
+	case string(grant.AuthSecretJWT):
+		a.Key, a.KeyID, a.Certificates = signing.Key{}, e.registration.KeyID, nil
+		a.Secret, a.Algorithm = e.registration.ClientSecret, e.keys.secretAlgorithm
+	case string(grant.AuthPrivateKeyJWT):
+	default:
 		return nil, nil
 	}
+	if e.Dialect.Issuer != "" {
+		a.Type = "client-authentication+jwt"
+	}
+	if e.signsGrant() {
+		return a, e.checkAudience(a.Audience, endpoint) // what the fields say is of the grant's
+	}
+	return a, e.complete(a, endpoint)
+}
+
+// grantAssertion is the JWT of the JWT bearer grant (RFC 7523 section 2.1), nil
+// for others, and for one that was made elsewhere.
+func (e *Effective) grantAssertion(endpoint string) (*grant.Assertion, error) {
+	if !e.signsGrant() {
+		return nil, nil
+	}
+	a := e.assertion(endpoint)
+	return a, e.complete(a, endpoint)
+}
+
+// assertion says what every assertion does.
+func (e *Effective) assertion(endpoint string) *grant.Assertion {
 	a := &grant.Assertion{
 		Key: e.keys.signing.Key, KeyID: e.keys.signing.ID, Certificates: e.keys.signing.Certificates, Algorithm: e.keys.algorithm,
 		Issuer: e.registration.ClientID, Subject: e.registration.ClientID, Audience: endpoint,
 		Lifetime: time.Duration(e.Dialect.AssertionLifetime) * time.Second,
 	}
-	if symmetric {
-		a.Key, a.Certificates, a.Secret = signing.Key{}, nil, e.registration.ClientSecret
-	}
 	if e.Dialect.Issuer != "" {
-		a.Audience, a.Type = e.Dialect.Issuer, "client-authentication+jwt"
+		a.Audience = e.Dialect.Issuer
 	}
+	return a
+}
+
+// complete has a say what the dialect's fields want.
+func (e *Effective) complete(a *grant.Assertion, endpoint string) error {
 	switch audience := e.Dialect.AssertionAudience; len(audience) {
 	case 0:
 	case 1:
@@ -181,15 +218,16 @@ func (e *Effective) clientAssertion(endpoint string) (*grant.Assertion, error) {
 	}
 	var err error
 	if a.Claims, err = e.saidInAssertion("assertion_claims", e.Dialect.AssertionClaims); err != nil {
-		return nil, err
+		return err
 	}
 	if a.Headers, err = e.saidInAssertion("assertion_headers", e.Dialect.AssertionHeaders); err != nil {
-		return nil, err
+		return err
 	}
+	audience := a.Audience
 	if aud, said := a.Claims["aud"]; said {
-		a.Audience = aud
+		audience = aud
 	}
-	return a, e.checkAudience(a.Audience, endpoint)
+	return e.checkAudience(audience, endpoint)
 }
 
 // checkAudience refuses to sign with a key that was made here for anybody but

@@ -4,6 +4,7 @@
 package provider
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -168,5 +169,63 @@ func TestClaimsAndHeadersAreFilledIn(t *testing.T) {
 	}
 	if a.Headers["x5t"] != true || a.KeyID != "k-1" || a.Lifetime != time.Minute || a.Issuer != "the-client" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// The claims of a service account (Google) and of a connected app (Salesforce).
+func TestTheJWTBearerGrantSendsWhatItsFieldsSay(t *testing.T) {
+	t.Parallel()
+	key := newKeyPair(t, signing.RS256)
+	base := object{
+		"token_url": plainURL, "grant_type": grant.GrantJWTBearer, "token_endpoint_auth_method": "none", "client_id": "me@project", "private_key": key.pem, "key_id": "k-1",
+		"scopes": "a b", "parameter_names": object{"client_id": "", "scope": ""},
+	}
+	for name, test := range map[string]struct {
+		more   object
+		claims string
+		client bool // shows an assertion of its own, too
+	}{
+		"iss and sub are the client":       {object{}, "null", false},
+		"a scope claim, and no sub":        {object{"assertion_claims": object{"scope": "{scope}", "sub": nil}}, `{"scope":"a b","sub":null}`, false},
+		"another subject":                  {object{"username": "someone", "assertion_claims": object{"sub": "{username}"}}, `{"sub":"someone"}`, false},
+		"and the client's own, by its key": {object{"token_endpoint_auth_method": "private_key_jwt", "assertion_claims": object{"sub": "x"}}, `{"sub":"x"}`, true},
+		"or by a secret":                   {object{"token_endpoint_auth_method": "client_secret_jwt", "client_secret": strings.Repeat("s", 32), "assertion_claims": object{"sub": "x"}}, `{"sub":"x"}`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := maps.Clone(base)
+			maps.Copy(config, test.more)
+			e, err := resolveConfig(Layer{}, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := e.Request()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := asJSON(t, r.GrantAssertion.Claims); got != test.claims && !(test.claims == "null" && got == "{}") {
+				t.Errorf("claims %s, want %s", got, test.claims)
+			}
+			if r.GrantAssertion.Issuer != "me@project" || r.GrantAssertion.Audience != plainURL || r.GrantAssertion.KeyID != "k-1" || r.GrantAssertion.Algorithm != signing.RS256 {
+				t.Errorf("%+v", r.GrantAssertion)
+			}
+			if (r.ClientAssertion != nil) != test.client || test.client && (len(r.ClientAssertion.Claims) != 0 || r.ClientAssertion.Subject != "me@project") {
+				t.Errorf("the client shows %+v", r.ClientAssertion)
+			}
+		})
+	}
+	for grantType, says := range map[string]string{
+		grant.GrantJWTBearer:   "private_key is required by grant_type=" + grant.GrantJWTBearer + " (or signing_key, or assertion)",
+		grant.GrantSAML2Bearer: "assertion is required by grant_type=" + grant.GrantSAML2Bearer,
+	} {
+		_, err := resolveConfig(Layer{}, object{"token_url": plainURL, "grant_type": grantType, "token_endpoint_auth_method": "none"})
+		wantInvalid(t, err, says)
+		e, err := resolveConfig(Layer{}, object{"token_url": plainURL, "grant_type": grantType, "token_endpoint_auth_method": "none", "assertion": "made-elsewhere"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := e.Request(); err != nil || r.Assertion != "made-elsewhere" || r.GrantAssertion != nil {
+			t.Errorf("%v: %+v", err, r)
+		}
 	}
 }

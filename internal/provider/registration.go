@@ -37,6 +37,7 @@ type Credentials struct {
 	SigningAlgorithm   signing.Algorithm `json:"signing_algorithm,omitempty"`
 	SigningCertificate string            `json:"signing_certificate,omitempty"` // PEM
 	SigningKey         string            `json:"signing_key,omitempty"`         // the name of a key
+	Assertion          string            `json:"assertion,omitempty"`           // made elsewhere
 }
 
 // Connection is how the provider is reached and known.
@@ -59,15 +60,11 @@ type Material struct {
 
 // has says whether a field that a grant or a method needs is set.
 func (r Registration) has(field string) bool {
-	switch field {
-	case "private_key":
-		return r.PrivateKey != "" || r.SigningKey != ""
-	case "tls_client_certificate":
-		return r.ClientCertificate != "" || r.TLSKey != ""
-	case "refresh_token":
-		return r.RefreshToken != ""
-	}
-	return r.credentials()[field] != ""
+	return map[string]string{
+		"client_id": r.ClientID, "client_secret": r.ClientSecret, "username": r.Username, "password": r.Password,
+		"refresh_token": r.RefreshToken, "assertion": r.Assertion, "private_key": r.PrivateKey, "signing_key": r.SigningKey,
+		"tls_client_certificate": r.ClientCertificate, "tls_key": r.TLSKey,
+	}[field] != ""
 }
 
 // credentials are what placeholders can name.

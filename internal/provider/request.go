@@ -53,6 +53,10 @@ func (e *Effective) Request() (grant.Request, error) {
 	if out.ClientAssertion, err = e.clientAssertion(out.URL); err != nil {
 		return grant.Request{}, err
 	}
+	if out.GrantAssertion, err = e.grantAssertion(out.URL); err != nil {
+		return grant.Request{}, err
+	}
+	out.Assertion = r.Assertion
 	spent := 0
 	expand := func(s string) (string, bool, error) {
 		text, set, err := e.env.expandText(s)

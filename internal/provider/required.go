@@ -38,15 +38,8 @@ func Required(definition Layer) ([]string, error) {
 	credentials := slices.DeleteFunc(slices.Clone(used), func(name string) bool {
 		return !slices.Contains(credentialNames(), name)
 	})
-	switch grant.AuthMethod(e.Dialect.AuthMethod) {
-	case grant.AuthBasic, grant.AuthPost:
-		credentials = append(credentials, "client_id", "client_secret")
-	}
-	switch e.Dialect.GrantType {
-	case grant.GrantPassword:
-		credentials = append(credentials, "username", "password")
-	case grant.GrantRefreshToken:
-		credentials = append(credentials, "refresh_token")
+	for _, need := range grant.Needs(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)) {
+		credentials = append(credentials, need.Fields[0])
 	}
 	slices.Sort(credentials)
 	out = append(out, slices.Compact(credentials)...)
@@ -80,7 +73,7 @@ func (e *Effective) uses(name string, used []string) bool {
 func Example(mount, name string, definition Layer, required []string) string {
 	declared, _ := definition["variables"].(map[string]any)
 	words := []string{"vault write " + mount + "config/" + name, "provider=" + name}
-	secrets := []string{"client_secret", "password", "refresh_token"}
+	files := []string{"client_secret", "password", "refresh_token", "private_key", "tls_client_certificate", "assertion"}
 	for _, field := range required {
 		value := strings.ToUpper(field)
 		switch group, variable, isVariable := strings.Cut(field, "."); {
@@ -90,7 +83,7 @@ func Example(mount, name string, definition Layer, required []string) string {
 			if example, _ := declaration["example"].(string); example != "" {
 				value = variable + "=" + example
 			}
-		case slices.Contains(secrets, field):
+		case slices.Contains(files, field):
 			value = "@" + field + ".txt"
 		}
 		words = append(words, field+"="+value)

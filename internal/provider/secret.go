@@ -15,7 +15,7 @@ import (
 // what is no secret.
 func (e *Effective) secrets() (secrets, composed []string) {
 	r := e.registration
-	secrets = []string{r.ClientSecret, r.FallbackSecret, r.RefreshToken, r.Password}
+	secrets = []string{r.ClientSecret, r.FallbackSecret, r.RefreshToken, r.Password, r.Assertion}
 	for _, v := range r.SecretParameters {
 		secrets = append(secrets, scalars(v)...)
 	}
