@@ -213,8 +213,9 @@ func (b *backend) updateKey(ctx context.Context, s logical.Storage, name string,
 	return store(ctx, s, keyPrefix+name, entry)
 }
 
-// material is the version of a key that signs now; none for no name.
-func (b *backend) material(ctx context.Context, s logical.Storage, name string) (provider.Material, error) {
+// material is the version of the key that a field names which signs now; none
+// for no name.
+func (b *backend) material(ctx context.Context, s logical.Storage, field, name string) (provider.Material, error) {
 	if name == "" {
 		return provider.Material{}, nil
 	}
@@ -223,7 +224,8 @@ func (b *backend) material(ctx context.Context, s logical.Storage, name string) 
 		return provider.Material{}, err
 	}
 	if entry == nil {
-		return provider.Material{}, noKey(name)
+		// The name is not quoted: it may be a key, in the wrong field.
+		return provider.Material{}, refuse("%s names no key that there is: write key/<name> first, or see the list of key/", field)
 	}
 	v := entry.Versions[entry.current(b.now())]
 	k, err := signing.Restore(v.PEM)

@@ -135,11 +135,11 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entr
 		return nil, err
 	}
 	registration.RequestTimeout = c.timeout()
-	if registration.Signing, err = b.material(ctx, s, registration.SigningKey); err != nil {
-		return nil, fmt.Errorf("signing_key: %w", err)
+	if registration.Signing, err = b.material(ctx, s, "signing_key", registration.SigningKey); err != nil {
+		return nil, err
 	}
-	if registration.TLS, err = b.material(ctx, s, registration.TLSKey); err != nil {
-		return nil, fmt.Errorf("tls_key: %w", err)
+	if registration.TLS, err = b.material(ctx, s, "tls_key", registration.TLSKey); err != nil {
+		return nil, err
 	}
 	if c.effective, err = provider.Resolve(definition, own, registration, narrower); err != nil {
 		return nil, err

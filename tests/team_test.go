@@ -210,7 +210,7 @@ func TestTeamChoices(t *testing.T) {
 		s := standard(t, v, "fresh", providertest.Options{}, nil)
 		first := read(t, v, "oauthcc/token/fresh").text(t, "access_token")
 		young := ask(t, v, http.MethodPost, "oauthcc/token/fresh", fields{"fresh": true})
-		young.wants(t, http.StatusOK, "fresh=true was not honoured")
+		young.wants(t, http.StatusOK, "the token was not replaced, since it is younger than ten seconds")
 		if young.text(t, "access_token") != first {
 			t.Error("a token was replaced within ten seconds")
 		}
@@ -232,7 +232,7 @@ func TestTeamChoices(t *testing.T) {
 			t.Error("the next reader did not get the fresh token")
 		}
 		again := ask(t, v, http.MethodPost, "oauthcc/token/fresh", fields{"fresh": "true"})
-		again.wants(t, http.StatusOK, "fresh=true was not honoured")
+		again.wants(t, http.StatusOK, "the token was not replaced, since it is younger than ten seconds")
 		if again.text(t, "access_token") != second || s.Requests() != 2 {
 			t.Errorf("%d mints, want 2", s.Requests())
 		}

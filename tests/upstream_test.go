@@ -99,7 +99,7 @@ func TestTrouble(t *testing.T) {
 		"an internal error":               {providertest.Behavior{Status: 500, Body: `{"error":"server_error"}`}, []string{"HTTP 500", "server_error"}, 1},
 		"a bad gateway, after retries":    {providertest.Behavior{Status: 502, Body: "<html>"}, []string{"HTTP 502"}, 3},
 		"an outage, after retries":        {providertest.Behavior{Status: 503}, []string{"HTTP 503"}, 3},
-		"a broken connection":             {providertest.Behavior{Drop: true}, []string{"connection broke"}, 3},
+		"a broken connection":             {providertest.Behavior{Drop: true}, []string{"the connection was closed without an answer"}, 3},
 		"a page of HTML":                  {providertest.Behavior{Body: "<html><body>Please sign in</body></html>", Header: http.Header{"Content-Type": {"text/html"}}}, []string{"HTTP 200", "/access_token"}, 1},
 		"nothing at all":                  {providertest.Behavior{Status: 200}, []string{"/access_token"}, 1},
 		"broken JSON":                     {providertest.Behavior{Body: `{"access_token":"x`}, []string{"/access_token"}, 1},

@@ -185,7 +185,7 @@ func TestTheJWTBearerGrantSendsWhatItsFieldsSay(t *testing.T) {
 		claims string
 		client bool // shows an assertion of its own, too
 	}{
-		"iss and sub are the client":       {object{}, "null", false},
+		"iss and sub are the client":       {object{}, "{}", false},
 		"a scope claim, and no sub":        {object{"assertion_claims": object{"scope": "{scope}", "sub": nil}}, `{"scope":"a b","sub":null}`, false},
 		"another subject":                  {object{"username": "someone", "assertion_claims": object{"sub": "{username}"}}, `{"sub":"someone"}`, false},
 		"and the client's own, by its key": {object{"token_endpoint_auth_method": "private_key_jwt", "assertion_claims": object{"sub": "x"}}, `{"sub":"x"}`, true},
@@ -203,7 +203,7 @@ func TestTheJWTBearerGrantSendsWhatItsFieldsSay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := asJSON(t, r.GrantAssertion.Claims); got != test.claims && !(test.claims == "null" && got == "{}") {
+			if got := asJSON(t, r.GrantAssertion.Claims); got != test.claims {
 				t.Errorf("claims %s, want %s", got, test.claims)
 			}
 			if r.GrantAssertion.Issuer != "me@project" || r.GrantAssertion.Audience != plainURL || r.GrantAssertion.KeyID != "k-1" || r.GrantAssertion.Algorithm != signing.RS256 {
