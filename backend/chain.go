@@ -46,7 +46,7 @@ func (c chain) oldKey() string { return grantPrefix + c.config }
 
 // grantEntry is where a chain has come to.
 type grantEntry struct {
-	Version int    `json:"version"`
+	header
 	First   string `json:"first"`
 	Origin  string `json:"origin"`
 	Current string `json:"current"`
@@ -55,7 +55,7 @@ type grantEntry struct {
 	Renewed time.Time `json:"renewed,omitzero"`
 }
 
-func (e grantEntry) schema() int { return e.Version }
+func (*grantEntry) schema() int { return 1 }
 
 // load gives where the chain has come to, nil when it has not been used yet.
 func (c chain) load(ctx context.Context, s logical.Storage) (*grantEntry, error) {
@@ -73,7 +73,7 @@ func (c chain) load(ctx context.Context, s logical.Storage) (*grantEntry, error)
 
 // store stores that the chain has come to that refresh token now.
 func (c chain) store(ctx context.Context, s logical.Storage, current string, now time.Time) error {
-	return store(ctx, s, c.key(), grantEntry{Version: schemaVersion, First: c.first, Origin: c.origin, Current: current, Renewed: now})
+	return store(ctx, s, c.key(), &grantEntry{First: c.first, Origin: c.origin, Current: current, Renewed: now})
 }
 
 // remove removes the chain from storage.

@@ -51,10 +51,16 @@ func mount(tb testing.TB, secrets ...string) *engine {
 // mountOn makes an engine on what there is already.
 func mountOn(tb testing.TB, on *storage, clock *clock, system *logical.StaticSystemView, secrets ...string) *engine {
 	tb.Helper()
+	return mountVia(tb, &http.Transport{ForceAttemptHTTP2: true}, on, clock, system, secrets...)
+}
+
+// mountVia makes an engine that dials as transport does.
+func mountVia(tb testing.TB, transport *http.Transport, on *storage, clock *clock, system *logical.StaticSystemView, secrets ...string) *engine {
+	tb.Helper()
 	e := &engine{storage: on, clock: clock, system: system, log: &lockedBuffer{}}
 	factory := backend.Factory(backend.Options{
 		Build:     backend.Build{Version: "v1.2.3", Commit: "0123456789ab", Date: "2026-01-02T03:04:05Z"},
-		Transport: &http.Transport{ForceAttemptHTTP2: true},
+		Transport: transport,
 		Now:       e.clock.Now,
 	})
 	b, err := factory(tb.Context(), &logical.BackendConfig{

@@ -17,7 +17,7 @@ import (
 
 // keyEntry is a signing key as stored: its versions, oldest first.
 type keyEntry struct {
-	Version        int               `json:"version"`
+	header
 	Algorithm      signing.Algorithm `json:"algorithm"`
 	RotationPeriod int64             `json:"rotation_period,omitempty"` // seconds, as all durations here
 	PublishAhead   int64             `json:"publish_ahead"`
@@ -28,7 +28,7 @@ type keyEntry struct {
 	Versions         []keyVersion `json:"versions"`
 }
 
-func (e keyEntry) schema() int { return e.Version }
+func (*keyEntry) schema() int { return 1 }
 
 // keyVersion is one private key. It signs from a moment on until the next
 // version does, so that what state it is in follows from the time alone.
@@ -209,7 +209,6 @@ func (b *backend) updateKey(ctx context.Context, s logical.Storage, name string,
 	if err := change(entry); err != nil {
 		return err
 	}
-	entry.Version = schemaVersion
 	return store(ctx, s, keyPrefix+name, entry)
 }
 

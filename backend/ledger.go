@@ -34,14 +34,14 @@ const (
 // ledgerEntry is one holder of a token that is to be revoked at its provider:
 // with the lease that holds it, or as soon as can be when there is none.
 type ledgerEntry struct {
-	Version int       `json:"version"`
-	Token   string    `json:"token"`
-	Until   time.Time `json:"until"`  // when the token expires
-	Origin  string    `json:"origin"` // the mark of where it came from: nothing is sent elsewhere
-	Leased  bool      `json:"leased"` // its lease is registered, and will end it
+	header
+	Token  string    `json:"token"`
+	Until  time.Time `json:"until"`  // when the token expires
+	Origin string    `json:"origin"` // the mark of where it came from: nothing is sent elsewhere
+	Leased bool      `json:"leased"` // its lease is registered, and will end it
 }
 
-func (e ledgerEntry) schema() int { return e.Version }
+func (*ledgerEntry) schema() int { return 1 }
 
 // mark is a short text that stands for b and does not tell it.
 func mark(b []byte) string {
@@ -68,11 +68,11 @@ func configOf(ref string) string {
 // revoked.
 func (b *backend) remember(ctx context.Context, s logical.Storage, config string, m *minted) (string, error) {
 	ref := m.tokenDir(config) + "/" + strings.ToLower(rand.Text())
-	entry := ledgerEntry{Version: schemaVersion, Token: m.Token.AccessToken, Until: m.Token.ExpiresAt, Origin: m.Origin}
+	entry := ledgerEntry{Token: m.Token.AccessToken, Until: m.Token.ExpiresAt, Origin: m.Origin}
 	b.ledger.add(s, ref, entry, b.now().Add(orphanAge))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	if err := store(ctx, s, ledgerPrefix+ref, entry); err != nil {
+	if err := store(ctx, s, ledgerPrefix+ref, &entry); err != nil {
 		b.endSoon(ctx, s, ref)
 		return "", fmt.Errorf("noting down a token that is to be revoked: %w", err)
 	}

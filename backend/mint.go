@@ -230,7 +230,7 @@ func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key s
 func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *minted) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	if err := store(ctx, s, tokenPrefix+key, tokenEntry{Version: schemaVersion, Token: m.Token, Fallback: m.Fallback, Origin: m.Origin, Ledger: m.Ledger}); err != nil {
+	if err := store(ctx, s, tokenPrefix+key, &tokenEntry{Token: m.Token, Fallback: m.Fallback, Origin: m.Origin, Ledger: m.Ledger}); err != nil {
 		b.log().Warn("a token could not be stored; a restart will cost a mint", "key", key, "error", err)
 	}
 }

@@ -124,7 +124,6 @@ func (b *backend) writeKey(ctx context.Context, req *logical.Request, d *framewo
 			return nil, err
 		}
 	}
-	entry.Version = schemaVersion
 	return nil, store(ctx, req.Storage, keyPrefix+name, entry)
 }
 

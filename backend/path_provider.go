@@ -167,7 +167,6 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 	if entry == nil {
 		entry = &providerEntry{Fields: provider.Layer{}}
 	}
-	entry.Version = schemaVersion
 	if entry.Fields, err = merged(entry.Fields, req); err != nil {
 		return nil, err
 	}

@@ -136,7 +136,6 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	if entry == nil {
 		entry = &roleEntry{Fields: provider.Layer{}}
 	}
-	entry.Version = schemaVersion
 	if entry.Fields, err = merged(entry.Fields, req); err != nil {
 		return nil, err
 	}

@@ -27,13 +27,34 @@ const (
 	ledgerPrefix   = "lease/" // then a config's name, a ledger's, a token's, and an entry's
 )
 
-// schemaVersion is that of every entry written. An older one is read; a newer
-// one is refused, since what it means is not known here.
-const schemaVersion = 1
+// storable is one kind of storage entry. Each kind counts its schema versions by
+// itself. To change what a stored member means, count schema one up and have
+// upgrade bring an entry of the version before to what it is now; the files in
+// testdata/golden are storage of earlier versions, which has to stay readable.
+type storable interface {
+	// storedAs is the version in which the entry was stored; what is written
+	// gets its schema there.
+	storedAs() *int
+	// schema is the version of the kind that this plugin writes.
+	schema() int
+	// upgrade brings what was stored in an older version, or incompletely, to
+	// the form in which this version works with it.
+	upgrade()
+}
+
+// header begins every storage entry.
+type header struct {
+	Version int `json:"version"`
+}
+
+func (h *header) storedAs() *int { return &h.Version }
+
+// upgrade has nothing to do for kinds that have been stored in one form only.
+func (*header) upgrade() {}
 
 // configEntry is a config as stored.
 type configEntry struct {
-	Version int `json:"version"`
+	header
 	// Epoch is random, and replaced whenever all that the config minted must
 	// be forgotten. It also keys the hashes that name its tokens, so that no
 	// storage key says anything about a credential.
@@ -48,35 +69,34 @@ type configEntry struct {
 
 // roleEntry is a role as stored.
 type roleEntry struct {
-	Version int            `json:"version"`
-	Fields  provider.Layer `json:"fields"`
+	header
+	Fields provider.Layer `json:"fields"`
 }
 
 // providerEntry is an operator's own provider as stored.
 type providerEntry struct {
-	Version int            `json:"version"`
-	Fields  provider.Layer `json:"fields"`
+	header
+	Fields provider.Layer `json:"fields"`
 }
 
 // tokenEntry is a minted token as stored. It outlives the process, and is
 // found again by the key that names the request that it came from.
 type tokenEntry struct {
-	Version  int         `json:"version"`
+	header
 	Token    grant.Token `json:"token"`
 	Fallback bool        `json:"fallback,omitempty"` // minted with fallback_client_secret
 	Origin   string      `json:"origin"`             // the mark of where it came from
 	Ledger   []byte      `json:"ledger"`             // its config's at the time
 }
 
-func (e configEntry) schema() int   { return e.Version }
-func (e roleEntry) schema() int     { return e.Version }
-func (e providerEntry) schema() int { return e.Version }
-func (e tokenEntry) schema() int    { return e.Version }
+func (*configEntry) schema() int   { return 1 }
+func (*roleEntry) schema() int     { return 1 }
+func (*providerEntry) schema() int { return 1 }
+func (*tokenEntry) schema() int    { return 1 }
 
-// complete gives an entry the fields that storage left out.
-func (e *configEntry) complete()   { e.Fields = whole(e.Fields) }
-func (e *roleEntry) complete()     { e.Fields = whole(e.Fields) }
-func (e *providerEntry) complete() { e.Fields = whole(e.Fields) }
+func (e *configEntry) upgrade()   { e.Fields = whole(e.Fields) }
+func (e *roleEntry) upgrade()     { e.Fields = whole(e.Fields) }
+func (e *providerEntry) upgrade() { e.Fields = whole(e.Fields) }
 
 func whole(l provider.Layer) provider.Layer {
 	if l == nil {
@@ -96,8 +116,12 @@ func unreadable(err error) bool {
 	return errors.As(err, &e)
 }
 
-// load reads the entry at key; nil when there is none.
-func load[T interface{ schema() int }](ctx context.Context, s logical.Storage, key string) (*T, error) {
+// load reads the entry at key, of whatever version up to this one; nil when
+// there is none. A newer one is refused, since what it means is not known here.
+func load[T any, Entry interface {
+	*T
+	storable
+}](ctx context.Context, s logical.Storage, key string) (*T, error) {
 	raw, err := s.Get(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s from storage: %w", key, err)
@@ -105,18 +129,17 @@ func load[T interface{ schema() int }](ctx context.Context, s logical.Storage, k
 	if raw == nil {
 		return nil, nil
 	}
-	var out T
-	if err := raw.DecodeJSON(&out); err != nil {
+	out := Entry(new(T))
+	err = raw.DecodeJSON(out)
+	if stored := *out.storedAs(); stored > out.schema() { // first: another version may be of other types
+		return nil, &unreadableError{fmt.Sprintf("the storage entry %s has schema version %d, newer than the %d that this plugin knows: run the plugin version that wrote it, or a later one",
+			key, stored, out.schema())}
+	}
+	if err != nil {
 		return nil, &unreadableError{fmt.Sprintf("the storage entry %s cannot be decoded", key)} // err may quote it
 	}
-	if out.schema() > schemaVersion {
-		return nil, &unreadableError{fmt.Sprintf("the storage entry %s has schema version %d, newer than the %d that this plugin knows: run the plugin version that wrote it, or a later one",
-			key, out.schema(), schemaVersion)}
-	}
-	if e, ok := any(&out).(interface{ complete() }); ok {
-		e.complete()
-	}
-	return &out, nil
+	out.upgrade()
+	return out, nil
 }
 
 // loadTokenEntry reads the stored token of that key; nil when there is none. One
@@ -129,7 +152,9 @@ func loadTokenEntry(ctx context.Context, s logical.Storage, key string) (*tokenE
 	return entry, err
 }
 
-func store(ctx context.Context, s logical.Storage, key string, v any) error {
+// store writes an entry at key, in the schema of its kind.
+func store(ctx context.Context, s logical.Storage, key string, v storable) error {
+	*v.storedAs() = v.schema()
 	entry, err := logical.StorageEntryJSON(key, v)
 	if err != nil {
 		return fmt.Errorf("encoding the storage entry %s: %w", key, err)
@@ -142,7 +167,7 @@ func store(ctx context.Context, s logical.Storage, key string, v any) error {
 
 // write stores an entry that views are made of. They are dropped whatever
 // comes of it: a write that reports an error may be stored all the same.
-func (b *backend) write(ctx context.Context, s logical.Storage, key string, v any) error {
+func (b *backend) write(ctx context.Context, s logical.Storage, key string, v storable) error {
 	defer b.dropViews(key)
 	return store(ctx, s, key, v)
 }

@@ -61,7 +61,7 @@ func (b *backend) commitConfig(ctx context.Context, req *logical.Request, name s
 	if old == nil && req.Operation == logical.PatchOperation {
 		return nil, nil, fmt.Errorf("no config %q to patch: %w", name, errNotFound)
 	}
-	entry := &configEntry{Version: schemaVersion, Fields: provider.Layer{}}
+	entry := &configEntry{Fields: provider.Layer{}}
 	if old != nil {
 		entry.Epoch, entry.Ledger, entry.Fields = old.Epoch, old.Ledger, old.Fields
 	}
