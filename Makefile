@@ -46,16 +46,21 @@ unit: $(TOOLS)/gotestsum ## The unit tests, with the race detector
 	@CGO_ENABLED=1 $(TOOLS)/gotestsum --format pkgname -- -race $(TESTFLAGS) $(UNIT_PACKAGES)
 
 .PHONY: acceptance
-acceptance: $(TOOLS)/gotestsum build ## The tests against a real Vault server (built when there is none)
-	@scripts/oidc-provider.sh >/dev/null
+acceptance: $(TOOLS)/gotestsum build servers ## The tests against a real Vault server (built when there is none)
 	@VAULT_BIN=$$(scripts/vault-bin.sh); export VAULT_BIN PLUGIN_BIN=$(BINARY); \
 	$(TOOLS)/gotestsum --format pkgname -- -count=1 -timeout=30m $(TESTFLAGS) ./tests/...
 
 .PHONY: test
-test: $(TOOLS)/gotestsum build ## All tests; Vault is built, if need be, during the unit tests
+test: $(TOOLS)/gotestsum build servers ## All tests; Vault is built, if need be, during the unit tests
 	@scripts/need.sh gcc libc6-dev
-	@scripts/oidc-provider.sh >/dev/null
 	@PLUGIN_BIN=$(BINARY) scripts/test.sh $(TOOLS)/gotestsum
+
+# The authorization servers that the acceptance tests start, beside Vault: the
+# one is installed, the other compiled, so that no test has to wait for it.
+.PHONY: servers
+servers:
+	@scripts/oidc-provider.sh >/dev/null
+	@cd tests/fosite && CGO_ENABLED=0 GOWORK=off go build -trimpath -o /dev/null .
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## Formatting, vet, the linters of .golangci.yml, the scripts' syntax
@@ -65,6 +70,7 @@ lint: $(TOOLS)/golangci-lint ## Formatting, vet, the linters of .golangci.yml, t
 	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; \
 	else echo 'lint: no shellcheck here, the scripts had their syntax checked only' >&2; fi
 	go vet ./...
+	cd tests/fosite && CGO_ENABLED=0 GOWORK=off go vet .
 	$(TOOLS)/golangci-lint run ./...
 
 .PHONY: demo

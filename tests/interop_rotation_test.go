@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,58 @@ func signingNow(t *testing.T, v *harness.Vault, key string) (kid string, waits b
 		}
 	}
 	return kid, waits
+}
+
+// load is readers of a token who read all the while.
+type load struct {
+	reads atomic.Int64
+	done  chan struct{}
+	group sync.WaitGroup
+}
+
+// underLoad has four readers read a token until it is stopped. Each read has to
+// succeed.
+func underLoad(t *testing.T, v *harness.Vault, config string) *load {
+	t.Helper()
+	l := &load{done: make(chan struct{})}
+	for range 4 {
+		l.group.Go(func() {
+			for {
+				select {
+				case <-l.done:
+					return
+				case <-time.After(50 * time.Millisecond):
+				}
+				if status, raw := v.Status(http.MethodGet, "oauthcc/token/"+config, nil, v.RootToken()); status != http.StatusOK {
+					t.Errorf("a read is %d: %s", status, raw)
+				}
+				l.reads.Add(1)
+			}
+		})
+	}
+	t.Cleanup(l.stop) // also when the test fails meanwhile
+	return l
+}
+
+// more waits until there were that many reads from now on.
+func (l *load) more(t *testing.T, n int64) {
+	t.Helper()
+	until := l.reads.Load() + n
+	harness.Eventually(t, time.Minute, func() error {
+		if l.reads.Load() < until {
+			return errors.New("too few reads")
+		}
+		return nil
+	})
+}
+
+func (l *load) stop() {
+	select {
+	case <-l.done:
+	default:
+		close(l.done)
+	}
+	l.group.Wait()
 }
 
 // issued says by an error that the server has not issued that many tokens yet for
@@ -59,8 +112,7 @@ func TestInteropRotation(t *testing.T) {
 
 	t.Run("no request is refused meanwhile", func(t *testing.T) {
 		c := c.For(t)
-		const publishAhead, readers, pause = 4 * time.Second, 4, 50 * time.Millisecond
-		write(t, c.v, "oauthcc/key/rotating", fields{"algorithm": "ES256", "publish_ahead": publishAhead.String(), "retain": "1m"})
+		write(t, c.v, "oauthcc/key/rotating", fields{"algorithm": "ES256", "publish_ahead": "4s", "retain": "1m"})
 		client := c.register(t, "rotating", "private_key_jwt", fields{"jwks_uri": c.jwksURI("rotating")}, fields{"signing_key": "rotating", "reuse": false})
 		before, _ := signingNow(t, c.v, "rotating")
 		write(t, c.v, "oauthcc/key/rotating/rotate", nil)
@@ -68,22 +120,7 @@ func TestInteropRotation(t *testing.T) {
 			t.Fatalf("the next version signs at once: %s after %s", kid, before)
 		}
 
-		done := make(chan struct{})
-		var group sync.WaitGroup
-		for range readers {
-			group.Go(func() {
-				for {
-					select {
-					case <-done:
-						return
-					case <-time.After(pause):
-					}
-					if status, raw := c.v.Status(http.MethodGet, "oauthcc/token/rotating", nil, c.v.RootToken()); status != http.StatusOK {
-						t.Errorf("a read is %d: %s", status, raw)
-					}
-				}
-			})
-		}
+		l := underLoad(t, c.v, "rotating")
 		var after string
 		harness.Eventually(t, time.Minute, func() error {
 			if after, _ = signingNow(t, c.v, "rotating"); after == before {
@@ -91,8 +128,7 @@ func TestInteropRotation(t *testing.T) {
 			}
 			return c.issued(client, map[string]int{before: 10, after: 10})
 		})
-		close(done)
-		group.Wait()
+		l.stop()
 		id, _ := client["client_id"].(string)
 		for _, e := range c.p.EventsOf(id) {
 			if e.Event != "issued" {

@@ -6,14 +6,10 @@ package harness
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,15 +18,11 @@ import (
 	"testing"
 )
 
-// OIDCProvider is a running oidc-provider: an authorization server that is
-// certified by the OpenID Foundation, and that nobody here wrote. It speaks TLS.
+// OIDCProvider is a running oidc-provider, which is certified by the OpenID
+// Foundation.
 type OIDCProvider struct {
-	tb     testing.TB
-	cert   *certificate
-	proc   *Process
-	issuer string
-	token  string // for registrations
-	client *http.Client
+	AuthServer
+	token string // for registrations
 }
 
 // OIDCEvent is something that the server did: "issued" or "refused". KID is that
@@ -56,54 +48,26 @@ func StartOIDCProvider(tb testing.TB, authority, fetches string) *OIDCProvider {
 	}
 	// The program is run from a copy beside a link to what it imports.
 	dir := tempDir(tb)
-	program, err := os.ReadFile(filepath.Join(root, "tests", "oidcprovider", "server.mjs"))
-	if err != nil {
+	program := filepath.Join(dir, "server.mjs")
+	if err := os.WriteFile(program, []byte(readFile(tb, filepath.Join(root, "tests", "oidcprovider", "server.mjs"))), 0o600); err != nil {
 		tb.Fatal(err)
-	}
-	p := &OIDCProvider{tb: tb, cert: newCertificate(tb, dir), token: "registration-of-the-tests"}
-	options, err := json.Marshal(map[string]string{
-		"certificate": readFile(tb, p.cert.certPath), "key": readFile(tb, p.cert.keyPath),
-		"clientAuthority": authority, "registrationToken": p.token,
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for name, content := range map[string][]byte{"server.mjs": program, "options.json": options} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			tb.Fatal(err)
-		}
 	}
 	if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
 		tb.Fatal(err)
 	}
-	log := filepath.Join(dir, "oidc-provider.log")
-	p.proc = startProcess(tb, command{
-		name: "oidc-provider", path: filepath.Join(modules, ".bin", "node"), dir: dir, log: log,
-		args: []string{filepath.Join(dir, "server.mjs"), filepath.Join(dir, "options.json")},
-		env:  append(baseEnv(dir), "NODE_EXTRA_CA_CERTS="+fetches),
-	})
-	transport := &http.Transport{TLSClientConfig: p.cert.clientConfig()}
-	p.client = &http.Client{Transport: transport, Timeout: requestTimeout, CheckRedirect: useLastResponse}
-	tb.Cleanup(func() {
-		transport.CloseIdleConnections()
-		p.proc.finish()
-		keepLog(tb, "oidc-provider", log)
-	})
-	err = poll(tb.Context(), readyTimeout, func() error {
-		if !p.proc.Running() {
-			return stop(fmt.Errorf("it ended by itself (exit code %d)", p.proc.ExitCode()))
-		}
+	p := &OIDCProvider{AuthServer: AuthServer{tb: tb}, token: "registration-of-the-tests"}
+	p.start(dir, command{
+		name: "oidc-provider", path: filepath.Join(modules, ".bin", "node"), args: []string{program},
+		env: []string{"NODE_EXTRA_CA_CERTS=" + fetches},
+	}, map[string]any{"clientAuthority": authority, "registrationToken": p.token})
+	p.awaitIssuer(func() string {
 		for _, e := range p.Events() {
 			if e.Event == "ready" {
-				p.issuer = e.Issuer
-				return nil
+				return e.Issuer
 			}
 		}
-		return errors.New("it is not ready")
+		return ""
 	})
-	if err != nil {
-		tb.Fatalf("start oidc-provider: %v", err)
-	}
 	return p
 }
 
@@ -124,15 +88,6 @@ func locateModules() (string, error) {
 	return strings.TrimSpace(stdout.String()), nil
 }
 
-func readFile(tb testing.TB, path string) string {
-	tb.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return string(content)
-}
-
 // For returns a view of the same server that reports to another test, as
 // [Vault.For] does.
 func (p *OIDCProvider) For(tb testing.TB) *OIDCProvider {
@@ -140,18 +95,6 @@ func (p *OIDCProvider) For(tb testing.TB) *OIDCProvider {
 	view.tb = tb
 	return &view
 }
-
-// Issuer returns its issuer URL, without a trailing slash.
-func (p *OIDCProvider) Issuer() string { return p.issuer }
-
-// Authority returns the certificate (PEM) that vouches for its own.
-func (p *OIDCProvider) Authority() string {
-	p.tb.Helper()
-	return readFile(p.tb, p.cert.caPath)
-}
-
-// Client returns an HTTP client that trusts it, and follows no redirects.
-func (p *OIDCProvider) Client() *http.Client { return p.client }
 
 // Events returns what it has done so far.
 func (p *OIDCProvider) Events() []OIDCEvent {
@@ -191,7 +134,7 @@ func (p *OIDCProvider) Register(metadata map[string]any) map[string]any {
 	if err != nil {
 		p.tb.Fatal(err)
 	}
-	status, answer := p.send("/reg", "application/json", body, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+p.token) })
+	status, answer := p.post("/reg", "application/json", body, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+p.token) })
 	if status != http.StatusCreated {
 		p.tb.Fatalf("register a client: %d %v", status, answer)
 	}
@@ -204,38 +147,5 @@ func (p *OIDCProvider) Introspect(as map[string]any, token string) map[string]an
 	p.tb.Helper()
 	id, _ := as["client_id"].(string)
 	secret, _ := as["client_secret"].(string)
-	form := url.Values{"token": {token}}
-	status, answer := p.send("/token/introspection", "application/x-www-form-urlencoded", []byte(form.Encode()), func(r *http.Request) {
-		r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
-	})
-	if status != http.StatusOK {
-		p.tb.Fatalf("introspect a token: %d %v", status, answer)
-	}
-	return answer
-}
-
-func (p *OIDCProvider) send(path, contentType string, body []byte, more func(*http.Request)) (int, map[string]any) {
-	p.tb.Helper()
-	ctx, cancel := context.WithTimeout(p.tb.Context(), requestTimeout)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.issuer+path, bytes.NewReader(body))
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	r.Header.Set("Content-Type", contentType)
-	more(r)
-	resp, err := p.client.Do(r)
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	var answer map[string]any
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		p.tb.Fatalf("POST %s: %d, and no JSON: %s", path, resp.StatusCode, raw)
-	}
-	return resp.StatusCode, answer
+	return p.introspect("/token/introspection", id, secret, token)
 }

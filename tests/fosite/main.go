@@ -1,0 +1,141 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Command fosite serves Ory's fosite, the OAuth library beneath Hydra, over TLS
+// on a free port of loopback, for the acceptance tests. It is a module of its
+// own: nothing of it is linked into the plugin.
+//
+//	fosite options.json
+//
+// The options: certificate and key (PEM); clients, with their metadata (RFC 7591)
+// by client ID; and users, password by name. Its first line of standard output is
+// the issuer.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/ory/fosite"
+	"github.com/ory/fosite/compose"
+	"github.com/ory/fosite/storage"
+)
+
+type options struct {
+	Certificate, Key string
+	Clients          map[string]client
+	Users            map[string]string
+}
+
+// client is a registration. The secret is hashed before fosite sees it.
+type client struct {
+	fosite.DefaultOpenIDConnectClient
+	PlainSecret string `json:"secret"`
+}
+
+func main() {
+	if err := run(os.Args[1]); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(path string) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var o options
+	if err := json.Unmarshal(raw, &o); err != nil {
+		return err
+	}
+	certificate, err := tls.X509KeyPair([]byte(o.Certificate), []byte(o.Key))
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	issuer := "https://" + listener.Addr().String()
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return err
+	}
+	config := &fosite.Config{
+		GlobalSecret: secret, TokenURL: issuer + "/token",
+		AccessTokenLifespan: 30 * time.Minute,
+		RefreshTokenScopes:  []string{"offline"},
+		JWKSFetcherStrategy: fosite.NewDefaultJWKSFetcherStrategy(),
+		HashCost:            4, // few rounds of bcrypt: there is nothing to protect
+	}
+	config.ClientSecretsHasher = &fosite.BCrypt{Config: config}
+	store := storage.NewMemoryStore()
+	for name, password := range o.Users {
+		store.Users[name] = storage.MemoryUserRelation{Username: name, Password: password}
+	}
+	for id, c := range o.Clients {
+		if c.PlainSecret != "" {
+			if c.Secret, err = config.ClientSecretsHasher.Hash(context.Background(), []byte(c.PlainSecret)); err != nil {
+				return err
+			}
+		}
+		c.ID = id
+		store.Clients[id] = &c.DefaultOpenIDConnectClient
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           endpoints(compose.ComposeAllEnabled(config, store, key)),
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	fmt.Println(issuer)
+	return server.ServeTLS(listener, "", "")
+}
+
+func endpoints(p fosite.OAuth2Provider) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		request, err := p.NewAccessRequest(r.Context(), r, new(fosite.DefaultSession))
+		if err != nil {
+			p.WriteAccessError(r.Context(), w, request, err)
+			return
+		}
+		// What the client may have was looked at; it is granted all of it.
+		for _, scope := range request.GetRequestedScopes() {
+			request.GrantScope(scope)
+		}
+		for _, audience := range request.GetRequestedAudience() {
+			request.GrantAudience(audience)
+		}
+		response, err := p.NewAccessResponse(r.Context(), request)
+		if err != nil {
+			p.WriteAccessError(r.Context(), w, request, err)
+			return
+		}
+		p.WriteAccessResponse(r.Context(), w, request, response)
+	})
+	mux.HandleFunc("POST /introspect", func(w http.ResponseWriter, r *http.Request) {
+		response, err := p.NewIntrospectionRequest(r.Context(), r, new(fosite.DefaultSession))
+		if err != nil { // also when the token is not active
+			p.WriteIntrospectionError(r.Context(), w, err)
+			return
+		}
+		p.WriteIntrospectionResponse(r.Context(), w, response)
+	})
+	mux.HandleFunc("POST /revoke", func(w http.ResponseWriter, r *http.Request) {
+		p.WriteRevocationResponse(r.Context(), w, p.NewRevocationRequest(r.Context(), r))
+	})
+	return mux
+}

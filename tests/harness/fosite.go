@@ -1,0 +1,72 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Fosite is a running server on Ory's fosite, the OAuth library beneath Hydra.
+type Fosite struct{ AuthServer }
+
+// StartFosite starts one, for as long as the test lasts, with these clients
+// (metadata by client ID; "secret" is their secret) and users (password by name).
+// It fetches the JWK sets of clients from servers that fetches (a CA
+// certificate's path) vouches for.
+func StartFosite(tb testing.TB, clients map[string]map[string]any, users map[string]string, fetches string) *Fosite {
+	tb.Helper()
+	path, err := findFosite()
+	if err != nil {
+		tb.Fatalf("no fosite to test against: %v", err)
+	}
+	s := &Fosite{AuthServer{tb: tb}}
+	s.start(tempDir(tb), command{name: "fosite", path: path, env: []string{"SSL_CERT_FILE=" + fetches}}, map[string]any{"clients": clients, "users": users})
+	s.awaitIssuer(func() string {
+		line, _, whole := strings.Cut(s.proc.Log(), "\n")
+		if !whole || !strings.HasPrefix(line, "https://") {
+			return ""
+		}
+		return line
+	})
+	return s
+}
+
+// Once per process, since it does not change while tests run.
+var findFosite = sync.OnceValues(buildFosite)
+
+// buildFosite builds it into the temporary directory of the test run. Go's build
+// cache, which `make test` fills beforehand, makes that a matter of seconds.
+func buildFosite() (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(os.TempDir(), "fosite")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, ".")
+	cmd.Dir = filepath.Join(root, "tests", "fosite")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build tests/fosite: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// For returns a view of the same server that reports to another test.
+func (s *Fosite) For(tb testing.TB) *Fosite {
+	view := *s
+	view.tb = tb
+	return &view
+}
+
+// Introspect asks as that client what the server knows of a token (RFC 7662).
+func (s *Fosite) Introspect(id, secret, token string) map[string]any {
+	s.tb.Helper()
+	return s.introspect("/introspect", id, secret, token)
+}
