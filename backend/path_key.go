@@ -40,7 +40,7 @@ func keyFields() []provider.Field {
 		{Name: "rotation_period", Type: provider.Seconds, Description: "For how long a version signs before the next one does; 0 rotates by hand only (0)."},
 		{Name: "publish_ahead", Type: provider.Seconds, Description: "For how long the next version is published before it signs: as long as providers keep the JWK set (24h)."},
 		{Name: "retain", Type: provider.Seconds, Description: "For how long the previous version stays published after the next one signs (24h)."},
-		{Name: "allowed_audiences", Type: provider.Texts, Description: "Audiences that configs may have assertions signed for, beside those at the host of their own token_url: some providers want another name of theirs."},
+		{Name: "allowed_audiences", Type: provider.Texts, Description: "Audiences that configs may have assertions signed for, beside those at the host of token_url: some providers want another name of theirs. They count where the provider's definition has the host of token_url, and not the config."},
 	}
 }
 

@@ -92,10 +92,16 @@ func (e *Effective) usedNames() []string {
 		out = append(out, t.names()...)
 		return s, true, nil
 	}
-	for _, m := range []map[string]any{e.Dialect.Parameters, e.Dialect.RequestHeaders, e.Dialect.CheckHeaders} {
+	for _, m := range e.filledIn() {
 		_, _, _ = leaves(m, collect)
 	}
 	return out
+}
+
+// filledIn are the fields whose texts may hold placeholders, beside the URLs.
+func (e *Effective) filledIn() []map[string]any {
+	d := e.Dialect
+	return []map[string]any{d.Parameters, d.RequestHeaders, d.CheckHeaders, d.AssertionClaims, d.AssertionHeaders}
 }
 
 func (e *Effective) checkNames() error {

@@ -42,7 +42,10 @@ func (e *Effective) checkKeys() error {
 			return err
 		}
 	}
-	return e.checkTLSKey()
+	if err := e.checkTLSKey(); err != nil {
+		return err
+	}
+	return e.checkEndpoints()
 }
 
 func (e *Effective) checkSigningKey() error {
@@ -179,7 +182,7 @@ func (e *Effective) clientAssertion(endpoint string) (*grant.Assertion, error) {
 		a.Type = "client-authentication+jwt"
 	}
 	if e.signsGrant() {
-		return a, e.checkAudience(a.Audience, endpoint) // what the fields say is of the grant's
+		return a, e.checkAudience(a, endpoint) // what the fields say is of the grant's
 	}
 	return a, e.complete(a, endpoint)
 }
@@ -223,35 +226,103 @@ func (e *Effective) complete(a *grant.Assertion, endpoint string) error {
 	if a.Headers, err = e.saidInAssertion("assertion_headers", e.Dialect.AssertionHeaders); err != nil {
 		return err
 	}
-	audience := a.Audience
-	if aud, said := a.Claims["aud"]; said {
-		audience = aud
-	}
-	return e.checkAudience(audience, endpoint)
+	return e.checkAudience(a, endpoint)
 }
 
 // checkAudience refuses to sign with a key that was made here for anybody but
 // whom the assertion is sent to: who may write a config, but has no key, could
 // otherwise have one signed for another server sent to a host of their own.
-func (e *Effective) checkAudience(audience any, endpoint string) error {
+// Another name of the server is one that the key allows, where the host is the
+// provider's choice and not the config's.
+func (e *Effective) checkAudience(a *grant.Assertion, endpoint string) error {
 	if e.registration.SigningKey == "" {
 		return nil // the key is the config's own secret
+	}
+	for name := range a.Claims {
+		if name != "aud" && strings.EqualFold(name, "aud") {
+			return invalid("assertion_claims", "holds %s, which some servers take for aud: write aud", quoted(name))
+		}
 	}
 	to, err := url.Parse(endpoint)
 	if err != nil {
 		return invalid("token_url", "is no URL")
 	}
-	list, isList := audience.([]string)
-	if !isList {
-		list = scalars(audience)
+	audience := a.Audience
+	if aud, said := a.Claims["aud"]; said {
+		audience = aud
+	}
+	list := audiences(audience)
+	if len(list) == 0 {
+		return invalid("assertion_audience", "is none, or no text: key %q signs for somebody only", e.registration.SigningKey)
 	}
 	for _, text := range list {
-		u, err := url.Parse(text)
-		if (err != nil || u.Host != to.Host) && !slices.Contains(e.registration.Signing.Audiences, text) {
+		if u, err := url.Parse(text); err == nil && u.Host == to.Host && u.User == nil {
+			continue
+		}
+		if !slices.Contains(e.registration.Signing.Audiences, text) {
 			return invalid("assertion_audience", "names another host than token_url's, for which key %q may not sign; list that audience in the key's allowed_audiences", e.registration.SigningKey)
+		}
+		if e.choosesHost("token_url") {
+			return invalid("assertion_audience", "names another host than token_url's, which the config chooses itself: key %q signs so only where the provider's definition has the host; write a provider with this token_url", e.registration.SigningKey)
 		}
 	}
 	return nil
+}
+
+// audiences are those that an aud claim names; none if it is no text or list of
+// texts.
+func audiences(aud any) []string {
+	switch aud := aud.(type) {
+	case string:
+		return []string{aud}
+	case []string:
+		return aud
+	case []any:
+		out := make([]string, len(aud))
+		for i, item := range aud {
+			text, isText := item.(string)
+			if !isText {
+				return nil
+			}
+			out[i] = text
+		}
+		return out
+	}
+	return nil
+}
+
+// checkEndpoints keeps what a key that was made here gives access to from a host
+// of the config writer's choice. Where the credentials are the config's own, who
+// moves it has to bring them.
+func (e *Effective) checkEndpoints() error {
+	if e.registration.SigningKey == "" && e.registration.TLSKey == "" {
+		return nil
+	}
+	to, err := e.endpoint("token_url")
+	if err != nil {
+		return err
+	}
+	for _, field := range []string{"revocation_url", "check_url"} {
+		if e.urls[field] == nil || !e.choosesHost(field) {
+			continue
+		}
+		u, err := e.endpoint(field)
+		if err != nil {
+			return err
+		}
+		if origin(u) != origin(to) {
+			return invalid(field, "has another host than token_url: with signing_key or tls_key a config cannot choose itself where else its tokens go; write a provider with this %s", field)
+		}
+	}
+	return nil
+}
+
+// choosesHost says whether the config decides the host of that endpoint, and
+// not the definition of its provider: itself, or by a variable that is all of
+// it, or all but the top-level domain.
+func (e *Effective) choosesHost(field string) bool {
+	host := e.urls[field].host
+	return e.onConfig[field] || len(host.names()) > 0 && strings.Count(host[len(host)-1].literal, ".") < 2
 }
 
 // saidInAssertion fills in the placeholders of claims or headers. A null, which

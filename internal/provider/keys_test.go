@@ -4,7 +4,9 @@
 package provider
 
 import (
+	"encoding/base64"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,29 +131,85 @@ func TestTheAudienceIsTheIssuerOrElseTheTokenEndpoint(t *testing.T) {
 // sent to a host of theirs.
 func TestAKeyOfTheEngineSignsForWhomItIsSentTo(t *testing.T) {
 	t.Parallel()
-	key := newKeyPair(t, signing.ES256)
+	const bank = "https://bank.example/token"
+	own, bankToo := object{"token_url": "https://login.example/token"}, []string{bank}
 	for name, test := range map[string]struct {
 		config  object
 		allowed []string
-		ok      bool
+		says    string // "" is accepted
 	}{
-		"the token endpoint":               {object{}, nil, true},
-		"another name at its host":         {object{"assertion_audience": "https://login.example/"}, nil, true},
-		"another host":                     {object{"assertion_audience": "https://bank.example/token"}, nil, false},
-		"another host by a claim":          {object{"assertion_claims": object{"aud": "https://bank.example/token"}}, nil, false},
-		"another host among several":       {object{"assertion_audience": []any{"https://login.example/", "https://bank.example/"}}, nil, false},
-		"another host as the issuer":       {object{"issuer": "https://bank.example"}, nil, false},
-		"another host that the key allows": {object{"assertion_audience": "https://bank.example/token"}, []string{"https://bank.example/token"}, true},
+		"the token endpoint":               {object{}, nil, ""},
+		"another name at its host":         {object{"assertion_audience": "https://login.example/"}, nil, ""},
+		"a claim of its host":              {object{"assertion_claims": object{"aud": []any{"https://login.example/"}}}, nil, ""},
+		"another host":                     {object{"assertion_audience": bank}, nil, "allowed_audiences"},
+		"another host by a claim":          {object{"assertion_claims": object{"aud": bank}}, nil, "allowed_audiences"},
+		"another host by a claim's list":   {object{"assertion_claims": object{"aud": []any{"https://login.example/", bank}}}, nil, "allowed_audiences"},
+		"another host among several":       {object{"assertion_audience": []any{"https://login.example/", bank}}, nil, "allowed_audiences"},
+		"another host as the issuer":       {object{"issuer": "https://bank.example"}, nil, "allowed_audiences"},
+		"another host as a user":           {object{"assertion_audience": "https://bank.example@login.example/"}, nil, "allowed_audiences"},
+		"another host that the key allows": {object{"assertion_audience": bank}, bankToo, ""},
+		"to a host of the config's own":    {Overlay(own, object{"assertion_audience": bank}), bankToo, "token_url's, which the config chooses itself"},
+		"nobody":                           {object{"assertion_claims": object{"aud": nil}}, nil, "assertion_audience is none"},
+		"nobody in a list":                 {object{"assertion_claims": object{"aud": []any{}}}, nil, "assertion_audience is none"},
+		"what is no text":                  {object{"assertion_claims": object{"aud": true}}, nil, "assertion_audience is none"},
+		"what is no text among texts":      {object{"assertion_claims": object{"aud": []any{"https://login.example/", object{"x": bank}}}}, nil, "assertion_audience is none"},
+		"by another spelling of aud":       {object{"assertion_claims": object{"Aud": bank}}, bankToo, `assertion_claims holds "Aud"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := assertion(t, test.config, Registration{
-				Credentials: Credentials{SigningKey: "k"}, Signing: Material{Key: key.key, ID: "kid", Certificates: key.certificates, Audiences: test.allowed},
-			})
-			if (err == nil) != test.ok || err != nil && !strings.Contains(err.Error(), "allowed_audiences") {
-				t.Errorf("got %v", err)
+			_, err := assertion(t, test.config, madeHere(t, test.allowed...))
+			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+				t.Errorf("got %v, want %q", err, test.says)
 			}
 		})
+	}
+}
+
+// madeHere is a registration that signs with a key of the engine.
+func madeHere(t *testing.T, allowed ...string) Registration {
+	t.Helper()
+	key := newKeyPair(t, signing.ES256)
+	return Registration{
+		Credentials: Credentials{ClientID: "the-client", SigningKey: "k"},
+		Signing:     Material{Key: key.key, ID: "kid", Certificates: key.certificates, Audiences: allowed},
+	}
+}
+
+// Nor do its tokens, and the assertions that revoke them, go to a host of the
+// config writer's choice, who brings no secret that would show the right to it.
+func TestWhatAKeyOfTheEngineGivesAccessToStaysWithTheProvider(t *testing.T) {
+	t.Parallel()
+	for _, field := range []string{"revocation_url", "check_url"} {
+		for name, test := range map[string]struct {
+			definition, config object
+			ok                 bool
+		}{
+			"the config's, at the token endpoint":    {object{}, object{field: "https://login.example/x"}, true},
+			"the config's, at its usual port":        {object{}, object{field: "https://login.example:443/x"}, true},
+			"the config's, elsewhere":                {object{}, object{field: "https://evil.example/x"}, false},
+			"the config's, at another port":          {object{}, object{field: "https://login.example:8443/x"}, false},
+			"the provider's, elsewhere":              {object{field: "https://api.example/x"}, object{}, true},
+			"the provider's, with a label to choose": {object{field: "https://{v}.api.example/x", "variables": object{"v": object{}}}, object{"variables": object{"v": "x"}}, true},
+			"the provider's, with a host to choose":  {object{field: "https://{v}/x", "variables": object{"v": object{"pattern": ".*"}}}, object{"variables": object{"v": "evil.example"}}, false},
+			"the provider's, with a name to choose":  {object{field: "https://{v}.example/x", "variables": object{"v": object{}}}, object{"variables": object{"v": "evil"}}, false},
+			"the provider's, with the same choice":   {object{"token_url": "https://{v}/t", field: "https://{v}/x", "variables": object{"v": object{"pattern": ".*"}}}, object{"variables": object{"v": "login.example"}}, true},
+		} {
+			t.Run(field+": "+name, func(t *testing.T) {
+				t.Parallel()
+				for key, r := range map[string]Registration{"signing_key": madeHere(t), "tls_key": {Credentials: Credentials{ClientID: "the-client"}, Connection: Connection{TLSKey: "k"}}, "": {Credentials: Credentials{ClientID: "the-client"}}} {
+					definition := object{"token_url": "https://login.example/token", "token_endpoint_auth_method": "none"}
+					if key == "signing_key" {
+						definition["token_endpoint_auth_method"] = "private_key_jwt"
+					}
+					values, _ := test.config["variables"].(object)
+					r.Variables = textMap(values)
+					_, err := Resolve(Overlay(definition, test.definition), Layer(test.config).Only(Fields()), r)
+					if ok := test.ok || key == ""; (err == nil) != ok || err != nil && !strings.Contains(err.Error(), field+" has another host than token_url") {
+						t.Errorf("with %s: %v", key, err)
+					}
+				}
+			})
+		}
 	}
 }
 
@@ -227,5 +285,26 @@ func TestTheJWTBearerGrantSendsWhatItsFieldsSay(t *testing.T) {
 		if r, err := e.Request(); err != nil || r.Assertion != "made-elsewhere" || r.GrantAssertion != nil {
 			t.Errorf("%v: %+v", err, r)
 		}
+	}
+}
+
+// What an assertion says counts as sent: its variables are known, and what it
+// makes of a secret is one.
+func TestClaimsMayNameVariablesAndSecrets(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("s", 40)
+	r, err := asked(t, object{}, object{
+		"token_url": plainURL, "token_endpoint_auth_method": "client_secret_jwt", "client_secret": long, "variables": object{"tenant": "acme"},
+		"assertion_claims": object{"tid": "{tenant}", "deep": []any{"{client_secret|base64|upper}"}}, "assertion_headers": object{"h": "v {client_secret|base64|lower}"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base64ed := base64.StdEncoding.EncodeToString([]byte(long))
+	if !slices.Contains(r.Secrets, strings.ToUpper(base64ed)) || !slices.Contains(r.Composed, "v "+strings.ToLower(base64ed)) {
+		t.Errorf("what is made of the secret is none: %q, %q", r.Secrets, r.Composed)
+	}
+	if r.ClientAssertion.Claims["tid"] != "acme" {
+		t.Errorf("claims %v", r.ClientAssertion.Claims)
 	}
 }

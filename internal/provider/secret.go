@@ -63,7 +63,7 @@ func (e *Effective) templates() []template {
 		}
 		return s, nil
 	}
-	for _, m := range []map[string]any{e.Dialect.Parameters, e.Dialect.RequestHeaders} {
+	for _, m := range e.filledIn() {
 		_, _ = EachText(m, collect) // collect fails never
 	}
 	for _, d := range e.declared {
