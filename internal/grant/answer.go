@@ -30,6 +30,8 @@ type Answer struct {
 	DefaultTokenType string
 	DefaultLifetime  time.Duration // 0: an answer that states no lifetime is an error
 	ScopeSeparator   string        // of the request; answers use it, a space, a comma or a list
+
+	within func(text string) (any, bool) // reads a text of the answer that is JSON; nil is readText
 }
 
 // maxNames bounds the member names that an error tells.
@@ -38,6 +40,7 @@ const maxNames = 20
 // readAnswer makes a token, or a classified error, of a provider's answer.
 func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, error) {
 	doc := got.document()
+	r.Answer.within = readTextOnce()
 	refreshTokens, ok := r.Answer.refreshTokens(doc)
 	if !ok {
 		doc = tooMuch{}
@@ -58,7 +61,7 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 		}
 	}
 	if got.ok() {
-		e.next, _ = first(r.Answer.RefreshToken, doc, tokenText)
+		e.next, _ = first(r.Answer, r.Answer.RefreshToken, doc, tokenText)
 	}
 	return nil, e
 }
@@ -66,16 +69,16 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 // readError makes a classified error of an answer that holds no token.
 func readError(r Request, got reply, doc any, now time.Time, redact redactor) *Error {
 	for _, p := range r.Answer.AccessToken { // a token is shown to readers, and to nobody else
-		if v, found := p.Lookup(doc); found {
+		if v, found := r.Answer.lookup(p, doc); found {
 			if text, isText := stringText(v); isText {
 				redact = redact.with([]string{text})
 			}
 		}
 	}
 	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now), Page: got.page()}
-	e.Code, _ = first(r.Answer.Error, doc, errorText)
+	e.Code, _ = first(r.Answer, r.Answer.Error, doc, errorText)
 	e.Kind = kindOf(e.Status, e.Code)
-	description, found := first(r.Answer.ErrorDescription, doc, errorText)
+	description, found := first(r.Answer, r.Answer.ErrorDescription, doc, errorText)
 	if found && description != e.Code {
 		e.Description = redact.text(description)
 	}
@@ -106,17 +109,17 @@ func readToken(r Request, t *Token, at Pointer, doc any, now time.Time, f *filte
 	if f.repeats(t.TokenType) {
 		t.TokenType = a.DefaultTokenType
 	}
-	t.RefreshToken, _ = first(a.RefreshToken, doc, tokenText)
+	t.RefreshToken, _ = first(a, a.RefreshToken, doc, tokenText)
 	t.Scope = strings.Join(r.Scopes, " ") // RFC 6749 section 5.1: unsaid is as asked
 	scopes := func(v any) (string, bool) {
 		text, ok := a.scopes(v)
 		return text, ok && !f.repeats(v) && !f.repeats(text)
 	}
-	if granted, found := first(a.Scope, doc, scopes); found {
+	if granted, found := first(a, a.Scope, doc, scopes); found {
 		t.Scope = granted
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Extra)) {
-		v, found := a.Extra[name].Lookup(doc)
+		v, found := a.lookup(a.Extra[name], doc)
 		if !found || v == nil || f.repeats(v) {
 			continue
 		}
@@ -130,12 +133,12 @@ func readToken(r Request, t *Token, at Pointer, doc any, now time.Time, f *filte
 
 // accessToken finds the token, with its type, and says where it stands.
 func (a Answer) accessToken(doc any) (*Token, Pointer, bool) {
-	kind, found := first(a.TokenType, doc, tokenText)
+	kind, found := first(a, a.TokenType, doc, tokenText)
 	if !found {
 		kind = a.DefaultTokenType
 	}
 	for _, p := range a.AccessToken {
-		v, found := p.Lookup(doc)
+		v, found := a.lookup(p, doc)
 		if n, isNumber := v.(json.Number); isNumber && p == "" {
 			v = n.String() // an unquoted token that happens to look like a number
 		}
@@ -160,7 +163,7 @@ func withoutScheme(text, kind string) string {
 // withoutToken says why doc holds no access token that could be used.
 func (a Answer) withoutToken(doc any, redact redactor) string {
 	for _, p := range a.AccessToken {
-		v, found := p.Lookup(doc)
+		v, found := a.lookup(p, doc)
 		if _, isText := v.(string); isText && p == "" {
 			return "no access token: the answer " + unusable(v, redact)
 		}
@@ -196,10 +199,18 @@ func unusable(v any, redact redactor) string {
 	}
 }
 
+// lookup finds the value at p in doc.
+func (a Answer) lookup(p Pointer, doc any) (any, bool) {
+	if a.within == nil {
+		return p.Lookup(doc)
+	}
+	return p.lookup(doc, a.within)
+}
+
 // first gives the first candidate that read accepts.
-func first[T any](candidates []Pointer, doc any, read func(any) (T, bool)) (T, bool) {
+func first[T any](a Answer, candidates []Pointer, doc any, read func(any) (T, bool)) (T, bool) {
 	for _, p := range candidates {
-		if v, found := p.Lookup(doc); found {
+		if v, found := a.lookup(p, doc); found {
 			if out, ok := read(v); ok {
 				return out, true
 			}

@@ -96,12 +96,18 @@ func TestAnswersHoldNoMoreThanAnAnswerCan(t *testing.T) {
 	}
 }
 
-// An answer of a megabyte could take gigabytes and minutes to look through.
+// An answer of a megabyte could take gigabytes and minutes to look through, also
+// for a thousand fields that lead into one text.
 func TestACostlyAnswerCostsLittle(t *testing.T) {
 	r := standardRequest("")
 	r.Secrets = []string{"another-secret", "a third secret of the client"}
 	r.Answer.Extra = map[string]Pointer{"a": "/x", "b": "/x", "c": "/x", "d": "/x"}
-	for name, body := range costlyAnswers() {
+	for i := range 1000 {
+		r.Answer.Extra[fmt.Sprint(i)] = "/text/a"
+	}
+	answers := costlyAnswers()
+	answers["many fields of one text"] = fmt.Sprintf(`{"access_token":"tok","expires_in":60,"text":%q}`, `{"a":1,"b":"`+strings.Repeat("QUJD", 200<<10)+`"}`)
+	for name, body := range answers {
 		got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {asJSON}}, body: []byte(body)}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -110,6 +116,26 @@ func TestACostlyAnswerCostsLittle(t *testing.T) {
 		if spent := after.TotalAlloc - before.TotalAlloc; spent > 256<<20 {
 			t.Errorf("%s: took %d MiB", name, spent>>20)
 		}
+	}
+}
+
+// Each text is searched for each secret: the more there are of these, the less
+// is looked at of a text, and what is not counts as one that repeats a secret.
+func TestAThousandSecretsCostLittle(t *testing.T) {
+	t.Parallel()
+	r := standardRequest("")
+	for i := range 1000 {
+		r.Secrets = append(r.Secrets, fmt.Sprintf("secret number %d", i))
+	}
+	f := redactorFor(r).filter()
+	if work := f.budget * len(f.whole); work > maxFiltered*usualSecrets {
+		t.Errorf("%d MiB may be looked at", work>>20)
+	}
+	if text := strings.Repeat("word ", 1000); f.tells(text) {
+		t.Error("a usual text is withheld")
+	}
+	if text := strings.Repeat("word ", maxBody/5); !f.tells(text) {
+		t.Error("what is not looked at is shown")
 	}
 }
 

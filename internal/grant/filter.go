@@ -14,6 +14,7 @@ import (
 
 const (
 	maxFiltered      = 8 << 20 // bytes looked at, of one answer
+	usualSecrets     = 32      // with more of them, fewer bytes are looked at
 	maxRefreshTokens = 64      // of one answer
 )
 
@@ -30,7 +31,10 @@ type filter struct {
 }
 
 func (r redactor) filter() *filter {
-	f := &filter{redactor: r, shortest: maxBody, budget: maxFiltered, seen: map[uintptr]bool{}}
+	f := &filter{
+		redactor: r, shortest: maxBody, seen: map[uintptr]bool{},
+		budget: maxFiltered * usualSecrets / max(usualSecrets, len(r.whole)), // each text is searched for all of them
+	}
 	for _, s := range slices.Concat(r.whole, r.alone) {
 		f.shortest = min(f.shortest, len(s))
 	}
@@ -112,7 +116,7 @@ func (f *filter) tells(text string) bool {
 func (a Answer) refreshTokens(doc any) ([]string, bool) {
 	g := gathering{found: map[string]struct{}{}}
 	for _, p := range a.RefreshToken {
-		if v, found := p.Lookup(doc); found {
+		if v, found := a.lookup(p, doc); found {
 			g.take(v)
 		}
 	}

@@ -33,9 +33,9 @@ func (a Answer) expire(t *Token, doc any, now time.Time, f *filter) *Error {
 		}
 		return timeOf(v)
 	}
-	if d, found := first(a.ExpiresIn, doc, lifetime); found {
+	if d, found := first(a, a.ExpiresIn, doc, lifetime); found {
 		t.ExpiresAt, t.Lifetime = now.Add(d), LifetimeExpiresIn
-	} else if at, found := first(a.ExpiresAt, doc, moment); found {
+	} else if at, found := first(a, a.ExpiresAt, doc, moment); found {
 		t.ExpiresAt, t.Lifetime = at, LifetimeExpiresAt
 	} else if at, ok := jwtExpiry(t.AccessToken); ok {
 		t.ExpiresAt, t.Lifetime = at, LifetimeJWT
@@ -59,12 +59,12 @@ func (a Answer) expire(t *Token, doc any, now time.Time, f *filter) *Error {
 // lifetime, if anything.
 func (a Answer) withoutLifetime(doc any) *Error {
 	const remedy = "; set default_token_lifetime, or the pointer where it stands"
-	if _, found := first(a.ExpiresIn, doc, present); found {
+	if _, found := first(a, a.ExpiresIn, doc, present); found {
 		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
 			"the lifetime at %s is neither a number of %s nor a duration such as 3600s, 1h30m, PT1H or 01:00:00%s",
 			list(a.ExpiresIn), unitName(a.ExpiresInUnit), remedy)}
 	}
-	if _, found := first(a.ExpiresAt, doc, present); found {
+	if _, found := first(a, a.ExpiresAt, doc, present); found {
 		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
 			"the lifetime at %s is not a time (RFC 3339 or epoch)%s", list(a.ExpiresAt), remedy)}
 	}

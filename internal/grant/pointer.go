@@ -44,7 +44,10 @@ func (p Pointer) NamesRefreshToken() bool {
 // Lookup finds the value at p in doc, which holds what encoding/json makes of
 // a document. Unlike RFC 6901 it reads through a string that itself is JSON,
 // because providers wrap their answers so.
-func (p Pointer) Lookup(doc any) (any, bool) {
+func (p Pointer) Lookup(doc any) (any, bool) { return p.lookup(doc, readText) }
+
+// lookup is Lookup by way of read, which reads such a string.
+func (p Pointer) lookup(doc any, read func(string) (any, bool)) (any, bool) {
 	if p == "" {
 		return doc, true
 	}
@@ -52,7 +55,7 @@ func (p Pointer) Lookup(doc any) (any, bool) {
 	for _, token := range strings.Split(string(p)[1:], "/") {
 		token = unescape.Replace(token)
 		if text, isText := doc.(string); isText {
-			inner, ok := parseJSON([]byte(text))
+			inner, ok := read(text)
 			if !ok {
 				return nil, false
 			}
@@ -76,4 +79,24 @@ func (p Pointer) Lookup(doc any) (any, bool) {
 		}
 	}
 	return doc, true
+}
+
+func readText(text string) (any, bool) { return parseJSON([]byte(text)) }
+
+// readTextOnce is readText for one answer: what a text holds is kept, however
+// many pointers lead into it.
+func readTextOnce() func(string) (any, bool) {
+	type inner struct {
+		value  any
+		isJSON bool
+	}
+	known := map[string]inner{}
+	return func(text string) (any, bool) {
+		in, again := known[text]
+		if !again {
+			in.value, in.isJSON = readText(text)
+			known[text] = in
+		}
+		return in.value, in.isJSON
+	}
 }
