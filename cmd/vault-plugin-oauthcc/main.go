@@ -45,7 +45,7 @@ func run(args []string, logger hclog.Logger) error {
 	}
 	go endWithParent(os.Getppid(), logger)
 	if os.Getenv("GOGC") == "" { // whoever sets it knows better
-		go spareCollector()
+		spareCollector()
 	}
 	return serve(backend.Factory(backend.Options{
 		Build: backend.Build{Version: version, Commit: commit, Date: date},

@@ -3,7 +3,12 @@
 
 package main
 
-import "testing"
+import (
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+)
 
 func TestCollectAt(t *testing.T) {
 	const mb = 1 << 20
@@ -23,5 +28,18 @@ func TestCollectAt(t *testing.T) {
 				t.Errorf("got %d, want %d", got, c.want)
 			}
 		})
+	}
+}
+
+func TestAfterEachCollection(t *testing.T) {
+	var runs atomic.Int64
+	afterEachCollection(func() { runs.Add(1) })
+	for want := int64(1); want <= 3; want++ {
+		for deadline := time.Now().Add(10 * time.Second); runs.Load() < want; runtime.Gosched() {
+			runtime.GC()
+			if time.Now().After(deadline) {
+				t.Fatalf("called %d times", runs.Load())
+			}
+		}
 	}
 }
