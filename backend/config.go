@@ -54,6 +54,24 @@ type settings struct {
 	ttl, maxTTL limit
 }
 
+// settingsFields declares the fields of settings, and what a config or a role is for.
+func settingsFields() []provider.Field {
+	return []provider.Field{
+		{Name: "provider", Type: provider.Word, In: provider.OnConfig, Description: "The provider: a name from the list of provider/ (generic)."},
+		{Name: "client_secret_expires_at", Type: provider.Word, In: provider.OnConfig, Description: "When the client_secret ends, as the provider told you (RFC 7591 section 3.2.1): RFC 3339, or epoch seconds; 0 is never. Status and a read of the config tell when that is near."},
+		{Name: "keep_alive", Type: provider.Seconds, In: provider.OnConfig, Description: "For grant_type=refresh_token: the age before which a refresh token is replaced in the background, when nobody reads; 0 is never (0)."},
+		{Name: "ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The longest lease to give by default; 0 is as long as the token is usable (0)."},
+		{Name: "max_ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The longest lease to give at all; 0 is no limit of its own (0)."},
+		{Name: "min_ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The least usable life that a token is handed out with; one with less is replaced first (0)."},
+		{Name: "reuse", Type: provider.Flag, In: provider.OnConfig | provider.OnRole, Description: "Whether all readers share one token (true), or each read mints its own (false)."},
+		{Name: "leased", Type: provider.Flag, In: provider.OnConfig | provider.OnRole, Description: "Whether a token comes with a lease (true), or without, with the ttl and rotation_period of Vault's static roles (false)."},
+		{Name: "renewable", Type: provider.Flag, In: provider.OnConfig | provider.OnRole, Description: "Whether a lease says that it can be renewed, never beyond its token. For Vault Proxy, whose cache keeps only renewable leases (false)."},
+		{Name: "request_timeout", Type: provider.Seconds, In: provider.OnConfig, Description: "How long a reader waits for the provider at most (10s; at most 60s)."},
+		{Name: "verify_connection", Type: provider.Flag, In: provider.OnConfig, Description: "Whether to run the grant once before storing, and to refuse the write when it fails (false)."},
+		{Name: "description", Type: provider.Text, In: provider.OnConfig | provider.OnRole, Description: "What this registration is for.", RoleText: "Whom the role is for."},
+	}
+}
+
 // limit bounds a lease.
 type limit struct {
 	length time.Duration // 0 is none
@@ -137,7 +155,7 @@ func (c *config) warnings(data provider.Layer, more ...string) *logical.Response
 	if e := c.effective.Dialect; e.ScopesRequired && len(e.Scopes) == 0 {
 		resp.AddWarning(fmt.Sprintf("provider %q grants nothing without a scope, and this config asks for none: write scopes", c.Provider))
 	}
-	for _, field := range provider.Padded(configFields(), data) {
+	for _, field := range provider.Padded(ConfigFields(), data) {
 		resp.AddWarning(field + " begins or ends with white space, which is kept: write it again if that was not meant")
 	}
 	for _, text := range more {

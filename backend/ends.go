@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
-
-	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
 // endsSoon is how long before the end of a secret or certificate its operator
@@ -74,11 +72,6 @@ func checkSecretEnd(text string) error {
 		return refuse("client_secret_expires_at must be a time: RFC 3339, such as 2027-01-31T00:00:00Z, or epoch seconds (0 for never)")
 	}
 	return nil
-}
-
-// secretEndField declares it.
-func secretEndField() provider.Field {
-	return provider.Field{Name: "client_secret_expires_at", Type: provider.Word, Description: "When the client_secret ends, as the provider told you (RFC 7591 section 3.2.1): RFC 3339, or epoch seconds; 0 is never. Status and a read of the config tell when that is near."}
 }
 
 // tellEnds adds to a config's status what of it ends. A config that gives no

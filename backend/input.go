@@ -45,15 +45,19 @@ type input struct {
 	body, query []provider.Field
 }
 
-// schemaOf describes fields to the framework, and so to help and OpenAPI.
+// schemaOf describes fields to the framework, and so to help and OpenAPI. What is
+// dropped as it arrives is none of its business.
 func schemaOf(fields []provider.Field) map[string]*framework.FieldSchema {
 	types := map[provider.Type]framework.FieldType{
-		provider.Text: framework.TypeString, provider.Word: framework.TypeString, provider.Flag: framework.TypeBool,
+		provider.Text: framework.TypeString, provider.Word: framework.TypeString, provider.URL: framework.TypeString, provider.Date: framework.TypeString, provider.Flag: framework.TypeBool,
 		provider.Seconds: framework.TypeDurationSecond, provider.Texts: framework.TypeCommaStringSlice,
 		provider.Pointers: framework.TypeStringSlice, provider.Values: framework.TypeMap, provider.TextPairs: framework.TypeMap,
 	}
 	out := make(map[string]*framework.FieldSchema, len(fields))
 	for _, f := range fields {
+		if f.Dropped {
+			continue
+		}
 		out[f.Name] = &framework.FieldSchema{
 			Type: types[f.Type], Description: f.Description,
 			DisplayAttrs:  &framework.DisplayAttributes{Name: label(f.Name), Sensitive: f.Secret},

@@ -17,7 +17,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
-	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
 const configHelp = `
@@ -37,54 +36,17 @@ A deletion has the config's tokens revoked first, where there is a
 revocation_url; a warning says how many live on, why, and until when.
 `
 
-// configFields declares what a config holds: the dialect as overrides, the
-// registration, and how its tokens are handed out.
-func configFields() []provider.Field {
-	fields := provider.Fields()
-	for i, f := range fields {
-		if f.Name == "variables" {
-			fields[i].Type = provider.TextPairs
-			fields[i].Description = "What the placeholders of the provider and of this config stand for: tenant=acme."
-		}
-		fields[i].Default = nil // on a config, unset is inherited
-	}
-	return append(fields,
-		provider.Field{Name: "provider", Type: provider.Word, Description: "The provider: a name from the list of provider/ (generic)."},
-		provider.Field{Name: "client_id", Type: provider.Word, Description: "The client's identifier (RFC 6749 section 2.2)."},
-		provider.Field{Name: "client_secret", Type: provider.Text, Secret: true, Description: "The client's secret. Never shown again."},
-		provider.Field{Name: "fallback_client_secret", Type: provider.Text, Secret: true, Description: "Tried once when the provider refuses client_secret: rotation without downtime. Never shown again."},
-		secretEndField(),
-		provider.Field{Name: "refresh_token", Type: provider.Text, Secret: true, Description: "The refresh token to start from, for grant_type=refresh_token. Its successors are kept by the engine. Never shown again."},
-		provider.Field{Name: "keep_alive", Type: provider.Seconds, Description: "For grant_type=refresh_token: the age before which a refresh token is replaced in the background, when nobody reads; 0 is never (0)."},
-		provider.Field{Name: "username", Type: provider.Text, Description: "The resource owner's name, for grant_type=password."},
-		provider.Field{Name: "password", Type: provider.Text, Secret: true, Description: "The resource owner's password, for grant_type=password. Never shown again."},
-		provider.Field{Name: "private_key", Type: provider.Text, Secret: true, Description: "The key that the client signs with: PEM (PKCS#1, PKCS#8, SEC1) or a JWK. Never shown again."},
-		provider.Field{Name: "assertion", Type: provider.Text, Secret: true, Description: "A ready-made assertion for grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer or …:saml2-bearer, instead of one that is signed here. Never shown again."},
-		provider.Field{Name: "key_id", Type: provider.Text, Description: "The kid of signed assertions: how the provider knows the key (that of a JWK, or of the signing_key)."},
-		provider.Field{Name: "signing_algorithm", Type: provider.Word, Allowed: algorithmNames(slices.Concat(signing.Symmetric(), signing.Asymmetric())), Description: "What assertions are signed with (RFC 7591: token_endpoint_auth_signing_alg): what fits the key by default; HS256 for client_secret_jwt."},
-		provider.Field{Name: "signing_certificate", Type: provider.Text, Description: "PEM certificates of private_key, its own first, by which the provider knows the key (x5t#S256)."},
-		provider.Field{Name: "signing_key", Type: provider.Word, Description: "The name of a key that is made here (key/<key>), instead of private_key."},
-		provider.Field{Name: "tls_client_certificate", Type: provider.Text, Description: "PEM certificates that the client shows the provider (RFC 8705), its own first, with any token_endpoint_auth_method."},
-		provider.Field{Name: "tls_client_key", Type: provider.Text, Secret: true, Description: "The private key of tls_client_certificate: PEM or a JWK. Never shown again."},
-		provider.Field{Name: "tls_key", Type: provider.Word, Description: "The name of a key that is made here (key/<key>), with its certificate, instead of tls_client_certificate and tls_client_key."},
-		provider.Field{Name: "secret_parameters", Type: provider.Values, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},
-		provider.Field{Name: "secret_variables", Type: provider.TextPairs, Secret: true, Description: "Like variables, but secret: only placeholders use them. Never shown again."},
-		provider.Field{Name: "tls_ca_certificate", Type: provider.Text, Description: "PEM certificates of the authority to trust instead of the system's, for a provider with one of its own."},
-		provider.Field{Name: "allow_insecure_http", Type: provider.Flag, Description: "Whether plain http is allowed to more than loopback. The credentials are then readable on the network (false)."},
-		provider.Field{Name: "ttl", Type: provider.Seconds, Description: "The longest lease to give by default; 0 is as long as the token is usable (0)."},
-		provider.Field{Name: "max_ttl", Type: provider.Seconds, Description: "The longest lease to give at all; 0 is no limit of its own (0)."},
-		provider.Field{Name: "min_ttl", Type: provider.Seconds, Description: "The least usable life that a token is handed out with; one with less is replaced first (0)."},
-		provider.Field{Name: "reuse", Type: provider.Flag, Description: "Whether all readers share one token (true), or each read mints its own (false)."},
-		provider.Field{Name: "leased", Type: provider.Flag, Description: "Whether a token comes with a lease (true), or without, with the ttl and rotation_period of Vault's static roles (false)."},
-		provider.Field{Name: "renewable", Type: provider.Flag, Description: "Whether a lease says that it can be renewed, never beyond its token. For Vault Proxy, whose cache keeps only renewable leases (false)."},
-		provider.Field{Name: "request_timeout", Type: provider.Seconds, Description: "How long a reader waits for the provider at most (10s; at most 60s)."},
-		provider.Field{Name: "verify_connection", Type: provider.Flag, Description: "Whether to run the grant once before storing, and to refuse the write when it fails (false)."},
-		provider.Field{Name: "description", Type: provider.Text, Description: "What this registration is for."},
-	)
+// declared gives every field that a provider, a config or a role may set.
+func declared() []provider.Field {
+	return slices.Concat(provider.Declared(), settingsFields())
 }
 
+// ConfigFields gives what a config may set: the dialect as overrides, the
+// registration, and how its tokens are handed out.
+func ConfigFields() []provider.Field { return provider.FieldsOn(provider.OnConfig, declared()) }
+
 func (b *backend) configPaths() []*framework.Path {
-	fields := configFields()
+	fields := ConfigFields()
 	shown := schemaOf(slices.DeleteFunc(slices.Clone(fields), func(f provider.Field) bool { return f.Secret }))
 	shown["secrets_set"] = &framework.FieldSchema{Type: framework.TypeStringSlice, Required: true, Description: "Which secret fields are set."}
 	shown["effective"] = &framework.FieldSchema{Type: framework.TypeMap, Description: "What will really be sent where: the dialect with everything inherited and all placeholders filled in."}
@@ -139,7 +101,7 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *frame
 	}
 	resp := &logical.Response{Data: map[string]any{}}
 	secrets := []string{}
-	for _, f := range configFields() {
+	for _, f := range ConfigFields() {
 		v, set := entry.Fields[f.Name]
 		switch {
 		case !set:
@@ -186,9 +148,9 @@ func merged(fields provider.Layer, req *logical.Request) (provider.Layer, error)
 	if req.Operation != logical.PatchOperation {
 		out := maps.Clone(fields)
 		maps.Copy(out, req.Data)
-		for _, field := range []string{"variables", "secret_parameters", "secret_variables"} {
-			if m, ok := out[field].(map[string]any); ok {
-				out[field] = withoutNulls(m)
+		for _, f := range declared() {
+			if m, isMap := out[f.Name].(map[string]any); isMap && !f.Inherits() {
+				out[f.Name] = withoutNulls(m)
 			}
 		}
 		return out, nil
@@ -227,7 +189,7 @@ func confirmed(old, entry *configEntry, req *logical.Request) error {
 		return nil
 	}
 	var missing []string
-	for _, f := range configFields() {
+	for _, f := range ConfigFields() {
 		if f.Secret && !carried(f.Name, old, entry, req) {
 			missing = append(missing, f.Name)
 		}

@@ -34,9 +34,10 @@ now=true it signs at once, as does one that waits already: for a provider that
 has been given its certificate by hand, and for a key that is compromised.
 `
 
-func keyFields() []provider.Field {
+// KeyFields declares what decides how a key is made and rotates.
+func KeyFields() []provider.Field {
 	return []provider.Field{
-		{Name: "algorithm", Type: provider.Text, Allowed: algorithmNames(signing.Asymmetric()), Description: "What the key signs with (RFC 7518 section 3.1): RS256 (default), RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA. Cannot be changed."},
+		{Name: "algorithm", Type: provider.Text, Allowed: signing.Names(signing.Asymmetric()), Description: "What the key signs with (RFC 7518 section 3.1): RS256 (default), RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA. Cannot be changed."},
 		{Name: "rotation_period", Type: provider.Seconds, Description: "For how long a version signs before the next one does; 0 rotates by hand only (0)."},
 		{Name: "publish_ahead", Type: provider.Seconds, Description: "For how long the next version is published before it signs: as long as providers keep the JWK set (24h)."},
 		{Name: "retain", Type: provider.Seconds, Description: "For how long the previous version stays published after the next one signs (24h)."},
@@ -44,17 +45,9 @@ func keyFields() []provider.Field {
 	}
 }
 
-func algorithmNames(algorithms []signing.Algorithm) []string {
-	out := make([]string, len(algorithms))
-	for i, a := range algorithms {
-		out[i] = string(a)
-	}
-	return out
-}
-
 func (b *backend) keyPaths() []*framework.Path {
 	name := map[string]*framework.FieldSchema{"key": nameField("The key's name.")}
-	shown := schemaOf(keyFields())
+	shown := schemaOf(KeyFields())
 	shown["keys"] = &framework.FieldSchema{Type: framework.TypeSlice, Required: true, Description: "The versions, newest first: state (next, current, previous), until (when that state ends, if it does), kid, created, public_jwk, public_key (PEM), certificate (PEM: its own, self-signed, or what was written to key/<key>/certificate), certificate_ends, certificate_sha256 and certificate_sha1 (fingerprints in hexadecimal)."}
 	shown["used_by"] = &framework.FieldSchema{Type: framework.TypeStringSlice, Required: true, Description: "The configs that name the key."}
 	return []*framework.Path{
@@ -72,7 +65,7 @@ func (b *backend) keyPaths() []*framework.Path {
 			ExistenceCheck:  exists,
 			HelpSynopsis:    "A signing key that is made here and never leaves.",
 			HelpDescription: strings.TrimSpace(keyHelp),
-		}, keyFields()),
+		}, KeyFields()),
 		b.declare(&framework.Path{
 			Pattern:      "key/" + framework.GenericNameRegex("key") + "/rotate",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: "oauthcc", OperationVerb: "rotate", OperationSuffix: "key"},

@@ -31,25 +31,8 @@ may name the caller by Vault's identity templating, such as
 {{identity.entity.name}}; each caller then has a token of its own.
 `
 
-// roleFields declares what a role holds.
-func roleFields() []provider.Field {
-	var out []provider.Field
-	for _, f := range configFields() {
-		switch f.Name {
-		case "scopes":
-			f.Description = "The scopes to ask for: some of the config's, when it names any."
-		case "parameters":
-			f.Description = "Parameters that the role adds to those of the config and its provider. It can neither change, repeat or remove one of those, nor name a secret. They may name the caller by Vault's identity templating."
-		case "description":
-			f.Description = "Whom the role is for."
-		case "ttl", "max_ttl", "min_ttl", "reuse", "leased", "renewable":
-		default:
-			continue
-		}
-		out = append(out, f)
-	}
-	return out
-}
+// RoleFields gives what a role may set.
+func RoleFields() []provider.Field { return provider.FieldsOn(provider.OnRole, declared()) }
 
 func (b *backend) rolePaths() []*framework.Path {
 	names := map[string]*framework.FieldSchema{"config": nameField("The config's name."), "role": nameField("The role's name.")}
@@ -67,7 +50,7 @@ func (b *backend) rolePaths() []*framework.Path {
 				logical.ReadOperation: consistent(&framework.PathOperation{
 					Callback:  b.readRole,
 					Summary:   "Read a role.",
-					Responses: answers("The role", schemaOf(roleFields())),
+					Responses: answers("The role", schemaOf(RoleFields())),
 				}),
 				logical.CreateOperation: forwarded(&framework.PathOperation{
 					Callback:  b.writeRole,
@@ -93,7 +76,7 @@ func (b *backend) rolePaths() []*framework.Path {
 			ExistenceCheck:  exists,
 			HelpSynopsis:    "A narrowed view of one config, for one team.",
 			HelpDescription: strings.TrimSpace(roleHelp),
-		}, roleFields()),
+		}, RoleFields()),
 	}
 }
 

@@ -26,16 +26,17 @@ const Generic = "generic"
 //go:embed catalog/*.json
 var catalog embed.FS
 
-// DefinitionFields declares what a provider definition holds: the dialect, and
-// where it is documented.
-func DefinitionFields() []Field {
-	return append(Fields(),
-		Field{Name: "description", Type: Text, Description: "What the provider is, and what it needs."},
-		Field{Name: "documentation_url", Type: Word, Description: "Where the provider documents its token endpoint."},
-		Field{Name: "documentation_date", Type: Word, Description: "When that documentation was read: a date such as 2026-11-25."},
-		Field{Name: "setup", Type: Text, Description: "What to do at the provider to get the credentials."},
-		Field{Name: "scope_descriptions", Type: TextPairs, Description: "What each scope allows (map), where the provider has few of them."},
-	)
+// definitionFields declares what a provider definition holds beside the dialect.
+func definitionFields() []Field {
+	return []Field{
+		{Name: "variables", Type: Values, In: OnProvider, Description: "What placeholders stand for: declarations by name, each an object of " + listOf(variableFields()) + "."},
+		{Name: "description", Type: Text, In: OnProvider, Description: "What the provider is, and what it needs."},
+		{Name: "documentation_url", Type: Word, In: OnProvider, Description: "Where the provider documents its token endpoint."},
+		{Name: "documentation_date", Type: Date, In: OnProvider, Description: "When that documentation was read: a date such as 2026-11-25."},
+		{Name: "setup", Type: Text, In: OnProvider, Description: "What to do at the provider to get the credentials."},
+		{Name: "scope_descriptions", Type: TextPairs, In: OnProvider, Description: "What each scope allows (map), where the provider has few of them."},
+		{Name: "$schema", Type: Text, In: OnProvider, Dropped: true, Description: "The JSON Schema of the file, for editors. It is not kept."},
+	}
 }
 
 // builtin is the catalog by name. Each entry is read once, when it is asked for:

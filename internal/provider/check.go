@@ -26,7 +26,8 @@ func (e *Effective) checkMethod() error {
 
 func (e *Effective) checkURLs() error {
 	e.urls = map[string]*urlTemplate{}
-	for field, text := range map[string]string{"token_url": e.Dialect.TokenURL, "revocation_url": e.Dialect.RevocationURL, "check_url": e.Dialect.CheckURL} {
+	for field := range urlFields {
+		text, _ := e.layer[field].(string)
 		if text == "" {
 			continue // a provider may leave it to its configs; endpoint refuses it there
 		}

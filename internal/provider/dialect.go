@@ -57,44 +57,44 @@ type Dialect struct {
 // one of its client.
 const RefreshLate = "late"
 
-// Fields declares the dialect fields: what a provider defines and a config
-// overrides.
-func Fields() []Field {
+// dialectFields declares the fields of a Dialect.
+func dialectFields() []Field {
 	return []Field{
-		{Name: "token_url", Type: Word, Description: "The token endpoint (RFC 6749 section 3.2). May hold placeholders such as {tenant} in its host, path segments and query values; a literal query is kept. https, except to loopback or with allow_insecure_http."},
-		{Name: "revocation_url", Type: Word, Description: "The revocation endpoint (RFC 7009), in the manner of token_url. With reuse=false each lease's token is revoked there with its lease."},
-		{Name: "grant_type", Type: Word, Default: "client_credentials", Description: "client_credentials (default), password, refresh_token, urn:ietf:params:oauth:grant-type:jwt-bearer (RFC 7523: a JWT that private_key or signing_key signs, or assertion), urn:ietf:params:oauth:grant-type:saml2-bearer (RFC 7522: assertion), or any other literal; none sends no grant_type. The username and password are sent by password only, the refresh_token by refresh_token only."},
-		{Name: "token_endpoint_auth_method", Type: Word, Default: string(grant.AuthBasic), Allowed: grant.AuthMethods(), Description: "How the client authenticates (RFC 7591, RFC 7523, RFC 8705): client_secret_basic (default), client_secret_post, client_secret_jwt, private_key_jwt, tls_client_auth, self_signed_tls_client_auth, or none, which sends just a client_id that is set. A TLS client certificate goes with any of them."},
-		{Name: "basic_auth_encoding", Type: Word, Default: "rfc6749", Allowed: []string{"rfc6749", "raw"}, Description: "How client_secret_basic encodes the credentials before base64: rfc6749 (default) form-urlencodes them first, raw leaves them as they are. Real servers split on it."},
-		{Name: "http_method", Type: Word, Default: "POST", Allowed: []string{"POST", "GET"}, Description: "POST (default), or GET, which implies request_format=query."},
-		{Name: "request_format", Type: Word, Default: string(grant.Form), Allowed: []string{string(grant.Form), string(grant.JSON), string(grant.Query)}, Description: "Where the parameters go: form (default), json or query."},
-		{Name: "parameters", Type: Values, Description: "Extra request parameters, such as audience or resource: a map of JSON values. In a form a list repeats the parameter and an object is JSON text; in JSON they stay what they are. String values may hold placeholders. A null removes an inherited one."},
-		{Name: "parameter_names", Type: TextPairs, Description: "Renames standard parameters: client_id=clientId. An empty name leaves the parameter out."},
-		{Name: "request_headers", Type: TextPairs, Description: "Extra request headers (map). Values may hold placeholders. A null removes an inherited one."},
-		{Name: "scopes", Type: Texts, Description: "The scopes to ask for: a list, or one string with spaces or commas between them. An item of a list may hold either, unless it is what scope_separator sends between scopes."},
-		{Name: "scopes_required", Type: Flag, Description: "Whether asking without any scope is refused before the provider is asked."},
-		{Name: "scope_separator", Type: Text, Default: "space", Description: "What stands between scopes in the request: space (default), comma, list (a list of its own), or any literal."},
-		{Name: "access_token_pointer", Type: Pointers, Default: []string{"/access_token"}, Description: `Where the answer holds the token: JSON pointers (RFC 6901), the first that leads to a token. "" is the whole body. A string on the way is read as JSON; a token type before the token is left out.`},
-		{Name: "expires_in_pointer", Type: Pointers, Default: []string{"/expires_in"}, Description: "Where the answer holds the lifetime: JSON pointers (RFC 6901) to a number, a string that holds one, or a duration such as 1h30m, PT1H or 01:00:00."},
-		{Name: "expires_in_unit", Type: Word, Default: "seconds", Allowed: []string{"seconds", "milliseconds", "minutes"}, Description: "The unit of that lifetime: seconds (default), milliseconds or minutes."},
-		{Name: "expires_at_pointer", Type: Pointers, Default: []string{"/expires_at"}, Description: "Where the answer holds the moment of expiry: JSON pointers (RFC 6901) to RFC 3339 (UTC when without a zone), or epoch seconds or milliseconds."},
-		{Name: "token_type_pointer", Type: Pointers, Default: []string{"/token_type"}, Description: "Where the answer holds the token type: JSON pointers (RFC 6901)."},
-		{Name: "scope_pointer", Type: Pointers, Default: []string{"/scope"}, Description: "Where the answer holds the granted scope: JSON pointers (RFC 6901) to a string with spaces or commas, or a list."},
-		{Name: "refresh_token_pointer", Type: Pointers, Default: []string{"/refresh_token"}, Description: "Where the answer holds a refresh token: JSON pointers (RFC 6901). It is never shown to anybody, nor is any member called refresh_token."},
-		{Name: "error_pointer", Type: Pointers, Default: []string{"/error", "/error/code"}, Description: "Where an answer holds the error code: JSON pointers (RFC 6901)."},
-		{Name: "error_description_pointer", Type: Pointers, Default: []string{"/error_description", "/error/message", "/message"}, Description: "Where an answer says what went wrong: JSON pointers (RFC 6901)."},
-		{Name: "extra_fields", Type: TextPairs, Description: "Further members of the answer for the reader, by the name that the reader sees: instance_url=/instance_url."},
-		{Name: "default_token_type", Type: Word, Default: "Bearer", Description: "The token type when the answer says none (Bearer)."},
-		{Name: "default_token_lifetime", Type: Seconds, Description: "The lifetime when the answer states none that can be read, and the token is no JWT that does. Without it such an answer is an error."},
-		{Name: "issuer", Type: Word, Description: "The authorization server's issuer identifier (RFC 8414 section 2). It is the audience of assertions."},
-		{Name: "assertion_claims", Type: Values, Description: "What a signed assertion claims beside, or instead of, iss and sub (the client_id), aud, jti, iat, nbf and exp. String values may hold placeholders, {scope} among them. A null leaves a claim out."},
-		{Name: "assertion_headers", Type: Values, Description: "The headers of a signed assertion, beside alg, typ, kid and x5t#S256. true for x5t, x5t#S256 or x5c stands for that of the certificate. A null leaves a header out."},
-		{Name: "assertion_lifetime", Type: Seconds, Default: int64(300), Description: "How long a signed assertion is good for (300)."},
-		{Name: "assertion_audience", Type: Texts, Description: "The audience of a signed assertion, one or a list: the issuer by default, or else the token_url."},
-		{Name: "check_url", Type: Word, Description: "A harmless resource of the provider's API. A check gets it once with the new token and tells the status of the answer. Takes placeholders like token_url."},
-		{Name: "check_headers", Type: TextPairs, Description: "The headers of that request (map). Values may hold placeholders, {access_token} among them. Without an Authorization header here, the token is sent as Authorization: Bearer (RFC 6750)."},
-		{Name: "refresh", Type: Text, Default: "early", Allowed: []string{"early", RefreshLate}, Description: "When a shared token is replaced: early (default), from 70 % of its life on, or late, only when it is no longer usable, for providers where each new token ends the client's last one."},
-		{Name: "variables", Type: Values, Description: "What placeholders stand for. On a provider: declarations, each an object of description, example, default, pattern, enum, optional, secret and value. On a config: their values."},
+		{Name: "token_url", Type: URL, In: OnProvider | OnConfig, Description: "The token endpoint (RFC 6749 section 3.2). May hold placeholders such as {tenant} in its host, path segments and query values; a literal query is kept. https, except to loopback or with allow_insecure_http."},
+		{Name: "revocation_url", Type: URL, In: OnProvider | OnConfig, Description: "The revocation endpoint (RFC 7009), in the manner of token_url. With reuse=false each lease's token is revoked there with its lease."},
+		{Name: "grant_type", Type: Word, In: OnProvider | OnConfig, Default: "client_credentials", Description: "client_credentials (default), password, refresh_token, urn:ietf:params:oauth:grant-type:jwt-bearer (RFC 7523: a JWT that private_key or signing_key signs, or assertion), urn:ietf:params:oauth:grant-type:saml2-bearer (RFC 7522: assertion), or any other literal; none sends no grant_type. The username and password are sent by password only, the refresh_token by refresh_token only."},
+		{Name: "token_endpoint_auth_method", Type: Word, In: OnProvider | OnConfig, Default: string(grant.AuthBasic), Allowed: grant.AuthMethods(), Description: "How the client authenticates (RFC 7591, RFC 7523, RFC 8705): client_secret_basic (default), client_secret_post, client_secret_jwt, private_key_jwt, tls_client_auth, self_signed_tls_client_auth, or none, which sends just a client_id that is set. A TLS client certificate goes with any of them."},
+		{Name: "basic_auth_encoding", Type: Word, In: OnProvider | OnConfig, Default: "rfc6749", Allowed: []string{"rfc6749", "raw"}, Description: "How client_secret_basic encodes the credentials before base64: rfc6749 (default) form-urlencodes them first, raw leaves them as they are. Real servers split on it."},
+		{Name: "http_method", Type: Word, In: OnProvider | OnConfig, Default: "POST", Allowed: []string{"POST", "GET"}, Description: "POST (default), or GET, which implies request_format=query."},
+		{Name: "request_format", Type: Word, In: OnProvider | OnConfig, Default: string(grant.Form), Allowed: []string{string(grant.Form), string(grant.JSON), string(grant.Query)}, Description: "Where the parameters go: form (default), json or query."},
+		{Name: "parameters", Type: Values, In: OnProvider | OnConfig | OnRole, Description: "Extra request parameters, such as audience or resource: a map of JSON values. In a form a list repeats the parameter and an object is JSON text; in JSON they stay what they are. String values may hold placeholders. A null removes an inherited one.",
+			RoleText: "Parameters that the role adds to those of the config and its provider. It can neither change, repeat or remove one of those, nor name a secret. They may name the caller by Vault's identity templating."},
+		{Name: "parameter_names", Type: TextPairs, In: OnProvider | OnConfig, Description: "Renames standard parameters: client_id=clientId. An empty name leaves the parameter out."},
+		{Name: "request_headers", Type: TextPairs, In: OnProvider | OnConfig, Description: "Extra request headers (map). Values may hold placeholders. A null removes an inherited one."},
+		{Name: "scopes", Type: Texts, In: OnProvider | OnConfig | OnRole, Description: "The scopes to ask for: a list, or one string with spaces or commas between them. An item of a list may hold either, unless it is what scope_separator sends between scopes.",
+			RoleText: "The scopes to ask for: some of the config's, when it names any."},
+		{Name: "scopes_required", Type: Flag, In: OnProvider | OnConfig, Description: "Whether asking without any scope is refused before the provider is asked."},
+		{Name: "scope_separator", Type: Text, In: OnProvider | OnConfig, Default: "space", Description: "What stands between scopes in the request: space (default), comma, list (a list of its own), or any literal."},
+		{Name: "access_token_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/access_token"}, Description: `Where the answer holds the token: JSON pointers (RFC 6901), the first that leads to a token. "" is the whole body. A string on the way is read as JSON; a token type before the token is left out.`},
+		{Name: "expires_in_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/expires_in"}, Description: "Where the answer holds the lifetime: JSON pointers (RFC 6901) to a number, a string that holds one, or a duration such as 1h30m, PT1H or 01:00:00."},
+		{Name: "expires_in_unit", Type: Word, In: OnProvider | OnConfig, Default: "seconds", Allowed: []string{"seconds", "milliseconds", "minutes"}, Description: "The unit of that lifetime: seconds (default), milliseconds or minutes."},
+		{Name: "expires_at_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/expires_at"}, Description: "Where the answer holds the moment of expiry: JSON pointers (RFC 6901) to RFC 3339 (UTC when without a zone), or epoch seconds or milliseconds."},
+		{Name: "token_type_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/token_type"}, Description: "Where the answer holds the token type: JSON pointers (RFC 6901)."},
+		{Name: "scope_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/scope"}, Description: "Where the answer holds the granted scope: JSON pointers (RFC 6901) to a string with spaces or commas, or a list."},
+		{Name: "refresh_token_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/refresh_token"}, Description: "Where the answer holds a refresh token: JSON pointers (RFC 6901). It is never shown to anybody, nor is any member called refresh_token."},
+		{Name: "error_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/error", "/error/code"}, Description: "Where an answer holds the error code: JSON pointers (RFC 6901)."},
+		{Name: "error_description_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/error_description", "/error/message", "/message"}, Description: "Where an answer says what went wrong: JSON pointers (RFC 6901)."},
+		{Name: "extra_fields", Type: TextPairs, In: OnProvider | OnConfig, Description: "Further members of the answer for the reader, by the name that the reader sees: instance_url=/instance_url."},
+		{Name: "default_token_type", Type: Word, In: OnProvider | OnConfig, Default: "Bearer", Description: "The token type when the answer says none (Bearer)."},
+		{Name: "default_token_lifetime", Type: Seconds, In: OnProvider | OnConfig, Description: "The lifetime when the answer states none that can be read, and the token is no JWT that does. Without it such an answer is an error."},
+		{Name: "issuer", Type: Word, In: OnProvider | OnConfig, Description: "The authorization server's issuer identifier (RFC 8414 section 2). It is the audience of assertions."},
+		{Name: "assertion_claims", Type: Values, In: OnProvider | OnConfig, KeepsNulls: true, Description: "What a signed assertion claims beside, or instead of, iss and sub (the client_id), aud, jti, iat, nbf and exp. String values may hold placeholders, {scope} among them. A null leaves a claim out."},
+		{Name: "assertion_headers", Type: Values, In: OnProvider | OnConfig, KeepsNulls: true, Description: "The headers of a signed assertion, beside alg, typ, kid and x5t#S256. true for x5t, x5t#S256 or x5c stands for that of the certificate. A null leaves a header out."},
+		{Name: "assertion_lifetime", Type: Seconds, In: OnProvider | OnConfig, Default: int64(300), Description: "How long a signed assertion is good for (300)."},
+		{Name: "assertion_audience", Type: Texts, In: OnProvider | OnConfig, Description: "The audience of a signed assertion, one or a list: the issuer by default, or else the token_url."},
+		{Name: "check_url", Type: URL, In: OnProvider | OnConfig, Aside: true, Description: "A harmless resource of the provider's API. A check gets it once with the new token and tells the status of the answer. Takes placeholders like token_url."},
+		{Name: "check_headers", Type: TextPairs, In: OnProvider | OnConfig, Aside: true, Description: "The headers of that request (map). Values may hold placeholders, {access_token} among them. Without an Authorization header here, the token is sent as Authorization: Bearer (RFC 6750)."},
+		{Name: "refresh", Type: Text, In: OnProvider | OnConfig, Default: "early", Allowed: []string{"early", RefreshLate}, Description: "When a shared token is replaced: early (default), from 70 % of its life on, or late, only when it is no longer usable, for providers where each new token ends the client's last one."},
 	}
 }
 
@@ -118,29 +118,13 @@ func Overlay(layers ...Layer) Layer {
 				maps.Copy(joined, under)
 			}
 			for key, item := range over {
-				if item == nil && !keepsNulls(name) {
+				if item == nil && !keepsNulls[name] {
 					delete(joined, key)
 				} else {
 					joined[key] = item
 				}
 			}
 			out[name] = joined
-		}
-	}
-	return out
-}
-
-// keepsNulls says whether a null in that map means something by itself: of an
-// assertion it leaves out what is said by default.
-func keepsNulls(field string) bool {
-	return field == "assertion_claims" || field == "assertion_headers"
-}
-
-func defaults() Layer {
-	out := Layer{}
-	for _, f := range Fields() {
-		if f.Default != nil {
-			out[f.Name] = f.Default
 		}
 	}
 	return out
@@ -222,7 +206,9 @@ func Canonical(fields []Field, raw map[string]any) (Layer, error) {
 		if err != nil {
 			return nil, invalid(name, "%s", err)
 		}
-		out[name] = v
+		if !fields[i].Dropped {
+			out[name] = v
+		}
 	}
 	return out, nil
 }

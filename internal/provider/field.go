@@ -4,316 +4,108 @@
 package provider
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
-	"unicode"
-
-	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// Type says which JSON values a field takes and in which form they are kept.
-type Type int
-
-// The types of fields, with the canonical form of each.
-const (
-	Text      Type = iota + 1 // string
-	Word                      // string; the white space around it is no part of it
-	Flag                      // bool
-	Seconds                   // int64; a duration string is taken as well
-	Texts                     // []string; a string is taken as well, and split at commas and white space
-	Pointers                  // []string, each an RFC 6901 pointer; likewise
-	Values                    // map[string]any; JSON text and name=value are taken as well
-	TextPairs                 // map[string]any of strings and nulls; likewise
-)
-
-// Field declares one field of a provider or a config.
+// Field declares one field of the API, and is all that is said about it: what a
+// request may hold, help and OpenAPI, docs/api.md and the JSON Schema of a
+// provider file follow from it. Beside it stand a member of the struct that it
+// is read into, and the code that uses that.
 type Field struct {
 	Name        string
 	Type        Type
+	In          In       // which layers may set it; nothing for fields of other paths
 	Secret      bool     // never shown again
+	Aside       bool     // about the use of the token: no part of the request for it, nor of its identity
+	KeepsNulls  bool     // of a map: a null means something by itself, beside removing what is inherited
+	Dropped     bool     // taken for the sake of whoever sends it, and not kept
 	Allowed     []string // the closed set of values, if there is one
 	Default     any      // what it means when no layer sets it; nil means nothing
 	Description string
+	RoleText    string // the description on a role, where it means something else there
 }
 
-// maxInteger bounds numbers to what JSON carries unchanged (RFC 8259 section 6).
-const maxInteger = 1 << 53
+// In says which layers may set a field. Each lies over the one before.
+type In uint8
 
-// Canonical turns a value as a client may send it into the field's one form.
-// Its errors say what is wanted and never repeat the value.
-func (t Type) Canonical(v any) (any, error) {
-	sent, meant := t.room(), t.room()
-	if err := sent.add(v); err != nil {
-		return nil, err
-	}
-	out, err := t.parse(v)
-	if err == nil {
-		err = meant.add(out) // text may have held a whole list
-	}
-	return out, err
-}
+// The layers. Most of a dialect may be set both by a provider and by a config.
+const (
+	OnProvider In = 1 << iota
+	OnConfig
+	OnRole
+)
 
-func (t Type) parse(v any) (any, error) {
-	switch t {
-	case Text:
-		return text(v)
-	case Word:
-		s, err := text(v)
-		if word, ok := s.(string); ok {
-			return strings.TrimSpace(word), err
+// FieldsOn gives those of the declared fields that a layer may set, described as
+// what they are there.
+func FieldsOn(layer In, declared []Field) []Field {
+	var out []Field
+	for _, f := range declared {
+		if f.In&layer == 0 {
+			continue
 		}
-		return s, err
-	case Flag:
-		return flag(v)
-	case Seconds:
-		return seconds(v)
-	case Texts:
-		return texts(v)
-	case Pointers:
-		return pointers(v)
-	case Values:
-		return values(v, checkNumbers)
-	case TextPairs:
-		return values(v, func(v any) (any, error) {
-			if v == nil {
-				return nil, nil
+		if layer == OnRole && f.RoleText != "" {
+			f.Description = f.RoleText
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// Inherits says whether the field lies over that of another layer.
+func (f Field) Inherits() bool { return f.In != OnProvider && f.In != OnConfig }
+
+// IsMap says whether the field's values are maps.
+func (f Field) IsMap() bool { return f.Type == Values || f.Type == TextPairs }
+
+// Declared gives all fields that a provider, a config or a role may set for what
+// is asked of the provider: the dialect, what else a provider definition holds,
+// and the registration. How tokens are handed out is none of them.
+func Declared() []Field {
+	return slices.Concat(dialectFields(), definitionFields(), credentialFields(), connectionFields())
+}
+
+// Fields gives the dialect's fields: what a provider defines and a config
+// overrides.
+func Fields() []Field { return dialectFields() }
+
+// DefinitionFields gives what a provider definition holds.
+func DefinitionFields() []Field { return FieldsOn(OnProvider, Declared()) }
+
+// The tables of what is asked for by name again and again.
+//
+//nolint:gochecknoglobals // constant tables
+var (
+	// defaults is what each dialect field means when no layer sets it. Nobody
+	// may change what is in it.
+	defaults = func() Layer {
+		out := Layer{}
+		for _, f := range dialectFields() {
+			if f.Default != nil {
+				out[f.Name] = f.Default
 			}
-			return text(v)
-		})
-	}
-	return nil, errors.New("has no type")
-}
-
-func text(v any) (any, error) {
-	switch v := v.(type) {
-	case string:
-		return v, nil
-	case float64:
-		if v == math.Trunc(v) && math.Abs(v) < maxInteger {
-			return strconv.FormatFloat(v, 'f', -1, 64), nil
 		}
-		return nil, errors.New("must be a string: a number so large or with a fraction may have been changed on its way; quote it")
-	case json.Number:
-		return v.String(), nil
-	}
-	return nil, errors.New("must be a string")
-}
-
-func flag(v any) (any, error) {
-	switch v := v.(type) {
-	case bool:
-		return v, nil
-	case string:
-		if b, err := strconv.ParseBool(v); err == nil {
-			return b, nil
-		}
-	}
-	return nil, errors.New("must be true or false")
-}
-
-func seconds(v any) (any, error) {
-	wanted := errors.New(`must be a duration of whole seconds, such as 3600 or "1h" (0 for none), of a hundred years at most`)
-	var d time.Duration
-	switch v := v.(type) {
-	case int64:
-		return seconds(float64(v))
-	case int:
-		return seconds(float64(v))
-	case json.Number:
-		return seconds(v.String())
-	case float64:
-		if v != math.Trunc(v) || v < 0 || v > 100*365*24*3600 {
-			return nil, wanted
-		}
-		return int64(v), nil
-	case string:
-		v = strings.TrimSpace(v)
-		if n, err := strconv.ParseFloat(v, 64); err == nil {
-			return seconds(n)
-		}
-		if days, isDays := strings.CutSuffix(v, "d"); isDays {
-			n, err := strconv.Atoi(days)
-			if err != nil {
-				return nil, wanted
-			}
-			return seconds(float64(n) * 24 * 3600)
-		}
-		var err error
-		if d, err = time.ParseDuration(v); err != nil || d%time.Second != 0 {
-			return nil, wanted
-		}
-		return seconds(d.Seconds())
-	}
-	return nil, wanted
-}
-
-func texts(v any) (any, error) {
-	raw, ok := stringList(v, func(s string) []string {
-		return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
+		return out
+	}()
+	keepsNulls  = namesOf(dialectFields(), func(f Field) bool { return f.KeepsNulls })
+	asideFields = namesOf(dialectFields(), func(f Field) bool { return f.Aside })
+	urlFields   = namesOf(dialectFields(), func(f Field) bool { return f.Type == URL })
+	// secretCredentials are those that placeholders can name.
+	secretCredentials = namesOf(credentialFields(), func(f Field) bool {
+		return f.Secret && slices.Contains(credentialNames(), f.Name)
 	})
-	if !ok {
-		return nil, errors.New("must be a list of strings, or one string with commas or spaces between them")
-	}
-	out, seen := make([]string, 0, len(raw)), make(map[string]bool, len(raw))
-	for _, s := range raw {
-		if len(s) > maxItem {
-			return nil, fmt.Errorf("has an item longer than %s", inBytes(maxItem))
-		}
-		if s = strings.TrimSpace(s); s != "" && !seen[s] {
-			seen[s] = true
-			out = append(out, s)
-		}
-	}
-	return out, nil
-}
+)
 
-func stringList(v any, split func(string) []string) ([]string, bool) {
-	var out []string
-	switch v := v.(type) {
-	case string:
-		if list, isJSON := jsonList(v); isJSON {
-			return stringList(list, split)
-		}
-		out = split(v)
-	case []string:
-		out = append(out, v...)
-	case []any:
-		for _, item := range v {
-			s, ok := item.(string)
-			if !ok {
-				return nil, false
-			}
-			out = append(out, s)
-		}
-	default:
-		return nil, false
-	}
-	return out, true
-}
-
-// jsonList reads JSON text, which is how the command line writes a list with
-// commas in it, or an empty one.
-func jsonList(s string) ([]any, bool) {
-	var out []any
-	if s = strings.TrimSpace(s); !strings.HasPrefix(s, "[") || json.Unmarshal([]byte(s), &out) != nil {
-		return nil, false
-	}
-	return out, true
-}
-
-func pointers(v any) (any, error) {
-	wanted := errors.New(`must be a list of JSON pointers (RFC 6901), such as "/data/access_token"; "" is the whole body, [] is none`)
-	raw, ok := stringList(v, func(s string) []string { return strings.Split(s, ",") })
-	if !ok {
-		return nil, wanted
-	}
-	for _, s := range raw {
-		if len(s) > maxItem {
-			return nil, fmt.Errorf("has an item longer than %s", inBytes(maxItem))
-		}
-		if err := grant.Pointer(s).Check(); err != nil {
-			return nil, fmt.Errorf("%w: %w", wanted, err)
+// namesOf gives the set of the names of those fields.
+func namesOf(fields []Field, wanted func(Field) bool) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range fields {
+		if wanted(f) {
+			out[f.Name] = true
 		}
 	}
-	if raw == nil {
-		raw = []string{} // set, and none
-	}
-	return raw, nil
-}
-
-func values(v any, item func(any) (any, error)) (any, error) {
-	wanted := errors.New("must be a map: name=value (repeated for more), or a JSON object")
-	out := map[string]any{}
-	if s, isText := v.(string); isText {
-		if list, isJSON := jsonList(s); isJSON {
-			v = list
-		}
-	}
-	switch v := v.(type) {
-	case map[string]any:
-		out = v
-	case string:
-		switch s := strings.TrimSpace(v); {
-		case s == "":
-		case s[0] == '{':
-			if json.Unmarshal([]byte(s), &out) != nil {
-				return nil, wanted
-			}
-		default:
-			if err := pair(v, out); err != nil {
-				return nil, wanted
-			}
-		}
-	case []any:
-		for _, p := range v {
-			s, ok := p.(string)
-			if !ok || pair(s, out) != nil {
-				return nil, wanted
-			}
-		}
-	default:
-		return nil, wanted
-	}
-	canonical := make(map[string]any, len(out))
-	for name, value := range out {
-		if name == "" {
-			return nil, errors.New("has an entry without a name")
-		}
-		c, err := item(value)
-		if err != nil {
-			return nil, fmt.Errorf("has an entry %s that %w", quoted(name), err)
-		}
-		canonical[name] = c
-	}
-	return canonical, nil
-}
-
-func pair(s string, into map[string]any) error {
-	name, value, ok := strings.Cut(s, "=")
-	name = strings.TrimSpace(name)
-	if !ok || name == "" {
-		return errors.New("no name=value")
-	}
-	if _, twice := into[name]; twice {
-		return errors.New("named twice")
-	}
-	into[name] = value
-	return nil
-}
-
-// checkNumbers refuses numbers that may have been changed on their way here.
-func checkNumbers(v any) (any, error) {
-	switch v := v.(type) {
-	case json.Number:
-		f, err := v.Float64()
-		if err != nil {
-			return nil, errors.New("holds a number beyond 2^53; quote it")
-		}
-		return checkNumbers(f)
-	case float64:
-		if math.Abs(v) >= maxInteger {
-			return nil, errors.New("holds a number beyond 2^53; quote it")
-		}
-	case map[string]any:
-		for _, item := range v {
-			if _, err := checkNumbers(item); err != nil {
-				return nil, err
-			}
-		}
-	case []any:
-		for _, item := range v {
-			if _, err := checkNumbers(item); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return v, nil
+	return out
 }
 
 // check applies what a field demands beyond its type.

@@ -302,8 +302,8 @@ func (e *Effective) checkEndpoints() error {
 	if err != nil {
 		return err
 	}
-	for _, field := range []string{"revocation_url", "check_url"} {
-		if e.urls[field] == nil || !e.choosesHost(field) {
+	for field := range e.urls {
+		if field == "token_url" || !e.choosesHost(field) {
 			continue
 		}
 		u, err := e.endpoint(field)
@@ -322,7 +322,7 @@ func (e *Effective) checkEndpoints() error {
 // it, or all but the top-level domain.
 func (e *Effective) choosesHost(field string) bool {
 	host := e.urls[field].host
-	return e.onConfig[field] || len(host.names()) > 0 && strings.Count(host[len(host)-1].literal, ".") < 2
+	return e.own[field] != nil || len(host.names()) > 0 && strings.Count(host[len(host)-1].literal, ".") < 2
 }
 
 // saidInAssertion fills in the placeholders of claims or headers. A null, which

@@ -6,7 +6,6 @@ package provider
 import (
 	"maps"
 	"net/textproto"
-	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
@@ -47,16 +46,4 @@ func (e *environment) with(name, value string, secret bool) *environment {
 	out.given, out.secret, out.meanings = maps.Clone(e.given), maps.Clone(e.secret), maps.Clone(e.meanings)
 	out.given[name], out.secret[name], out.meanings[name] = value, secret, meaning{text: value, set: true, secret: secret}
 	return &out
-}
-
-// checkDate refuses a documentation_date that is none.
-func checkDate(definition Layer) error {
-	text, _ := definition["documentation_date"].(string)
-	if text == "" {
-		return nil
-	}
-	if _, err := time.Parse(time.DateOnly, text); err != nil {
-		return invalid("documentation_date", "must be a date such as 2026-11-25")
-	}
-	return nil
 }

@@ -4,6 +4,7 @@
 package provider
 
 import (
+	"slices"
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
@@ -40,6 +41,27 @@ type Credentials struct {
 	Assertion          string            `json:"assertion,omitempty"`           // made elsewhere
 }
 
+// credentialFields declares the fields of Credentials.
+func credentialFields() []Field {
+	return []Field{
+		{Name: "client_id", Type: Word, In: OnConfig, Description: "The client's identifier (RFC 6749 section 2.2)."},
+		{Name: "client_secret", Type: Text, In: OnConfig, Secret: true, Description: "The client's secret. Never shown again."},
+		{Name: "fallback_client_secret", Type: Text, In: OnConfig, Secret: true, Description: "Tried once when the provider refuses client_secret: rotation without downtime. Never shown again."},
+		{Name: "refresh_token", Type: Text, In: OnConfig, Secret: true, Description: "The refresh token to start from, for grant_type=refresh_token. Its successors are kept by the engine. Never shown again."},
+		{Name: "username", Type: Text, In: OnConfig, Description: "The resource owner's name, for grant_type=password."},
+		{Name: "password", Type: Text, In: OnConfig, Secret: true, Description: "The resource owner's password, for grant_type=password. Never shown again."},
+		{Name: "private_key", Type: Text, In: OnConfig, Secret: true, Description: "The key that the client signs with: PEM (PKCS#1, PKCS#8, SEC1) or a JWK. Never shown again."},
+		{Name: "assertion", Type: Text, In: OnConfig, Secret: true, Description: "A ready-made assertion for grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer or …:saml2-bearer, instead of one that is signed here. Never shown again."},
+		{Name: "key_id", Type: Text, In: OnConfig, Description: "The kid of signed assertions: how the provider knows the key (that of a JWK, or of the signing_key)."},
+		{Name: "signing_algorithm", Type: Word, In: OnConfig, Allowed: signing.Names(slices.Concat(signing.Symmetric(), signing.Asymmetric())), Description: "What assertions are signed with (RFC 7591: token_endpoint_auth_signing_alg): what fits the key by default; HS256 for client_secret_jwt."},
+		{Name: "signing_certificate", Type: Text, In: OnConfig, Description: "PEM certificates of private_key, its own first, by which the provider knows the key (x5t#S256)."},
+		{Name: "signing_key", Type: Word, In: OnConfig, Description: "The name of a key that is made here (key/<key>), instead of private_key."},
+		{Name: "secret_parameters", Type: Values, In: OnConfig, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},
+		{Name: "variables", Type: TextPairs, In: OnConfig, Description: "What the placeholders of the provider and of this config stand for: tenant=acme."},
+		{Name: "secret_variables", Type: TextPairs, In: OnConfig, Secret: true, Description: "Like variables, but secret: only placeholders use them. Never shown again."},
+	}
+}
+
 // Connection is how the provider is reached and known.
 type Connection struct {
 	CACertificate     string        `json:"tls_ca_certificate,omitempty"` // PEM
@@ -48,6 +70,18 @@ type Connection struct {
 	ClientKey         string        `json:"tls_client_key,omitempty"`         // PEM or JWK
 	TLSKey            string        `json:"tls_key,omitempty"`                // the name of a key
 	RequestTimeout    time.Duration `json:"-"`                                // how long, not what: no part of a request's identity
+}
+
+// connectionFields declares the fields of Connection, but for the timeout, which
+// is how long a reader waits.
+func connectionFields() []Field {
+	return []Field{
+		{Name: "tls_client_certificate", Type: Text, In: OnConfig, Description: "PEM certificates that the client shows the provider (RFC 8705), its own first, with any token_endpoint_auth_method."},
+		{Name: "tls_client_key", Type: Text, In: OnConfig, Secret: true, Description: "The private key of tls_client_certificate: PEM or a JWK. Never shown again."},
+		{Name: "tls_key", Type: Word, In: OnConfig, Description: "The name of a key that is made here (key/<key>), with its certificate, instead of tls_client_certificate and tls_client_key."},
+		{Name: "tls_ca_certificate", Type: Text, In: OnConfig, Description: "PEM certificates of the authority to trust instead of the system's, for a provider with one of its own."},
+		{Name: "allow_insecure_http", Type: Flag, In: OnConfig, Description: "Whether plain http is allowed to more than loopback. The credentials are then readable on the network (false)."},
+	}
 }
 
 // Material is a key with what others know it by. The zero Material is none.

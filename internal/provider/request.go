@@ -13,14 +13,14 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// endpoint is token_url or revocation_url with its placeholders filled in.
+// endpoint is the URL in that field with its placeholders filled in.
 func (e *Effective) endpoint(field string) (*url.URL, error) {
 	t := e.urls[field]
 	if t == nil {
 		return nil, invalid(field, "is required: the provider publishes no host; write %s=https://<host>/<path of its token endpoint>", field)
 	}
 	env := *e.env
-	env.urlOnConfig = e.onConfig[field]
+	env.urlOnConfig = e.own[field] != nil
 	u, err := t.expand(&env)
 	if err != nil {
 		return nil, invalid(field, "%s", err)

@@ -23,15 +23,12 @@ type Effective struct {
 	declared     map[string]Variable
 	env          *environment
 	urls         map[string]*urlTemplate // by field
-	onConfig     map[string]bool         // whether the config itself sets that field
+	own          Layer                   // what the config itself sets
 	keys         keys
 }
 
 // Check refuses a provider definition that no config could use.
 func Check(definition Layer) error {
-	if err := checkDate(definition); err != nil {
-		return err
-	}
 	_, err := resolve(definition, nil, nil, Registration{}, true)
 	return err
 }
@@ -45,12 +42,9 @@ func Resolve(definition, own Layer, r Registration, roles ...Layer) (*Effective,
 }
 
 func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnly bool) (*Effective, error) {
-	e := &Effective{registration: r, onConfig: map[string]bool{
-		"token_url": own["token_url"] != nil, "revocation_url": own["revocation_url"] != nil, "check_url": own["check_url"] != nil,
-	}}
+	e := &Effective{registration: r, own: own}
 	said := Overlay(append([]Layer{definition, own}, roles...)...).Only(Fields())
-	delete(said, "variables") // of the definition: declarations, which r's values meet below
-	layer := Overlay(defaults(), said)
+	layer := Overlay(defaults, said)
 	if _, chosen := said["request_format"]; !chosen && layer["http_method"] == "GET" {
 		layer["request_format"] = string(grant.Query)
 	}
@@ -63,7 +57,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	if e.declared, err = declarations(declared); err != nil {
 		return nil, err
 	}
-	if e.env, err = newEnvironment(e.declared, r, e.onConfig["token_url"]); err != nil {
+	if e.env, err = newEnvironment(e.declared, r, own["token_url"] != nil); err != nil {
 		return nil, err
 	}
 	for _, check := range []func() error{
@@ -110,11 +104,10 @@ func (e *Effective) Origin() (string, error) {
 // It holds secrets: hash it. What equals its default is not in it, so that a
 // field that a later version brings changes no identity.
 func (e *Effective) Identity() ([]byte, error) {
-	base := defaults()
 	said := map[string]json.RawMessage{}
 	for name, v := range e.layer {
-		if slices.Contains([]string{"check_url", "check_headers"}, name) {
-			continue // they use the token, and are no part of the request for it
+		if asideFields[name] {
+			continue
 		}
 		if name == "scopes" {
 			v = slices.Sorted(slices.Values(e.Dialect.Scopes)) // a set
@@ -123,11 +116,11 @@ func (e *Effective) Identity() ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("writing %s: %w", name, err)
 		}
-		unset, err := json.Marshal(base[name])
+		unset, err := json.Marshal(defaults[name])
 		if err != nil {
 			return nil, fmt.Errorf("writing %s: %w", name, err)
 		}
-		none := base[name] == nil && slices.Contains([]string{`""`, "false", "0", "[]", "{}"}, string(b))
+		none := defaults[name] == nil && slices.Contains([]string{`""`, "false", "0", "[]", "{}"}, string(b))
 		if !none && !bytes.Equal(b, unset) {
 			said[name] = b
 		}
@@ -154,18 +147,14 @@ func (e *Effective) Describe() (map[string]any, error) {
 		return nil, err
 	}
 	for _, f := range Fields() {
-		if _, decided := out[f.Name]; !decided && f.Name != "variables" {
+		if _, decided := out[f.Name]; !decided {
 			out[f.Name] = map[Type]any{
-				Text: "", Word: "", Flag: false, Seconds: 0, Texts: []string{}, Pointers: []string{},
+				Text: "", Word: "", URL: "", Flag: false, Seconds: 0, Texts: []string{}, Pointers: []string{},
 				Values: map[string]any{}, TextPairs: map[string]any{},
 			}[f.Type]
 		}
 	}
-	out["token_url"] = r.URL
-	for _, field := range []string{"revocation_url", "check_url"} {
-		if e.urls[field] == nil {
-			continue
-		}
+	for field := range e.urls {
 		u, err := masked.endpoint(field)
 		if err != nil {
 			return nil, err

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"strings"
 )
 
 // Variable declares what a placeholder of a provider stands for.
@@ -24,6 +25,30 @@ type Variable struct {
 	Optional    bool     `json:"optional,omitempty"` // unset drops the parameter, header or query pair
 	Secret      bool     `json:"secret,omitempty"`   // given in secret_variables, and never in a host or path
 	Value       *string  `json:"value,omitempty"`    // a template, computed once per request
+}
+
+// variableFields declares the members of a Variable.
+func variableFields() []Field {
+	return []Field{
+		{Name: "description", Type: Text, Description: "What to put there. It is part of the error when it is missing."},
+		{Name: "example", Type: Text, Description: "A value as one might be, for the example of a read."},
+		{Name: "default", Type: Text, Description: "What is used when the config gives none. May name other variables."},
+		{Name: "pattern", Type: Text, Description: "A regular expression (RE2) that the value must match as a whole."},
+		{Name: "enum", Type: Texts, Description: "The values that there are to choose from."},
+		{Name: "optional", Type: Flag, Description: "Whether it may be left unset, which drops the parameter, header or query pair that names it. In a host or path that is an error."},
+		{Name: "secret", Type: Flag, Description: "Whether it is secret: given in secret_variables, shown nowhere, and never part of a host or path."},
+		{Name: "value", Type: Text, Description: "A template of its own, computed once per request, such as {client_id}:{client_secret}."},
+	}
+}
+
+// listOf names fields in a sentence.
+func listOf(fields []Field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.Name
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 var variableName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
@@ -49,7 +74,7 @@ func declarations(raw map[string]any) (map[string]Variable, error) {
 		dec.DisallowUnknownFields()
 		var d Variable
 		if _, isMap := v.(map[string]any); !isMap || dec.Decode(&d) != nil {
-			return nil, at("must be an object of description, example, default, pattern, enum, optional, secret and value")
+			return nil, at("must be an object of " + listOf(variableFields()))
 		}
 		if _, err := whole(d.Pattern); err != nil {
 			return nil, at("has a pattern that is no regular expression (RE2 syntax), or one of more than 1000 steps")
@@ -100,11 +125,8 @@ func whole(pattern string) (*regexp.Regexp, error) {
 
 // credentialNames are the credentials that placeholders can name.
 func credentialNames() []string {
-	return []string{"client_id", "client_secret", "username", "password"}
+	return slices.Sorted(maps.Keys(Registration{}.credentials()))
 }
-
-// secretCredentials are those of them that are secret.
-func secretCredentials() []string { return []string{"client_secret", "password"} }
 
 // environment says what each placeholder stands for.
 type environment struct {
@@ -163,7 +185,7 @@ func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bo
 	}
 	for name, v := range r.credentials() {
 		if v != "" {
-			e.given[name], e.secret[name] = v, slices.Contains(secretCredentials(), name)
+			e.given[name], e.secret[name] = v, secretCredentials[name]
 		}
 	}
 	e.settle()
@@ -221,7 +243,7 @@ func (e *environment) isSecret(name string) bool { return e.meanings[name].secre
 
 // isItselfSecret says whether it does without being made of another.
 func (e *environment) isItselfSecret(name string) bool {
-	return e.secret[name] || e.declared[name].Secret || slices.Contains(secretCredentials(), name)
+	return e.secret[name] || e.declared[name].Secret || secretCredentials[name]
 }
 
 // resolve settles the meaning of name, on behalf of the variables within.

@@ -103,14 +103,17 @@ func Generate(a Algorithm) (Key, error) {
 	return Key{private: private}, nil
 }
 
-// Listed names algorithms in a text.
-func Listed(algorithms []Algorithm) string {
+// Names gives the registered names of algorithms.
+func Names(algorithms []Algorithm) []string {
 	names := make([]string, len(algorithms))
 	for i, a := range algorithms {
 		names[i] = string(a)
 	}
-	return strings.Join(names, ", ")
+	return names
 }
+
+// Listed names algorithms in a text.
+func Listed(algorithms []Algorithm) string { return strings.Join(Names(algorithms), ", ") }
 
 // CheckSecret says what is wrong with a shared secret for one of the Symmetric
 // algorithms, if anything.
