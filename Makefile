@@ -78,7 +78,7 @@ demo: build ## A dev server with the plugin and five sample providers, shown ste
 	@PLUGIN_BIN=$(BINARY) scripts/demo.sh
 
 .PHONY: docs
-docs: ## What is generated of the documentation: docs/providers.md, from the catalog
+docs: ## What is generated of the documentation: from the catalog, and from the declarations of the fields
 	go run ./scripts/docs
 
 .PHONY: bench

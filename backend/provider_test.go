@@ -100,6 +100,15 @@ func TestProviderTakesACatalogFileAsItIs(t *testing.T) {
 	}
 }
 
+func TestProviderTakesTheSchemaOfItsFileAndForgetsIt(t *testing.T) {
+	e := mount(t)
+	e.must(t, "provider/p", fields{"$schema": "https://example.com/provider.schema.json", "token_url": "https://auth.example.com/token"})
+	if got := e.read(t, "provider/p").text() + e.below(t, "provider/")["provider/p"]; strings.Contains(got, "schema.json") {
+		t.Errorf("kept: %s", got)
+	}
+	refused(t, e.write(t, "config/c", fields{"$schema": "x"}), http.StatusBadRequest, "unknown field")
+}
+
 func TestProviderWriteMergesAndDeletes(t *testing.T) {
 	e := mount(t)
 	if r := e.read(t, "provider/acme"); r.status() != http.StatusNotFound {

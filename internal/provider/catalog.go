@@ -29,7 +29,7 @@ var catalog embed.FS
 // definitionFields declares what a provider definition holds beside the dialect.
 func definitionFields() []Field {
 	return []Field{
-		{Name: "variables", Type: Values, In: OnProvider, Description: "What placeholders stand for: declarations by name, each an object of " + listOf(variableFields()) + "."},
+		{Name: "variables", Type: Values, In: OnProvider, Description: "What placeholders stand for: declarations by name, each an object of " + listOf(VariableFields()) + "."},
 		{Name: "description", Type: Text, In: OnProvider, Description: "What the provider is, and what it needs."},
 		{Name: "documentation_url", Type: Word, In: OnProvider, Description: "Where the provider documents its token endpoint."},
 		{Name: "documentation_date", Type: Date, In: OnProvider, Description: "When that documentation was read: a date such as 2026-11-25."},

@@ -23,7 +23,7 @@ func TestDeclarationsAndStructsAgree(t *testing.T) {
 		"dialect":     {dialectFields(), Dialect{}},
 		"credentials": {credentialFields(), Credentials{}},
 		"connection":  {connectionFields(), Connection{}},
-		"variable":    {variableFields(), Variable{}},
+		"variable":    {VariableFields(), Variable{}},
 	} {
 		var declared, members []string
 		for _, f := range test.declared {

@@ -27,8 +27,8 @@ type Variable struct {
 	Value       *string  `json:"value,omitempty"`    // a template, computed once per request
 }
 
-// variableFields declares the members of a Variable.
-func variableFields() []Field {
+// VariableFields declares the members of a Variable.
+func VariableFields() []Field {
 	return []Field{
 		{Name: "description", Type: Text, Description: "What to put there. It is part of the error when it is missing."},
 		{Name: "example", Type: Text, Description: "A value as one might be, for the example of a read."},
@@ -51,7 +51,11 @@ func listOf(fields []Field) string {
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
-var variableName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+// VariableName is the pattern (RE2) of what may stand between the braces of a
+// placeholder.
+const VariableName = `^[a-z][a-z0-9_]*$`
+
+var variableName = regexp.MustCompile(VariableName)
 
 // declarations reads a provider's variables field.
 func declarations(raw map[string]any) (map[string]Variable, error) {
@@ -74,7 +78,7 @@ func declarations(raw map[string]any) (map[string]Variable, error) {
 		dec.DisallowUnknownFields()
 		var d Variable
 		if _, isMap := v.(map[string]any); !isMap || dec.Decode(&d) != nil {
-			return nil, at("must be an object of " + listOf(variableFields()))
+			return nil, at("must be an object of " + listOf(VariableFields()))
 		}
 		if _, err := whole(d.Pattern); err != nil {
 			return nil, at("has a pattern that is no regular expression (RE2 syntax), or one of more than 1000 steps")

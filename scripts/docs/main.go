@@ -1,23 +1,49 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command docs writes what is generated of the documentation: docs/providers.md,
-// from the catalog. It is run by `make docs`; a test fails while the file is not
-// what the catalog says.
+// Command docs writes what is generated of the documentation: docs/providers.md
+// from the catalog, and from the declarations of the fields the tables in
+// docs/api.md and docs/dialects.md and the JSON Schema of a provider file. It is
+// run by `make docs`; a test fails while a file is not what it would write.
 package main
 
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 )
 
 func main() {
-	text, err := providersPage()
-	if err == nil {
-		err = os.WriteFile("docs/providers.md", []byte(text), 0o644)
-	}
-	if err != nil {
+	if err := write("."); err != nil {
 		fmt.Fprintln(os.Stderr, "docs:", err)
 		os.Exit(1)
+	}
+}
+
+func write(root string) error {
+	for file, page := range pages() {
+		file = filepath.Join(root, file)
+		old, err := os.ReadFile(file)
+		if err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("reading what is to be replaced: %w", err)
+		}
+		text, err := page(string(old))
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			return fmt.Errorf("writing what was generated: %w", err)
+		}
+	}
+	return nil
+}
+
+// pages gives, for each file, what it has to hold instead of what it holds.
+func pages() map[string]func(old string) (string, error) {
+	return map[string]func(string) (string, error){
+		"docs/providers.md":         func(string) (string, error) { return providersPage() },
+		"docs/provider.schema.json": func(string) (string, error) { return providerSchema() },
+		"docs/api.md":               withTables,
+		"docs/dialects.md":          withTables,
 	}
 }

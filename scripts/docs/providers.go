@@ -112,5 +112,5 @@ func code(words []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// cell is text that cannot end a cell of a table.
-func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+// cell is text that neither ends a cell of a table nor passes for a tag.
+func cell(s string) string { return strings.NewReplacer("|", `\|`, "<", `\<`).Replace(s) }
