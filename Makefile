@@ -81,6 +81,10 @@ demo: build ## A dev server with the plugin and five sample providers, shown ste
 docs: ## What is generated of the documentation: from the catalog, and from the declarations of the fields
 	go run ./scripts/docs
 
+.PHONY: provider
+provider: ## Begins a provider of the catalog: make provider NAME=acme (CONTRIBUTING.md)
+	@go run ./scripts/newprovider $(if $(findstring command,$(origin NAME)),$(NAME))
+
 .PHONY: bench
 bench: build ## The engine against the smallest plugin there can be (25 minutes; docs/performance.md has a quick one)
 	@mkdir -p $(CACHE)/bench && cp $(BINARY) $(CACHE)/bench/ # one and the same to the end, whatever is built meanwhile
