@@ -49,9 +49,11 @@ type input struct {
 // dropped as it arrives is none of its business.
 func schemaOf(fields []provider.Field) map[string]*framework.FieldSchema {
 	types := map[provider.Type]framework.FieldType{
-		provider.Text: framework.TypeString, provider.Word: framework.TypeString, provider.URL: framework.TypeString, provider.Date: framework.TypeString, provider.Flag: framework.TypeBool,
-		provider.Seconds: framework.TypeDurationSecond, provider.Texts: framework.TypeCommaStringSlice,
-		provider.Pointers: framework.TypeStringSlice, provider.Values: framework.TypeMap, provider.TextPairs: framework.TypeMap,
+		provider.Text: framework.TypeString, provider.Word: framework.TypeString, provider.PEM: framework.TypeString,
+		provider.URL: framework.TypeString, provider.Date: framework.TypeString,
+		provider.Flag: framework.TypeBool, provider.Seconds: framework.TypeDurationSecond,
+		provider.Texts: framework.TypeCommaStringSlice, provider.Pointers: framework.TypeStringSlice,
+		provider.Values: framework.TypeMap, provider.TextPairs: framework.TypeMap,
 	}
 	out := make(map[string]*framework.FieldSchema, len(fields))
 	for _, f := range fields {

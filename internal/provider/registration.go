@@ -50,11 +50,11 @@ func credentialFields() []Field {
 		{Name: "refresh_token", Type: Text, In: OnConfig, Secret: true, Description: "The refresh token to start from, for grant_type=refresh_token. Its successors are kept by the engine. Never shown again."},
 		{Name: "username", Type: Text, In: OnConfig, Description: "The resource owner's name, for grant_type=password."},
 		{Name: "password", Type: Text, In: OnConfig, Secret: true, Description: "The resource owner's password, for grant_type=password. Never shown again."},
-		{Name: "private_key", Type: Text, In: OnConfig, Secret: true, Description: "The key that the client signs with: PEM (PKCS#1, PKCS#8, SEC1) or a JWK. Never shown again."},
+		{Name: "private_key", Type: PEM, In: OnConfig, Secret: true, Description: "The key that the client signs with: PEM (PKCS#1, PKCS#8, SEC1) or a JWK. Never shown again."},
 		{Name: "assertion", Type: Text, In: OnConfig, Secret: true, Description: "A ready-made assertion for grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer or …:saml2-bearer, instead of one that is signed here. Never shown again."},
 		{Name: "key_id", Type: Text, In: OnConfig, Description: "The kid of signed assertions: how the provider knows the key (that of a JWK, or of the signing_key)."},
 		{Name: "signing_algorithm", Type: Word, In: OnConfig, Allowed: signing.Names(slices.Concat(signing.Symmetric(), signing.Asymmetric())), Description: "What assertions are signed with (RFC 7591: token_endpoint_auth_signing_alg): what fits the key by default; HS256 for client_secret_jwt."},
-		{Name: "signing_certificate", Type: Text, In: OnConfig, Description: "PEM certificates of private_key, its own first, by which the provider knows the key (x5t#S256)."},
+		{Name: "signing_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates of private_key, its own first, by which the provider knows the key (x5t#S256)."},
 		{Name: "signing_key", Type: Word, In: OnConfig, Description: "The name of a key that is made here (key/<key>), instead of private_key."},
 		{Name: "secret_parameters", Type: Values, In: OnConfig, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},
 		{Name: "variables", Type: TextPairs, In: OnConfig, Description: "What the placeholders of the provider and of this config stand for: tenant=acme."},
@@ -76,10 +76,10 @@ type Connection struct {
 // is how long a reader waits.
 func connectionFields() []Field {
 	return []Field{
-		{Name: "tls_client_certificate", Type: Text, In: OnConfig, Description: "PEM certificates that the client shows the provider (RFC 8705), its own first, with any token_endpoint_auth_method."},
-		{Name: "tls_client_key", Type: Text, In: OnConfig, Secret: true, Description: "The private key of tls_client_certificate: PEM or a JWK. Never shown again."},
+		{Name: "tls_client_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates that the client shows the provider (RFC 8705), its own first, with any token_endpoint_auth_method."},
+		{Name: "tls_client_key", Type: PEM, In: OnConfig, Secret: true, Description: "The private key of tls_client_certificate: PEM or a JWK. Never shown again."},
 		{Name: "tls_key", Type: Word, In: OnConfig, Description: "The name of a key that is made here (key/<key>), with its certificate, instead of tls_client_certificate and tls_client_key."},
-		{Name: "tls_ca_certificate", Type: Text, In: OnConfig, Description: "PEM certificates of the authority to trust instead of the system's, for a provider with one of its own."},
+		{Name: "tls_ca_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates of the authority to trust instead of the system's, for a provider with one of its own."},
 		{Name: "allow_insecure_http", Type: Flag, In: OnConfig, Description: "Whether plain http is allowed to more than loopback. The credentials are then readable on the network (false)."},
 	}
 }

@@ -73,7 +73,7 @@ func (e *Effective) uses(name string, used []string) bool {
 func Example(mount, name string, definition Layer, required []string) string {
 	declared, _ := definition["variables"].(map[string]any)
 	words := []string{"vault write " + mount + "config/" + name, "provider=" + name}
-	files := []string{"client_secret", "password", "refresh_token", "private_key", "tls_client_certificate", "assertion"}
+	files := namesOf(append(credentialFields(), connectionFields()...), func(f Field) bool { return f.Secret || f.Type == PEM })
 	for _, field := range required {
 		value := strings.ToUpper(field)
 		switch group, variable, isVariable := strings.Cut(field, "."); {
@@ -83,7 +83,7 @@ func Example(mount, name string, definition Layer, required []string) string {
 			if example, _ := declaration["example"].(string); example != "" {
 				value = variable + "=" + example
 			}
-		case slices.Contains(files, field):
+		case files[field]:
 			value = "@" + field + ".txt"
 		}
 		words = append(words, field+"="+value)

@@ -148,10 +148,7 @@ func (e *Effective) Describe() (map[string]any, error) {
 	}
 	for _, f := range Fields() {
 		if _, decided := out[f.Name]; !decided {
-			out[f.Name] = map[Type]any{
-				Text: "", Word: "", URL: "", Flag: false, Seconds: 0, Texts: []string{}, Pointers: []string{},
-				Values: map[string]any{}, TextPairs: map[string]any{},
-			}[f.Type]
+			out[f.Name] = f.Type.none()
 		}
 	}
 	for field := range e.urls {

@@ -23,6 +23,7 @@ type Type int
 const (
 	Text      Type = iota + 1 // string
 	Word                      // string; the white space around it is no part of it
+	PEM                       // string, of several lines as a rule, and so read from a file
 	URL                       // Word: a URL, which may hold placeholders
 	Date                      // Word: 2026-11-25, or none
 	Flag                      // bool
@@ -52,7 +53,7 @@ func (t Type) Canonical(v any) (any, error) {
 
 func (t Type) parse(v any) (any, error) {
 	switch t {
-	case Text:
+	case Text, PEM:
 		return text(v)
 	case Word, URL:
 		return word(v)
@@ -77,6 +78,22 @@ func (t Type) parse(v any) (any, error) {
 		})
 	}
 	return nil, errors.New("has no type")
+}
+
+// none is the value of a field that is not set.
+func (t Type) none() any {
+	switch t {
+	case Flag:
+		return false
+	case Seconds:
+		return int64(0)
+	case Texts, Pointers:
+		return []string{}
+	case Values, TextPairs:
+		return map[string]any{}
+	default:
+		return ""
+	}
 }
 
 func text(v any) (any, error) {
