@@ -6,6 +6,7 @@ package provider
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -63,8 +64,16 @@ func TestEveryDeclarationIsComplete(t *testing.T) {
 		if f.Secret && f.In != OnConfig {
 			t.Errorf("%s is secret, and belongs on a config alone", f.Name)
 		}
+		if text := fmt.Sprint(f.Default); f.Default != nil && f.Type != Pointers && !strings.Contains(f.Description, text+" (default)") && !strings.Contains(f.Description, "("+text+")") {
+			t.Errorf("%s: its description does not tell the default, %s", f.Name, text)
+		}
 		if text, isText := f.Default.(string); isText && f.Allowed != nil && !slices.Contains(f.Allowed, text) {
 			t.Errorf("%s: its default is not allowed", f.Name)
+		}
+		for _, value := range f.Allowed {
+			if f.Default != nil && !strings.Contains(f.Description, value) {
+				t.Errorf("%s: its description does not tell of %s", f.Name, value)
+			}
 		}
 	}
 }

@@ -57,8 +57,12 @@ func table(fields []provider.Field) string {
 		if f.Secret {
 			mark = ` \*`
 		}
+		standard := "" // which a description leaves out where it is a list
+		if list, isList := f.Default.([]string); isList {
+			standard = " (" + code(list) + ")"
+		}
 		if !f.Dropped {
-			fmt.Fprintf(&b, "| `%s`%s | %s |\n", f.Name, mark, cell(f.Description))
+			fmt.Fprintf(&b, "| `%s`%s | %s%s |\n", f.Name, mark, cell(f.Description), standard)
 		}
 	}
 	return b.String()
