@@ -137,6 +137,7 @@ func newBackend(o Options) *backend {
 			b.providerPaths(),
 			b.rolePaths(),
 			b.tokenPaths(),
+			b.proofPaths(),
 			b.checkPaths(),
 			b.statusPaths(),
 			b.revokePaths(),

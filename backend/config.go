@@ -17,6 +17,7 @@ import (
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
 const (
@@ -31,7 +32,8 @@ type config struct {
 	entry *configEntry
 	settings
 	effective *provider.Effective
-	perCaller bool // its parameters name the caller's identity
+	perCaller bool        // its parameters name the caller's identity
+	proofKey  signing.Key // that its tokens are bound to, none without dpop
 }
 
 // settings say how tokens are handed out: a config's, with a role's over them.

@@ -16,6 +16,8 @@
 //	role/…/<role>        CRUD, patch     a narrowed view of a config
 //	token/<config>       read, write     hands out a token, with a lease
 //	token/…/<role>       read, write     hands out a narrower one
+//	proof/<config>       write           signs a call that is made with the token
+//	proof/…/<role>       write           likewise, with that token
 //	check/<config>       write           runs the grant now
 //	check/…/<role>       write           likewise
 //	status/<config>      read            what is held and known, without the tokens
@@ -53,6 +55,16 @@
 // other than the current one holds is to be revoked, until it is or expires.
 // An entry names the mark of where its token came from; nothing is sent
 // elsewhere.
+//
+// # Keys of tokens
+//
+// With dpop=true tokens are bound to a key (RFC 9449), which is stored nowhere:
+// it is derived from the config's seed (dpop.go). So any node has it that has
+// the config, a token that is found in storage is still bound to it, and nothing
+// has to be written before a token can be minted. Each role has a key of its
+// own, and each caller where tokens are a caller's own: proofs of one role are
+// worth nothing with a token of another. Only where the grant is by refresh_token
+// there is one for all of the config, since a provider may bind that, too.
 //
 // # How a request passes
 //

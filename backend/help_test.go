@@ -71,6 +71,7 @@ func wantedPaths() map[string][]string {
 		"/provider/": {"get"}, "/provider/{provider}": {"delete", "get", "post"},
 		"/role/{config}/": {"get"}, "/role/{config}/{role}": {"delete", "get", "patch", "post"},
 		"/token/{config}": {"get", "post"}, "/token/{config}/{role}": {"get", "post"},
+		"/proof/{config}": {"post"}, "/proof/{config}/{role}": {"post"},
 		"/check/{config}": {"post"}, "/check/{config}/{role}": {"post"}, "/status/{config}": {"get"}, "/revoke/{config}": {"post"},
 		"/info": {"get"},
 		"/key/": {"get"}, "/key/{key}": {"delete", "get", "post"}, "/key/{key}/rotate": {"post"}, "/key/{key}/csr": {"post"},

@@ -47,6 +47,8 @@ func everyPath() map[string][]logical.Operation {
 		"role/c/r":   {logical.ReadOperation, logical.CreateOperation, logical.UpdateOperation, logical.PatchOperation, logical.DeleteOperation},
 		"token/c":    {logical.ReadOperation, logical.UpdateOperation},
 		"token/c/r":  {logical.ReadOperation, logical.UpdateOperation},
+		"proof/c":    {logical.UpdateOperation},
+		"proof/c/r":  {logical.UpdateOperation},
 		"check/c":    {logical.UpdateOperation},
 		"check/c/r":  {logical.UpdateOperation},
 		"status/c":   {logical.ReadOperation},

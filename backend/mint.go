@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -91,9 +92,23 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew 
 	return m.heldAs(v.late), nil
 }
 
-// mint runs c's grant: by the refresh token that came with the last token of
-// that key, where the grant is by password, or from the start.
+// mint gets a token for c, as run does. One that is to be bound to a key and is
+// not is an error, but what came along with it is kept.
 func (b *backend) mint(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
+	m, err := b.run(ctx, s, c, key)
+	if err != nil || !c.effective.Dialect.DPoP {
+		return m, err
+	}
+	if !strings.EqualFold(m.Token.TokenType, grant.TypeDPoP) {
+		return nil, fmt.Errorf("%s: %w", c.target, errUnbound())
+	}
+	m.Token.TokenType = grant.TypeDPoP
+	return m, nil
+}
+
+// run runs c's grant: by the refresh token that came with the last token of
+// that key, where the grant is by password, or from the start.
+func (b *backend) run(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
 	if d := c.effective.Dialect; d.ScopesRequired && len(d.Scopes) == 0 {
 		return nil, refuse("%s: provider %q grants nothing without a scope: write scopes to the config", c.target, c.Provider)
 	}

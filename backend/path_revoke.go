@@ -18,7 +18,8 @@ The kill switch of a config: every token that the engine holds for it is
 forgotten, for its roles as well, one that is being minted included, and the
 next read mints anew. Each is revoked at the provider, where there is a
 revocation_url, and so is each token that a lease of its own holds
-(reuse=false). A renewable lease can no longer be renewed.
+(reuse=false). A renewable lease can no longer be renewed. With dpop=true there
+are no more proofs for any of them, unless the grant is by refresh_token.
 
 A warning says how many tokens are not revoked, why, and until when they live.
 Those that may be revoked yet are tried again in the background until they
@@ -98,6 +99,11 @@ func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string)
 	}
 	if entry.Ledger, err = newEpoch(); err != nil {
 		return nil, nil, err
+	}
+	if empty(entry.Fields["refresh_token"]) { // else that may be bound to its key
+		if entry.Seed, err = newEpoch(); err != nil {
+			return nil, nil, err
+		}
 	}
 	if err := b.write(ctx, s, configPrefix+name, entry); err != nil {
 		return nil, nil, err

@@ -46,14 +46,9 @@ func (b *backend) tokenSecret() *framework.Secret {
 // is usable, or without one.
 func (b *backend) handOut(v *view, got answer) (*logical.Response, error) {
 	now := b.now()
-	usable := got.Until.Sub(now).Truncate(time.Second)
-	if usable < time.Second && got.Failure != nil {
-		return nil, got.Failure
-	}
-	if usable < time.Second {
-		return nil, fmt.Errorf("%s: %w", v.target, &grant.Error{
-			Kind: grant.Unintelligible, Detail: "the provider's tokens live too short to be handed out: less than a second is left of this one",
-		})
+	usable, err := v.usable(got, now)
+	if err != nil {
+		return nil, err
 	}
 	data := tokenData(&got.Value.Token, now)
 	resp := &logical.Response{Data: data, Warnings: v.warnings(got)}
@@ -67,6 +62,20 @@ func (b *backend) handOut(v *view, got answer) (*logical.Response, error) {
 	}
 	v.counts.served.Add(1)
 	return resp, nil
+}
+
+// usable is for how long a token can be used, which is a second at least.
+func (v *view) usable(got answer, now time.Time) (time.Duration, error) {
+	usable := got.Until.Sub(now).Truncate(time.Second)
+	if usable < time.Second && got.Failure != nil {
+		return 0, got.Failure
+	}
+	if usable < time.Second {
+		return 0, fmt.Errorf("%s: %w", v.target, &grant.Error{
+			Kind: grant.Unintelligible, Detail: "the provider's tokens live too short to be handed out: less than a second is left of this one",
+		})
+	}
+	return usable, nil
 }
 
 // lease gives resp a lease. Its TTL and MaxTTL are always set and positive:

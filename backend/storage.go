@@ -62,6 +62,9 @@ type configEntry struct {
 	// Ledger is random as well, and replaced by revoke/: all that a ledger
 	// before it holds is to be revoked. It keys the hashes that name tokens there.
 	Ledger []byte `json:"ledger"`
+	// Seed is random, and what the keys are derived from that tokens are bound
+	// to (dpop.go). It stays as long as the config, but for a revoke/.
+	Seed []byte `json:"seed,omitempty"`
 	// Origin is where the operator who wrote the secrets wanted them sent.
 	Origin string         `json:"origin"`
 	Fields provider.Layer `json:"fields"` // as written, secrets among them

@@ -144,6 +144,11 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entr
 	if c.effective, err = provider.Resolve(definition, own, registration, narrower); err != nil {
 		return nil, err
 	}
+	if c.effective.Dialect.DPoP {
+		if err := c.bind(); err != nil {
+			return nil, err
+		}
+	}
 	if role != nil {
 		if err := within("scopes", role.Fields["scopes"], own["scopes"], definition["scopes"]); err != nil {
 			return nil, err

@@ -28,6 +28,7 @@ type view struct {
 	revocable bool   // its provider revokes tokens
 	epoch     string // the mark of the config's: a lease is not renewed in another
 	counts    *counts
+	proofs    *proofs // what its readers sign by, nil without dpop
 }
 
 // owned says that each lease has a token of its own, which ends with it.
@@ -146,6 +147,9 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, gen
 	v := &view{
 		target: t, key: key, perCaller: c.perCaller, settings: c.settings, counts: b.tallies.of(t.config),
 		spends: c.spends(), outlives: c.outlives(), late: c.late(), revocable: c.effective.Dialect.RevocationURL != "", epoch: mark(c.entry.Epoch),
+	}
+	if v.proofs, err = c.proofs(); err != nil {
+		return nil, err
 	}
 	if forAll {
 		b.views.keep(v, generation)

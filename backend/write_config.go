@@ -24,7 +24,11 @@ const maxVerifications = 5
 // write still comes to the same request afterwards.
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := targetOf(d).config
-	var done verification
+	seed, err := newEpoch() // the same one for the request that is verified and the one that is stored
+	if err != nil {
+		return nil, err
+	}
+	done := verification{seed: seed}
 	for range maxVerifications {
 		resp, unverified, err := b.commitConfig(ctx, req, name, done)
 		if err != nil || unverified == nil {
@@ -44,6 +48,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 type verification struct {
 	request []byte
 	minted  *minted
+	seed    []byte // of a config that has none yet
 }
 
 // commitConfig stores a write, or gives the config that it comes to when that
@@ -63,7 +68,10 @@ func (b *backend) commitConfig(ctx context.Context, req *logical.Request, name s
 	}
 	entry := &configEntry{Fields: provider.Layer{}}
 	if old != nil {
-		entry.Epoch, entry.Ledger, entry.Fields = old.Epoch, old.Ledger, old.Fields
+		entry.Epoch, entry.Ledger, entry.Seed, entry.Fields = old.Epoch, old.Ledger, old.Seed, old.Fields
+	}
+	if len(entry.Seed) == 0 {
+		entry.Seed = done.seed
 	}
 	if entry.Fields, err = merged(entry.Fields, req); err != nil {
 		return nil, nil, err

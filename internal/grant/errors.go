@@ -44,7 +44,7 @@ const (
 func registeredCodes() []string {
 	return []string{
 		codeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, codeUnauthorizedClient, codeAccessDenied,
-		codeUnsupportedGrant, "invalid_scope", "invalid_target", "invalid_dpop_proof", "use_dpop_nonce",
+		codeUnsupportedGrant, "invalid_scope", "invalid_target", "invalid_dpop_proof", codeUseNonce,
 		codeServerError, codeUnavailable, codeRateLimited, "unsupported_token_type", "invalid_authorization_details",
 		"authorization_pending", "expired_token", "unsupported_response_type",
 	}

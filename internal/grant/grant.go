@@ -40,6 +40,9 @@ type Request struct {
 	Format Format     // where the parameters go
 	Auth   AuthMethod // how the client authenticates
 
+	// DPoP has the token bound to a key (RFC 9449); nil does not.
+	DPoP *DPoP
+
 	// ClientAssertion is what the methods by JWT show; nil for others.
 	ClientAssertion *Assertion
 
@@ -134,6 +137,7 @@ type Options struct {
 // between mints.
 type Client struct {
 	transports *transports
+	nonces     nonces
 	now        func() time.Time
 	userAgent  string
 	retryWait  time.Duration // before the first retry, at least
@@ -147,7 +151,7 @@ func NewClient(o Options) *Client {
 		shared = defaultTransport()
 	}
 	c := &Client{
-		transports: newTransports(mindingProxies(shared)), now: o.Now, userAgent: o.UserAgent, retryWait: retryWait,
+		transports: newTransports(mindingProxies(shared)), nonces: newNonces(), now: o.Now, userAgent: o.UserAgent, retryWait: retryWait,
 		reading: semaphore.NewWeighted(maxReading),
 	}
 	if c.now == nil {

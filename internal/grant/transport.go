@@ -91,8 +91,18 @@ type sender struct {
 	last      *attempt
 }
 
-// RoundTrip makes the next attempt. Attempts follow each other.
+// RoundTrip makes the next attempt. Attempts follow each other. A server that
+// asks for its nonce gets it at once, and that is no attempt of its own.
 func (s *sender) RoundTrip(outline *http.Request) (*http.Response, error) {
+	resp, err := s.send(outline)
+	if err != nil || s.request.DPoP == nil || !wantsNonce(s.request, resp) {
+		return resp, err
+	}
+	_ = resp.Body.Close() // the next answer counts
+	return s.send(outline)
+}
+
+func (s *sender) send(outline *http.Request) (*http.Response, error) {
 	a, err := s.request.attempt(s.client.now())
 	if err != nil {
 		return nil, err
@@ -102,7 +112,17 @@ func (s *sender) RoundTrip(outline *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.transport.RoundTrip(req)
+	if s.request.DPoP == nil {
+		return s.transport.RoundTrip(req)
+	}
+	if err := s.client.prove(req, s.request.DPoP, a); err != nil {
+		return nil, err
+	}
+	resp, err := s.transport.RoundTrip(req)
+	if err == nil {
+		s.client.nonces.take(req.URL, resp.Header)
+	}
+	return resp, err
 }
 
 // retrying wraps transport in the retries that section 4 of the design allows.

@@ -6,6 +6,7 @@ package provider
 import (
 	"crypto/x509"
 	"errors"
+	"maps"
 	"net/textproto"
 	"net/url"
 	"slices"
@@ -85,7 +86,7 @@ func (e *Effective) checkVariables() error {
 // usedNames are the placeholders of the request itself.
 func (e *Effective) usedNames() []string {
 	var out []string
-	for _, u := range e.urls {
+	for _, u := range slices.AppendSeq(slices.Clone(e.resources), maps.Values(e.urls)) {
 		out = append(out, u.parts.names()...)
 	}
 	collect := func(s string) (any, bool, error) {
@@ -241,6 +242,8 @@ func (e *Effective) checkHeadersOf(field string, headers map[string]any, env *en
 			"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Expect", "Accept-Encoding",
 		}, canonical):
 			return invalid(field, "holds %s, which belongs to the connection", canonical)
+		case e.Dialect.DPoP && canonical == "Dpop":
+			return invalid(field, "holds DPoP, which the engine sends itself with dpop=true")
 		case field == "request_headers" && canonical == "Authorization" && e.Dialect.AuthMethod == string(grant.AuthBasic):
 			return invalid(field, "holds Authorization, which client_secret_basic sends itself; choose another token_endpoint_auth_method")
 		}

@@ -51,6 +51,8 @@ type Dialect struct {
 	CheckURL                string         `json:"check_url"`
 	CheckHeaders            map[string]any `json:"check_headers"`
 	Refresh                 string         `json:"refresh"`
+	DPoP                    bool           `json:"dpop"`
+	DPoPResources           []string       `json:"dpop_resources"`
 }
 
 // RefreshLate is the refresh of providers where each new token ends the last
@@ -93,8 +95,10 @@ func dialectFields() []Field {
 		{Name: "assertion_lifetime", Type: Seconds, In: OnProvider | OnConfig, Default: int64(300), Description: "How long a signed assertion is good for (300)."},
 		{Name: "assertion_audience", Type: Texts, In: OnProvider | OnConfig, Description: "The audience of a signed assertion, one or a list: the issuer by default, or else the token_url."},
 		{Name: "check_url", Type: URL, In: OnProvider | OnConfig, Aside: true, Description: "A harmless resource of the provider's API. A check gets it once with the new token and tells the status of the answer. Takes placeholders like token_url."},
-		{Name: "check_headers", Type: TextPairs, In: OnProvider | OnConfig, Aside: true, Description: "The headers of that request (map). Values may hold placeholders, {access_token} among them. Without an Authorization header here, the token is sent as Authorization: Bearer (RFC 6750)."},
+		{Name: "check_headers", Type: TextPairs, In: OnProvider | OnConfig, Aside: true, Description: "The headers of that request (map). Values may hold placeholders, {access_token} among them. Without an Authorization header here, the token is sent as Authorization: Bearer (RFC 6750), or as DPoP with a proof."},
 		{Name: "refresh", Type: Text, In: OnProvider | OnConfig, Default: "early", Allowed: []string{"early", RefreshLate}, Description: "When a shared token is replaced: early (default), from 70 % of its life on, or late, only when it is no longer usable, for providers where each new token ends the client's last one."},
+		{Name: "dpop", Type: Flag, In: OnProvider | OnConfig, Description: "Whether tokens are bound to a key of the engine's (RFC 9449): each request for one carries a proof, and readers sign their calls by proof/<config> (false)."},
+		{Name: "dpop_resources", Type: Texts, In: OnProvider | OnConfig, Aside: true, Description: "The URLs at and below which readers get proofs: those of the provider's API, with no query. May hold placeholders like token_url. Without any, nobody gets one."},
 	}
 }
 

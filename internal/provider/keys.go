@@ -19,6 +19,7 @@ type keys struct {
 	algorithm       signing.Algorithm // of signing
 	secretAlgorithm signing.Algorithm // of the client secret
 	tls             Material
+	dpop            signing.Key // none until it is bound
 }
 
 // signs says whether the client signs a JWT with a private key: to show who it

@@ -32,11 +32,16 @@ func (e *Effective) ProbeRequest(token string) (grant.Request, bool, error) {
 		authorized = authorized || textproto.CanonicalMIMEHeaderKey(name) == "Authorization"
 	}
 	if !authorized {
-		sent["Authorization"] = "Bearer " + token
+		scheme := "Bearer"
+		if e.Dialect.DPoP {
+			scheme = grant.TypeDPoP
+		}
+		sent["Authorization"] = scheme + " " + token
 	}
 	return grant.Request{
 		URL: u.String(), Method: "GET", Format: grant.Query, Auth: grant.AuthNone, Headers: sent,
 		Secrets: []string{token}, Timeout: e.registration.RequestTimeout, Connection: e.connection(),
+		DPoP: e.dpop(token),
 	}, true, nil
 }
 

@@ -45,7 +45,7 @@ func (e *Effective) Request() (grant.Request, error) {
 		ClientID:  r.ClientID, ClientSecret: r.ClientSecret, Username: r.Username, Password: r.Password,
 		Scopes: d.Scopes, ScopeSeparator: separator(d.ScopeSeparator),
 		Parameters: map[string]any{}, Names: textMap(d.ParameterNames),
-		Answer: e.answer(), Timeout: r.RequestTimeout, Connection: e.connection(),
+		Answer: e.answer(), Timeout: r.RequestTimeout, Connection: e.connection(), DPoP: e.dpop(""),
 	}
 	if d.GrantType == "none" {
 		out.GrantType = ""
@@ -125,7 +125,7 @@ func (e *Effective) RevocationRequest(accessToken string) (grant.Request, bool, 
 	if err != nil {
 		return grant.Request{}, false, err
 	}
-	r.URL, r.Method, r.GrantType, r.Scopes, r.Spends = u.String(), "POST", "", nil, true
+	r.URL, r.Method, r.GrantType, r.Scopes, r.Spends, r.DPoP = u.String(), "POST", "", nil, true, nil
 	if r.Format == grant.Query {
 		r.Format = grant.Form
 	}

@@ -24,6 +24,7 @@ type Effective struct {
 	env          *environment
 	urls         map[string]*urlTemplate // by field
 	own          Layer                   // what the config itself sets
+	resources    []*urlTemplate          // dpop_resources
 	keys         keys
 }
 
@@ -61,7 +62,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		return nil, err
 	}
 	for _, check := range []func() error{
-		e.checkMethod, e.checkURLs, e.checkVariables, e.checkNames,
+		e.checkMethod, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
 		e.checkParameters, e.checkHeaders, e.checkScopes, e.checkPointers, e.checkExtraFields, e.checkAuthority,
 	} {
@@ -76,6 +77,9 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		return nil, err
 	}
 	if _, err := e.Request(); err != nil {
+		return nil, err
+	}
+	if _, err := e.proofTargets(); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -130,7 +134,11 @@ func (e *Effective) Identity() ([]byte, error) {
 		d.Description, d.Example = "", ""
 		declared[name] = d
 	}
-	return json.Marshal([]any{said, declared, e.registration})
+	parts := []any{said, declared, e.registration}
+	if d := e.dpop(""); d != nil {
+		parts = append(parts, d.Key.Thumbprint()) // a token is of use to its key alone
+	}
+	return json.Marshal(parts)
 }
 
 // Describe shows the dialect as it will be used: the URL, parameters and
@@ -158,6 +166,15 @@ func (e *Effective) Describe() (map[string]any, error) {
 		}
 		out[field] = u.String()
 	}
+	resources, err := masked.proofTargets()
+	if err != nil {
+		return nil, err
+	}
+	shown := []string{}
+	for _, u := range resources {
+		shown = append(shown, u.String())
+	}
+	out["dpop_resources"] = shown
 	for name := range e.registration.SecretParameters {
 		delete(r.Parameters, name)
 	}

@@ -1,0 +1,60 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"fmt"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
+)
+
+// bind gives c the key that its tokens are bound to: each role's own, and each
+// caller's where tokens are a caller's. A refresh token that may be bound as
+// well is the config's, and so is its key.
+func (c *config) bind() error {
+	if len(c.entry.Seed) == 0 {
+		return refuse("dpop needs a key, and config %q was written by a version of the engine that made none: write any field of it again", c.config)
+	}
+	of := []string{c.role, ""}
+	switch {
+	case c.spends():
+		of = nil
+	case c.perCaller:
+		of[1] = c.entity
+	}
+	key, err := signing.Derive(c.entry.Seed, fmt.Sprintf("DPoP %q", of))
+	if err != nil {
+		return fmt.Errorf("making the DPoP key of %s: %w", c.target, err)
+	}
+	c.effective, c.proofKey = c.effective.Bound(key), key
+	return nil
+}
+
+// proofs is what the readers of a token sign by.
+type proofs struct {
+	key    signing.Key
+	scope  provider.ProofScope
+	shared bool // the key, with the config's other roles
+}
+
+// proofs gives what c's readers sign by, nil where tokens are bound to no key.
+func (c *config) proofs() (*proofs, error) {
+	if !c.effective.Dialect.DPoP {
+		return nil, nil
+	}
+	scope, err := c.effective.ProofScope()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.target, err)
+	}
+	return &proofs{key: c.proofKey, scope: scope, shared: c.spends()}, nil
+}
+
+// errUnbound is of a provider that ignores DPoP. A client that wants tokens bound
+// must discard such a token (RFC 9449 section 5).
+func errUnbound() error {
+	return &grant.Error{Kind: grant.Misconfigured, Detail: "the provider issued a token of another type than DPoP, which is bound to no key, and so is not handed out; " +
+		"have the provider require DPoP of this client, or write dpop=false (default_token_type=DPoP, if its answers just do not say the type)"}
+}

@@ -1,0 +1,143 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+)
+
+const proofHelp = `
+With dpop=true a token is of use only together with a proof (RFC 9449), which is
+signed for one call by a key that never leaves the engine:
+
+    vault read  oauthcc/token/okta
+    vault write oauthcc/proof/okta htm=GET htu=https://acme.okta.com/api/v1/users
+
+The call then carries "Authorization: DPoP <access_token>" and "DPoP: <proof>".
+Each call needs a proof of its own. When the API answers with a DPoP-Nonce, the
+next proof is asked for with nonce=<that>.
+
+Without ath the proof is for the token that a read of the token gets now, and
+the answer's ath is that token's hash: an application that holds an older one
+reads again. With ath, the hash of the token that it holds, the proof is for that
+one: it is usable until it expires, also when others have a newer one already.
+
+There are proofs only for URLs at or below one of the config's dpop_resources.
+`
+
+func (b *backend) proofPaths() []*framework.Path {
+	fields := []provider.Field{
+		{Name: "htm", Type: provider.Word, Description: "The method of the call: GET, POST and so on."},
+		{Name: "htu", Type: provider.Word, Description: "The URL of the call. A query and a fragment are left out of the proof (RFC 9449 section 4.2)."},
+		{Name: "nonce", Type: provider.Word, Description: "The API's last DPoP-Nonce, where it sends one."},
+		{Name: "ath", Type: provider.Word, Description: "The hash of the access token that goes along: its SHA-256 in base64url, without padding (that of the token that a read gets now)."},
+	}
+	path := func(pattern, suffix string, names map[string]*framework.FieldSchema) *framework.Path {
+		return b.declare(&framework.Path{
+			Pattern:      pattern,
+			DisplayAttrs: display(suffix),
+			Fields:       names,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.UpdateOperation: &framework.PathOperation{
+					Callback: b.writeProof,
+					Summary:  "Sign a call that is made with a token.",
+					Responses: answers("The proof", map[string]*framework.FieldSchema{
+						"proof": {Type: framework.TypeString, Required: true, Description: "The proof, for the call's DPoP header (RFC 9449 section 4.1)."},
+						"ath":   {Type: framework.TypeString, Required: true, Description: "The hash of the access token that it is for."},
+					}),
+				},
+			},
+			HelpSynopsis:    "A DPoP proof for one call with a token.",
+			HelpDescription: strings.TrimSpace(proofHelp),
+		}, fields)
+	}
+	return []*framework.Path{
+		path("proof/"+framework.GenericNameRegex("config"), "proof",
+			map[string]*framework.FieldSchema{"config": nameField("The config's name.")}),
+		path("proof/"+framework.GenericNameRegex("config")+"/"+framework.GenericNameRegex("role"), "role-proof",
+			map[string]*framework.FieldSchema{"config": nameField("The config's name."), "role": nameField("The role's name.")}),
+	}
+}
+
+func (b *backend) writeProof(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	w, err := b.wanted(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := w.proofFor(req)
+	if err != nil {
+		return nil, err
+	}
+	v := w.view
+	if proof.TokenHash == "" || v.proofs.shared {
+		var current string
+		if current, v, err = b.currentHash(ctx, req.Storage, w); err != nil {
+			return nil, err
+		}
+		if proof, err = v.proofFor(req); err != nil { // as the config is by now
+			return nil, err
+		}
+		if proof.TokenHash != "" && proof.TokenHash != current {
+			return nil, refuse("ath is not that of the token that a read gets now: with grant_type=refresh_token there are proofs for that one alone; read the token again")
+		}
+		proof.TokenHash = current
+	}
+	text, err := proof.Sign(v.proofs.key, b.now())
+	if err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{"proof": text, "ath": proof.TokenHash}}, nil
+}
+
+// method is what names an HTTP method. They are told apart by case.
+var method = regexp.MustCompile(`^[A-Z][A-Z-]{0,31}$`)
+
+// proofFor is the proof that is asked for, if the readers of v may have it.
+func (v *view) proofFor(req *logical.Request) (grant.Proof, error) {
+	text := func(field string) string { s, _ := req.Data[field].(string); return s }
+	p := grant.Proof{Method: text("htm"), Nonce: text("nonce"), TokenHash: text("ath")}
+	switch {
+	case v.proofs == nil:
+		return p, refuse("%s: its tokens are bound to no key, and need no proof: that is what dpop=true is for", v.target)
+	case v.proofs.scope.Empty():
+		return p, refuse("%s: dpop_resources names no URL for which there are proofs: whoever writes the config names those of the provider's API there", v.target)
+	case !method.MatchString(p.Method):
+		return p, refuse("htm must be the method of the call, in capitals: GET, POST and so on")
+	case p.Nonce != "" && !grant.CheckNonce(p.Nonce):
+		return p, refuse("nonce is none: it is what the API sent last in a DPoP-Nonce header")
+	case p.TokenHash == "" && !v.reused():
+		return p, refuse("ath is required: with reuse=false each reader has a token of its own; send the hash of yours")
+	}
+	if p.TokenHash != "" {
+		if sum, err := base64.RawURLEncoding.Strict().DecodeString(p.TokenHash); err != nil || len(sum) != sha256.Size {
+			return p, refuse("ath must be the SHA-256 hash of the access token in base64url, without padding (43 characters)")
+		}
+	}
+	var err error
+	p.URL, err = v.proofs.scope.Target(text("htu"))
+	return p, err
+}
+
+// currentHash is the hash of the token that a reader gets now, and the view that
+// it is by.
+func (b *backend) currentHash(ctx context.Context, s logical.Storage, w wanted) (string, *view, error) {
+	got, v, err := b.token(ctx, s, w)
+	if err != nil {
+		return "", nil, err
+	}
+	if _, err := v.usable(got, b.now()); err != nil {
+		return "", nil, err
+	}
+	return grant.TokenHash(got.Value.Token.AccessToken), v, nil
+}
