@@ -1,0 +1,409 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"crypto/ecdsa"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
+)
+
+// proved is an engine with config/c at a server that wants proofs.
+func proved(t *testing.T, more fields) (*engine, *proving) {
+	t.Helper()
+	e := mount(t, proofSecret)
+	p := startProving(t, e)
+	e.must(t, "config/c", p.config(more))
+	return e, p
+}
+
+func TestATokenIsBoundToAKeyThatItsReadersSignCallsBy(t *testing.T) {
+	for name, more := range map[string]fields{"leased": {}, "leased=false": {"leased": false}} {
+		t.Run(name, func(t *testing.T) {
+			e, p := proved(t, more)
+			r := e.read(t, "token/c")
+			wantMembers(t, r.data(t), fields{"token_type": "DPoP"})
+			token := r.token(t)
+			if p.Requests() != 2 { // the first of which lacked the nonce
+				t.Errorf("%d requests for a token", p.Requests())
+			}
+			got := p.prove(t, e, "c", nil)
+			wantMembers(t, got, fields{"ath": hashOf(token)})
+			proof, _ := got["proof"].(string)
+			for _, call := range []struct {
+				path, method, token string
+				status              int
+				says                string
+			}{
+				{"/api/other", "GET", token, http.StatusUnauthorized, "htm or htu"},
+				{"/api/users", "POST", token, http.StatusUnauthorized, "htm or htu"},
+				{"/api/users?page=2", "GET", token, http.StatusOK, ""}, // the query is no part of it
+				{"/api/users", "GET", token, http.StatusUnauthorized, "jti"},
+			} {
+				if status, text := p.call(t, call.method, call.path, call.token, proof); status != call.status || !strings.Contains(text, call.says) {
+					t.Errorf("%s %s: %d %s, want %d %s", call.method, call.path, status, text, call.status, call.says)
+				}
+			}
+			asked(t, p.Server, 6) // of which four are calls
+		})
+	}
+}
+
+func TestANewNonceCostsNoTokenAndNoFailure(t *testing.T) {
+	e, p := proved(t, nil)
+	e.read(t, "token/c").token(t)
+	p.mu.Lock()
+	p.nonce++
+	p.mu.Unlock()
+	e.clock.advance(time.Minute)
+	succeeded(t, e.write(t, "token/c", fields{"fresh": true}))
+	wantMembers(t, e.read(t, "status/c").data(t), fields{"failures": float64(0), "mints": float64(2)})
+	token := e.read(t, "token/c").token(t)
+	p.works(t, e, "c", token, nil)
+	proof, _ := p.prove(t, e, "c", fields{"nonce": "nonce-of-api-0"})["proof"].(string)
+	if status, text := p.call(t, "GET", "/api/users", token, proof); status != http.StatusUnauthorized || !strings.Contains(text, "use_dpop_nonce") {
+		t.Errorf("an old nonce: %d %s", status, text)
+	}
+}
+
+func TestAProofMintsATokenIfNeedBe(t *testing.T) {
+	e, p := proved(t, nil)
+	ath := p.prove(t, e, "c", nil)["ath"]
+	if token := e.read(t, "token/c").token(t); hashOf(token) != ath {
+		t.Error("the proof is for another token than that of a read")
+	}
+	if len(p.keys()) != 1 {
+		t.Errorf("%d tokens were minted", len(p.keys()))
+	}
+}
+
+func TestARotatedTokenStaysOfUseToWhoHoldsIt(t *testing.T) {
+	e, p := proved(t, nil)
+	old := e.read(t, "token/c").token(t)
+	e.clock.advance(50 * time.Minute) // of 60
+	next := e.read(t, "token/c").token(t)
+	if next == old {
+		t.Fatal("the token was not replaced")
+	}
+	if ath := p.prove(t, e, "c", nil)["ath"]; ath != hashOf(next) {
+		t.Errorf("the proof is not for the token that a read gets")
+	}
+	p.works(t, e, "c", old, fields{"ath": hashOf(old)})
+	p.works(t, e, "c", next, nil)
+	p.works(t, e, "c", next, fields{"ath": hashOf(next)})
+}
+
+func TestATokenIsStillBoundToItsKeyAfterARestartAndAChange(t *testing.T) {
+	e, p := proved(t, nil)
+	token := e.read(t, "token/c").token(t)
+	e = e.restart(t, proofSecret)
+	p.works(t, e, "c", token, nil)
+	if len(p.keys()) != 1 {
+		t.Error("the restart cost a mint")
+	}
+	e.must(t, "config/c", fields{"parameters": "more=1"}) // another request, and another token
+	if e.read(t, "token/c").token(t) == token {
+		t.Fatal("the token was kept")
+	}
+	p.works(t, e, "c", token, fields{"ath": hashOf(token)})
+}
+
+func TestAVerifiedConfigIsBoundToTheKeyThatItIsStoredWith(t *testing.T) {
+	e, p := proved(t, fields{"verify_connection": true})
+	if len(p.keys()) != 1 {
+		t.Fatalf("%d tokens were minted", len(p.keys()))
+	}
+	p.works(t, e, "c", e.read(t, "token/c").token(t), nil)
+	if len(p.keys()) != 1 {
+		t.Error("the token that it was verified by is not handed out")
+	}
+}
+
+func TestRevokingEndsTheKey(t *testing.T) {
+	e, p := proved(t, nil)
+	token := e.read(t, "token/c").token(t)
+	succeeded(t, e.write(t, "revoke/c", nil))
+	proof, _ := p.prove(t, e, "c", fields{"ath": hashOf(token)})["proof"].(string)
+	if status, text := p.call(t, "GET", "/api/users", token, proof); status != http.StatusUnauthorized || !strings.Contains(text, "another key") {
+		t.Errorf("a token that was revoked here, and lives on at the provider: %d %s", status, text)
+	}
+	p.works(t, e, "c", e.read(t, "token/c").token(t), nil)
+}
+
+func TestEachRoleHasAKeyOfItsOwn(t *testing.T) {
+	e, p := proved(t, nil)
+	e.must(t, "role/c/r", fields{"description": "asks for the same as its config"})
+	e.must(t, "role/c/narrow", fields{"parameters": "more=1"})
+	tokens := map[string]string{}
+	for _, path := range []string{"c", "c/r", "c/narrow"} {
+		tokens[path] = e.read(t, "token/"+path).token(t)
+		p.works(t, e, path, tokens[path], nil)
+	}
+	if keys := p.keys(); len(slices.Compact(keys)) != 3 {
+		t.Errorf("the tokens are bound to the keys %v", keys)
+	}
+	stolen := tokens["c/narrow"]
+	proof, _ := p.prove(t, e, "c/r", fields{"ath": hashOf(stolen)})["proof"].(string)
+	if status, text := p.call(t, "GET", "/api/users", stolen, proof); status != http.StatusUnauthorized || !strings.Contains(text, "another key") {
+		t.Errorf("a token of another role: %d %s", status, text)
+	}
+}
+
+func TestEachCallerHasAKeyOfItsOwn(t *testing.T) {
+	e, _ := among(t)
+	p := startProving(t, e)
+	e.must(t, "config/d", p.config(nil))
+	e.must(t, "role/d/r", fields{"parameters": fields{"user": "{{identity.entity.name}}"}})
+	stolen := e.as(t, "e-1", "token/d/r").token(t)
+	for entity, status := range map[string]int{"e-1": http.StatusOK, "e-2": http.StatusUnauthorized} {
+		r := e.send(t, &logical.Request{Operation: logical.UpdateOperation, Path: "proof/d/r", EntityID: entity, Data: fields{
+			"htm": "GET", "htu": p.URL() + "/api/users", "nonce": p.nonceOf(), "ath": hashOf(stolen),
+		}})
+		proof, _ := r.data(t)["proof"].(string)
+		if got, text := p.call(t, "GET", "/api/users", stolen, proof); got != status {
+			t.Errorf("%s calls with the token of e-1: %d %s", entity, got, text)
+		}
+	}
+}
+
+func TestTokensOfOneReaderEach(t *testing.T) {
+	e, p := proved(t, fields{"reuse": false})
+	one, other := e.read(t, "token/c").token(t), e.read(t, "token/c").token(t)
+	p.works(t, e, "c", one, fields{"ath": hashOf(one)})
+	p.works(t, e, "c", other, fields{"ath": hashOf(other)})
+	r := e.write(t, "proof/c", fields{"htm": "GET", "htu": p.URL() + "/api/users"})
+	refused(t, r, http.StatusBadRequest, "ath is required", "reuse=false")
+}
+
+func TestRefreshTokensAndTheirTokensAreBoundToOneKey(t *testing.T) {
+	e, p := proved(t, fields{"grant_type": "refresh_token", "refresh_token": "first-refresh-token"})
+	e.must(t, "role/c/r", fields{"parameters": "more=1"})
+	of := e.read(t, "token/c").token(t)
+	role := e.read(t, "token/c/r").token(t)
+	p.works(t, e, "c", of, nil)
+	p.works(t, e, "c/r", role, fields{"ath": hashOf(role)})
+	succeeded(t, e.write(t, "revoke/c", nil))
+	p.works(t, e, "c", e.read(t, "token/c").token(t), nil)
+	if keys := p.keys(); len(keys) != 3 || len(slices.Compact(keys)) != 1 {
+		t.Errorf("tokens of the keys %v, want three of one", keys)
+	}
+	r := e.write(t, "proof/c", fields{"htm": "GET", "htu": p.URL() + "/api/users", "ath": hashOf(role)})
+	refused(t, r, http.StatusBadRequest, "ath is not that of the token", "read the token again")
+}
+
+func TestATokenThatIsBoundToNothingIsNotHandedOut(t *testing.T) {
+	t.Run("it is an error that says so", func(t *testing.T) {
+		e, p := proved(t, nil)
+		p.kind = "Bearer"
+		refused(t, e.read(t, "token/c"), http.StatusBadRequest, "another type than DPoP", "dpop=false")
+		refused(t, e.write(t, "check/c", nil), http.StatusBadRequest, "another type than DPoP")
+	})
+	t.Run("whatever the case of the type", func(t *testing.T) {
+		e, p := proved(t, nil)
+		p.kind = "dpop"
+		wantMembers(t, e.read(t, "token/c").data(t), fields{"token_type": "DPoP"})
+	})
+	t.Run("the refresh token that came along is kept", func(t *testing.T) {
+		e, p := proved(t, fields{"grant_type": "refresh_token", "refresh_token": "first-refresh-token"})
+		p.kind = "Bearer"
+		refused(t, e.read(t, "token/c"), http.StatusBadRequest, "another type than DPoP")
+		p.kind = "DPoP"
+		succeeded(t, e.write(t, "check/c", nil))
+	})
+}
+
+func TestDPoPIsADifferenceOfTheTokensIdentity(t *testing.T) {
+	e, p := proved(t, fields{"default_token_type": "DPoP"})
+	p.optional = true
+	token := e.read(t, "token/c").token(t)
+	e.must(t, "config/c", fields{"dpop_resources": p.URL() + "/api/users"})
+	if e.read(t, "token/c").token(t) != token {
+		t.Error("where a token is used made another one of it")
+	}
+	refused(t, e.write(t, "proof/c", fields{"htm": "GET", "htu": p.URL() + "/api/other"}), http.StatusBadRequest, "dpop_resources")
+	e.must(t, "config/c", fields{"dpop": false})
+	r := e.read(t, "token/c")
+	if r.status() == http.StatusOK && r.token(t) == token {
+		t.Error("a bound token is handed out as one that is not")
+	}
+}
+
+func TestACheckUsesABoundToken(t *testing.T) {
+	e, p := proved(t, nil)
+	e.must(t, "config/c", fields{"check_url": p.URL() + "/api/me?x=1", "client_secret": proofSecret})
+	r := e.write(t, "check/c", nil)
+	wantMembers(t, r.data(t), fields{"token_type": "DPoP", "check_status": float64(200)})
+	warned(t, r)
+}
+
+func TestWhatThereIsNoProofFor(t *testing.T) {
+	e, p := proved(t, nil)
+	e.must(t, "config/unset", p.config(fields{"dpop_resources": []any{}}))
+	e.must(t, "config/bearer", p.config(fields{"dpop": false}))
+	call := fields{"htm": "GET", "htu": p.URL() + "/api/users"}
+	for name, test := range map[string]struct {
+		path string
+		data fields
+		says []string
+	}{
+		"no config":                   {"none", call, []string{`no config "none"`}},
+		"no role":                     {"c/none", call, []string{`no role "none"`}},
+		"dpop_resources unset":        {"unset", call, []string{`config "unset"`, "dpop_resources"}},
+		"no dpop":                     {"bearer", call, []string{`config "bearer"`, "dpop=true"}},
+		"a URL outside":               {"c", with(call, fields{"htu": p.URL() + "/apis"}), []string{"htu", "dpop_resources"}},
+		"the token endpoint":          {"c", with(call, fields{"htu": p.URL() + "/token"}), []string{"htu"}},
+		"no URL":                      {"c", fields{"htm": "GET"}, []string{"htu"}},
+		"no method":                   {"c", fields{"htu": call["htu"]}, []string{"htm"}},
+		"a method in lower case":      {"c", with(call, fields{"htm": "get"}), []string{"htm", "capitals"}},
+		"a nonce that is none":        {"c", with(call, fields{"nonce": `a"b`}), []string{"nonce"}},
+		"a hash that is none":         {"c", with(call, fields{"ath": "access-token-number-0"}), []string{"ath", "43 characters"}},
+		"a hash with padding":         {"c", with(call, fields{"ath": hashOf("x") + "="}), []string{"ath"}},
+		"the token instead of a hash": {"c", with(call, fields{"access_token": "x"}), []string{"unknown field"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refused(t, e.write(t, "proof/"+test.path, test.data), http.StatusBadRequest, test.says...)
+		})
+	}
+	if p.Requests() != 0 {
+		t.Errorf("%d requests reached the provider", p.Requests())
+	}
+}
+
+func TestAProofNeedsNeitherStorageNorTheProvider(t *testing.T) {
+	e, p := proved(t, nil)
+	token := e.read(t, "token/c").token(t)
+	requests := p.Requests()
+	e.storage.onUse(func(op, key string) error {
+		t.Errorf("storage: %s %s", op, key)
+		return nil
+	})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for _, more := range []fields{nil, {"ath": hashOf(token)}} {
+				if got := p.prove(t, e, "c", more)["ath"]; got != hashOf(token) {
+					t.Errorf("ath %v", got)
+				}
+			}
+		})
+	}
+	all.Wait()
+	e.storage.onUse(nil)
+	asked(t, p.Server, requests)
+}
+
+func TestAStandbySignsWhatItCanHandOut(t *testing.T) {
+	active, p := proved(t, fields{"leased": false})
+	active.must(t, "config/leased", p.config(nil))
+	token := active.read(t, "token/c").token(t)
+	system := *active.system
+	system.ReplicationStateVal = consts.ReplicationPerformanceStandby
+	node := mountOn(t, active.storage, active.clock, &system, proofSecret)
+	p.works(t, node, "c", token, nil)
+	p.works(t, node, "c", token, fields{"ath": hashOf(token)})
+	call := fields{"htm": "GET", "htu": p.URL() + "/api/users"}
+	isForwarded(t, node, &logical.Request{Operation: logical.UpdateOperation, Path: "proof/leased", Data: call})
+	isForwarded(t, node, &logical.Request{Operation: logical.UpdateOperation, Path: "proof/none", Data: call})
+}
+
+func TestASecondarySignsForItsOwnTokens(t *testing.T) {
+	active, p := proved(t, nil)
+	system := *active.system
+	system.ReplicationStateVal = consts.ReplicationPerformanceSecondary
+	node := mountOn(t, active.storage, active.clock, &system, proofSecret)
+	p.works(t, node, "c", node.read(t, "token/c").token(t), nil)
+}
+
+// A provider can come to want DPoP after its configs were written.
+func TestAProviderCanTurnDPoPOn(t *testing.T) {
+	e := mount(t, proofSecret)
+	p := startProving(t, e)
+	config := p.config(fields{"provider": "acme"})
+	e.must(t, "provider/acme", fields{"token_url": config["token_url"], "token_endpoint_auth_method": "client_secret_post"})
+	for _, field := range []string{"dpop", "dpop_resources", "token_url", "token_endpoint_auth_method"} {
+		delete(config, field)
+	}
+	e.must(t, "config/c", config)
+	old := e.below(t, "config/c")["config/c"]
+	e.must(t, "provider/acme", fields{"dpop": true, "dpop_resources": []any{p.URL() + "/api"}})
+	p.works(t, e, "c", e.read(t, "token/c").token(t), nil)
+
+	var entry map[string]any // as an earlier version wrote it
+	if err := json.Unmarshal([]byte(old), &entry); err != nil {
+		t.Fatal(err)
+	}
+	delete(entry, "seed")
+	stored, err := logical.StorageEntryJSON("config/c", entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.storage.Put(t.Context(), stored); err != nil {
+		t.Fatal(err)
+	}
+	e = e.restart(t, proofSecret)
+	refused(t, e.read(t, "token/c"), http.StatusBadRequest, `config "c"`, "write any field of it again")
+	e.must(t, "config/c", fields{"description": "again"})
+	p.works(t, e, "c", e.read(t, "token/c").token(t), nil)
+}
+
+// Neither the seed nor a key that is made of it is found in anything that
+// anybody gets to see.
+func TestNoKeyOfATokenComesOut(t *testing.T) {
+	e, p := proved(t, nil)
+	var entry struct{ Seed []byte }
+	if err := json.Unmarshal([]byte(e.below(t, "config/c")["config/c"]), &entry); err != nil || len(entry.Seed) != 32 {
+		t.Fatalf("%v, a seed of %d bytes", err, len(entry.Seed))
+	}
+	k, err := signing.Derive(entry.Seed, `DPoP ["" ""]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := e.read(t, "token/c").token(t)
+	if keys := p.keys(); !slices.Equal(keys, []string{k.Thumbprint()}) {
+		t.Fatalf("tokens are bound to %v, want %s", keys, k.Thumbprint())
+	}
+	private, ok := k.Signer().(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatalf("a key of type %T", k.Signer())
+	}
+	scalar, err := private.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := []string{base64.StdEncoding.EncodeToString(entry.Seed), base64.RawURLEncoding.EncodeToString(entry.Seed), string(entry.Seed),
+		base64.StdEncoding.EncodeToString(scalar), base64.RawURLEncoding.EncodeToString(scalar), string(scalar)}
+	call := fields{"htm": "GET", "htu": p.URL() + "/api/users"}
+	p.mu.Lock()
+	p.nonce++
+	p.kind = "Bearer"
+	p.mu.Unlock()
+	e.clock.advance(time.Minute)
+	for name, r := range map[string]result{
+		"config": e.read(t, "config/c"), "status": e.read(t, "status/c"), "token": e.read(t, "token/c"),
+		"proof": e.write(t, "proof/c", call), "a proof of a hash": e.write(t, "proof/c", with(call, fields{"ath": hashOf(token)})),
+		"a refused proof": e.write(t, "proof/c", fields{"htm": []any{"GET"}}), "a failed mint": e.write(t, "token/c", fields{"fresh": true}),
+		"check": e.write(t, "check/c", nil),
+	} {
+		withoutSecrets(t, name, r.text(), hidden...)
+	}
+	withoutSecrets(t, "the log", e.log.String(), hidden...)
+	for _, sent := range p.All() {
+		raw, err := json.Marshal(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		withoutSecrets(t, "a request", string(raw), hidden...)
+	}
+}
