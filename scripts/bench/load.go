@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,18 @@ func (c client) reads(paths []string) [][]byte {
 	out := make([][]byte, len(paths))
 	for i, path := range paths {
 		out[i] = fmt.Appendf(nil, "GET /v1/%s HTTP/1.1\r\nHost: %s\r\nX-Vault-Token: %s\r\n\r\n", path, c.host, c.token)
+	}
+	return out
+}
+
+// requests are writes of that body, or reads.
+func (c client) requests(paths []string, body string) [][]byte {
+	if body == "" {
+		return c.reads(paths)
+	}
+	out := make([][]byte, len(paths))
+	for i, path := range paths {
+		out[i] = c.request(http.MethodPut, path, body)
 	}
 	return out
 }
@@ -117,11 +130,10 @@ func (l load) quantile(part float64) time.Duration {
 	return took[min(int(part*float64(len(took))), len(took)-1)]
 }
 
-// steady reads the paths in turn over 16 connections, each with one request
+// steady makes the requests in turn over 16 connections, each with one request
 // after another, until the time is over. last is where the turns are, for the
 // next time. Any answer but 200 is an error.
-func (c client) steady(ctx context.Context, paths []string, last *atomic.Int64, d time.Duration) (load, error) {
-	requests := c.reads(paths)
+func (c client) steady(ctx context.Context, requests [][]byte, last *atomic.Int64, d time.Duration) (load, error) {
 	answers := make([][]time.Duration, connections)
 	errs := make([]error, connections)
 	conns := make([]*conn, connections)
@@ -144,7 +156,8 @@ func (c client) steady(ctx context.Context, paths []string, last *atomic.Int64, 
 				n := int(last.Add(1)) % len(requests)
 				status, text, err := conn.do(requests[n])
 				if err == nil && status != http.StatusOK {
-					err = fmt.Errorf("GET %s: %d %s", paths[n], status, text)
+					line, _, _ := bytes.Cut(requests[n], []byte("\r\n"))
+					err = fmt.Errorf("%s: %d %s", line, status, text)
 				}
 				if err != nil {
 					errs[i] = err

@@ -19,7 +19,7 @@
 //	BENCH_ROUNDS   how many rounds there are (9)
 //	BENCH_STORAGE  inmem, raft, or both, separated by commas (both)
 //	BENCH_ROWS     which rows, separated by commas: leased, plain, many, cold,
-//	               failing, hang, durable, memory, mint (all)
+//	               failing, hang, durable, memory, mint, proof (all)
 //	BENCH_CONFIGS  how many configs the rows many and memory have (10000)
 package main
 
@@ -52,6 +52,7 @@ const (
 	rowDurable = "durable"
 	rowMemory  = "memory"
 	rowMint    = "mint"
+	rowProof   = "proof"
 )
 
 const (
@@ -76,7 +77,7 @@ func (s settings) has(rows ...string) bool {
 }
 
 func readSettings() (settings, error) {
-	s := settings{rows: []string{rowLeased, rowPlain, rowMany, rowCold, rowFailing, rowHang, rowDurable, rowMemory, rowMint}}
+	s := settings{rows: []string{rowLeased, rowPlain, rowMany, rowCold, rowFailing, rowHang, rowDurable, rowMemory, rowMint, rowProof}}
 	var err error
 	number := func(name string, standard int) int {
 		text := os.Getenv(name)

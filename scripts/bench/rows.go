@@ -218,7 +218,7 @@ func (s *site) durable() {
 func (s *site) memory(tokens []string) {
 	minted := s.resident()
 	var last atomic.Int64
-	_, err := s.c.steady(s.tb.Context(), tokens, &last, 5*time.Second)
+	_, err := s.c.steady(s.tb.Context(), s.c.reads(tokens), &last, 5*time.Second)
 	s.must("reading", err)
 	read := s.resident()
 	s.revoke(manyName)

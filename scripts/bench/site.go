@@ -60,7 +60,7 @@ func (b *bench) run() {
 func (b *bench) on(storage harness.Storage, first bool) {
 	durable := b.has(rowDurable) && storage == harness.Raft
 	many := b.has(rowMany) || first && b.has(rowMemory)
-	if !many && !durable && !b.has(rowLeased, rowPlain, rowCold, rowMint) && (!first || !b.has(rowFailing, rowHang)) {
+	if !many && !durable && !b.has(rowLeased, rowPlain, rowCold, rowMint, rowProof) && (!first || !b.has(rowFailing, rowHang)) {
 		return
 	}
 	s := b.start(storage)
@@ -71,6 +71,9 @@ func (b *bench) on(storage harness.Storage, first bool) {
 	s.steadyRows()
 	if b.has(rowMint) {
 		s.mints()
+	}
+	if b.has(rowProof) {
+		s.proofs()
 	}
 	if b.has(rowCold) {
 		s.cold()

@@ -21,6 +21,7 @@ type variant struct {
 	mount  string
 	plugin string // the name of its executable
 	paths  []string
+	body   string // of a write; reads have none
 	leased bool
 	last   atomic.Int64 // of paths that was read
 	rounds []load
@@ -90,7 +91,7 @@ func (s *site) turns(variants []*variant, round int) {
 func (s *site) slice(v *variant) (l load) {
 	spent := s.spent(v.plugin, func() {
 		var err error
-		l, err = s.c.steady(s.tb.Context(), v.paths, &v.last, slice)
+		l, err = s.c.steady(s.tb.Context(), s.c.requests(v.paths, v.body), &v.last, slice)
 		s.must("reading "+v.paths[0], err)
 	})
 	l.cpu = spent
