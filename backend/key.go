@@ -54,6 +54,10 @@ const (
 	defaultPublishAhead = 24 * 60 * 60
 	defaultRetain       = 24 * 60 * 60
 
+	// maxVersions bounds the versions of a key: each that is published is
+	// computed for whoever fetches the JWK set, which needs no Vault token.
+	maxVersions = 10
+
 	// selfSignedYears is how long a version's own certificate lasts. Providers
 	// that take certificates refuse an ended one, and one that lasts too long.
 	selfSignedYears = 2
@@ -136,6 +140,9 @@ func (e *keyEntry) prune(now time.Time) {
 func (e *keyEntry) rotate(name string, at time.Time, immediately bool) error {
 	e.prune(at)
 	if !e.hasNext(at) {
+		if len(e.Versions) >= maxVersions {
+			return refuse("key %q has %d versions that are still published, which is the most that there may be: write a shorter retain to key/%s, or wait", name, len(e.Versions), name)
+		}
 		from := at.Add(time.Duration(e.PublishAhead) * time.Second)
 		if err := e.add(name, at, from); err != nil {
 			return err

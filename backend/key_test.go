@@ -249,3 +249,18 @@ func TestJWKSetIsForAnybodyAndRaw(t *testing.T) {
 		t.Errorf("status %d", r.status())
 	}
 }
+
+// The JWK set is computed for whoever asks, so a key cannot grow without end.
+func TestAKeyHasNoMoreThanTenVersions(t *testing.T) {
+	e := mount(t)
+	e.must(t, "key/k", fields{"algorithm": "ES256", "retain": "1h"})
+	for range 9 {
+		e.must(t, "key/k/rotate", fields{"now": true})
+	}
+	refused(t, e.write(t, "key/k/rotate", fields{"now": true}), http.StatusBadRequest, "10 versions that are still published", "write a shorter retain to key/k")
+	if _, kids := e.states(t, "k"); len(kids) != 10 {
+		t.Errorf("%d versions", len(kids))
+	}
+	e.clock.advance(time.Hour)
+	e.must(t, "key/k/rotate", fields{"now": true})
+}

@@ -31,7 +31,8 @@ const rotateHelp = `
 Makes the next version of a key. It signs once it has been published for
 publish_ahead, so that providers that keep the JWK set for a while know it. With
 now=true it signs at once, as does one that waits already: for a provider that
-has been given its certificate by hand, and for a key that is compromised.
+has been given its certificate by hand, and for a key that is compromised. The
+version before stays published all the same, unless the key says retain=0.
 `
 
 // KeyFields declares what decides how a key is made and rotates.

@@ -38,7 +38,7 @@ func (e *Effective) secrets() (secrets, composed []string) {
 				continue
 			}
 			made = true
-			if e.env.isItselfSecret(p.name) {
+			if e.env.isItselfSecret(p.name) || p.encodes() {
 				secrets = append(secrets, v)
 			} else {
 				composed = append(composed, v)
@@ -51,6 +51,12 @@ func (e *Effective) secrets() (secrets, composed []string) {
 	slices.Sort(secrets)
 	slices.Sort(composed)
 	return slices.Compact(secrets), slices.Compact(composed)
+}
+
+// encodes says whether nothing of what p stands for can be read in what it
+// leaves: then any part of that gives away the secret that went into it.
+func (p part) encodes() bool {
+	return slices.ContainsFunc(p.filters, func(name string) bool { return slices.Contains([]string{"base64", "base64url", "hex"}, name) })
 }
 
 // templates are those of the request, and of the variables that it may use.

@@ -33,12 +33,12 @@ func TestWhatARequestSendsOfASecretIsSecret(t *testing.T) {
 	}
 	basic := base64.StdEncoding.EncodeToString([]byte("the-client:the-secret-value"))
 	sent := strings.ToUpper(base64.RawURLEncoding.EncodeToString([]byte("the-secret-value")))
-	for _, secret := range []string{"the-secret-value", "second-secret", "the-key-value", "42", "by-default", "1234567890", "in-a-list", hex.EncodeToString([]byte("the-key-value")), sent} {
+	for _, secret := range []string{"the-secret-value", "second-secret", "the-key-value", "42", "by-default", "1234567890", "in-a-list", hex.EncodeToString([]byte("the-key-value")), sent, basic} {
 		if !slices.Contains(r.Secrets, secret) {
 			t.Errorf("%q is no secret", secret)
 		}
 	}
-	for _, text := range []string{"the-client:the-secret-value", basic, "<" + basic + ">", "v1 <" + basic + ">", "v-42", "Key " + sent} {
+	for _, text := range []string{"the-client:the-secret-value", "<" + basic + ">", "v1 <" + basic + ">", "v-42", "Key " + sent} {
 		if !slices.Contains(r.Composed, text) {
 			t.Errorf("%q is not made of a secret", text)
 		}
@@ -56,7 +56,13 @@ func TestAnEchoIsNotHandedOut(t *testing.T) {
 	t.Parallel()
 	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"access_token":"granted","expires_in":60,"sent":"`+r.Header.Get("X-Sent")+`"}`) // the client may be gone
+		sent := r.Header.Get("X-Sent")
+		if r.URL.RawQuery != "" { // a refusal shows a part of what it was sent
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"error":"invalid_request","error_description":"bad `+sent[:min(30, len(sent))]+`"}`) // the client may be gone
+			return
+		}
+		_, _ = io.WriteString(w, `{"access_token":"granted","expires_in":60,"sent":"`+sent+`"}`) // likewise
 	})
 	for _, spelt := range []string{
 		"{client_secret}", "{client_secret|hex}", "{client_secret|upper}", "{client_secret|base64|base64}", "{client_secret|hex|base64url}", "{client_secret|urlencode|hex}",
@@ -78,6 +84,9 @@ func TestAnEchoIsNotHandedOut(t *testing.T) {
 			}
 			if got, err := ask("access_token_pointer", "/sent"); err == nil || !strings.Contains(err.Error(), "set access_token_pointer") {
 				t.Errorf("as the token: %v, %v", got, err)
+			}
+			if _, err := ask("token_url", s.TokenURL()+"?refuse"); err == nil || !strings.Contains(err.Error(), "invalid_request: (withheld") {
+				t.Errorf("in a refusal: %v", err)
 			}
 			for field, v := range map[string]any{"token_type_pointer": "/sent", "scope_pointer": "/sent", "extra_fields": "x=/sent"} {
 				if got, err := ask(field, v); err != nil || got.TokenType != "Bearer" || got.Scope != "asked" || got.Extra != nil {
