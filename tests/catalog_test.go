@@ -1,0 +1,179 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package tests_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
+)
+
+// documentedSuccess is the success of a provider's transcript: what an operator
+// writes, and what the provider answers. That the request is right is for the
+// tests of internal/provider, which replay it.
+type documentedSuccess struct {
+	Now    time.Time `json:"now"`
+	Config fields    `json:"config"`
+	Answer struct {
+		Status  int               `json:"status"`
+		Headers map[string]string `json:"headers"`
+		Body    string            `json:"body"`
+		JSON    any               `json:"json"`
+	} `json:"answer"`
+	Token *struct {
+		AccessToken string `json:"access_token"`
+	} `json:"token"`
+}
+
+// TestCatalog mints at every built-in provider by what it says is required, and
+// by nothing else but the address of a server in the provider's place.
+func TestCatalog(t *testing.T) {
+	t.Parallel()
+	v := harness.Start(t, harness.Options{})
+	answers := map[string]documentedSuccess{}
+	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		x := answers[strings.Trim(r.URL.Path, "/")].Answer
+		for name, value := range x.Headers {
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(x.Status)
+		_, _ = w.Write([]byte(x.Body)) // the client has its own opinion
+	})
+	files, err := filepath.Glob("../internal/provider/testdata/*.json")
+	if err != nil || len(files) < 100 {
+		t.Fatalf("%d transcripts, %v", len(files), err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		answers[name] = successOf(t, file)
+	}
+	for name, x := range answers {
+		t.Run(name, func(t *testing.T) {
+			v := v.For(t)
+			config := fields{"provider": name, "token_url": s.URL() + "/" + name}
+			required, _ := read(t, v, "oauthcc/provider/"+name).Data["required"].([]any)
+			for _, field := range required {
+				supply(t, config, x.Config, field.(string)) //nolint:forcetypeassert // a list of strings
+			}
+			v.Write("oauthcc/config/"+name, config)
+			if got := read(t, v, "oauthcc/token/"+name).text(t, "access_token"); got != x.Token.AccessToken {
+				t.Errorf("got another token than the documented one")
+			}
+		})
+	}
+}
+
+// successOf reads a transcript's first success, as if it were of today.
+func successOf(t *testing.T, file string) documentedSuccess {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var script struct {
+		Exchanges []documentedSuccess `json:"exchanges"`
+	}
+	if err := json.Unmarshal(raw, &script); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	for _, x := range script.Exchanges {
+		if x.Token == nil {
+			continue
+		}
+		by := time.Since(x.Now)
+		x.Token.AccessToken = moveText(x.Token.AccessToken, by)
+		x.Answer.Body = moveText(x.Answer.Body, by)
+		if x.Answer.JSON != nil {
+			moved, err := json.Marshal(moveTo(x.Answer.JSON, by))
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			x.Answer.Body = string(moved)
+		}
+		return x
+	}
+	t.Fatalf("%s shows no success", file)
+	return documentedSuccess{}
+}
+
+// moveTo moves the times in an answer by that long, so that an old document's
+// token has not expired. A number is a time if it can only be one.
+func moveTo(v any, by time.Duration) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, item := range v {
+			v[name] = moveTo(item, by)
+		}
+	case []any:
+		for i, item := range v {
+			v[i] = moveTo(item, by)
+		}
+	case string:
+		return moveText(v, by)
+	case float64:
+		switch {
+		case v > 1e12 && v < 1e13:
+			return math.Round(v + float64(by.Milliseconds()))
+		case v > 1e9 && v < 1e10:
+			return math.Round(v + by.Seconds())
+		}
+	}
+	return v
+}
+
+// moveText moves a time, and the times of a JWT, whose signature nobody checks.
+func moveText(text string, by time.Duration) string {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at.Add(by).Format(time.RFC3339)
+	}
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return text
+	}
+	var claims map[string]any
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil || claims["exp"] == nil {
+		return text
+	}
+	moved, err := json.Marshal(moveTo(claims, by))
+	if err != nil {
+		return text
+	}
+	parts[1] = base64.RawURLEncoding.EncodeToString(moved)
+	return strings.Join(parts, ".")
+}
+
+// supply sets a required field of a config as the transcript does.
+func supply(t *testing.T, config, transcript fields, field string) {
+	t.Helper()
+	group, variable, isVariable := strings.Cut(field, ".")
+	if field == "token_url" {
+		return // it is the server's
+	}
+	if !isVariable {
+		if config[field] = transcript[field]; config[field] == nil {
+			t.Fatalf("the transcript has no %s", field)
+		}
+		return
+	}
+	given, _ := transcript[group].(map[string]any)
+	if given[variable] == nil {
+		t.Fatalf("the transcript has no %s", field)
+	}
+	values, _ := config[group].(map[string]any)
+	if values == nil {
+		values = fields{}
+		config[group] = values
+	}
+	values[variable] = given[variable]
+}
