@@ -46,7 +46,11 @@ func TestInteropFosite(t *testing.T) {
 			}
 		}
 	}
-	s := harness.StartFosite(t, clients, map[string]string{"ada": "her password"}, v.CACert())
+	bearer := newKey(t, "RSA")
+	s := harness.StartFosite(t, harness.FositeOptions{
+		Clients: clients, Users: map[string]string{"ada": "her password"},
+		Bearers: map[string]map[string]any{"robot@example": with(jwk(t, bearer.Public(), "r-1"), fields{"use": "sig"})},
+	}, v.CACert())
 
 	config := func(t *testing.T, name, client string, more fields) {
 		t.Helper()
@@ -109,6 +113,22 @@ func TestInteropFosite(t *testing.T) {
 		if len(seen) != 5 {
 			t.Errorf("%d tokens of 5 mints", len(seen))
 		}
+	})
+	t.Run("a signed JWT is a grant of its own", func(t *testing.T) {
+		signs := fields{
+			"token_url": s.Issuer() + "/token", "tls_ca_certificate": s.For(t).Authority(), "token_endpoint_auth_method": "none",
+			"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id": "robot@example", "scopes": "read",
+			"private_key": pkcs8(t, bearer), "key_id": "r-1",
+		}
+		write(t, v.For(t), "oauthcc/config/bearer", signs)
+		answer := read(t, v.For(t), "oauthcc/token/bearer")
+		known := s.For(t).Introspect("introspect", secret, answer.text(t, "access_token"))
+		if known["active"] != true || known["sub"] != "robot@example" || known["scope"] != "read" {
+			t.Errorf("the server says of the token: %v", known)
+		}
+		write(t, v.For(t), "oauthcc/config/stranger-bearer", with(signs, fields{"client_id": "stranger@example"}))
+		ask(t, v.For(t), http.MethodGet, "oauthcc/token/stranger-bearer", nil).
+			wants(t, http.StatusBadRequest, "HTTP 400", "invalid_grant")
 	})
 	for name, test := range map[string]struct {
 		client string

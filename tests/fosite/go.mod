@@ -4,7 +4,10 @@ module github.com/oauthcc/vault-plugin-oauthcc/tests/fosite
 
 go 1.26
 
-require github.com/ory/fosite v0.49.0
+require (
+	github.com/go-jose/go-jose/v3 v3.0.3
+	github.com/ory/fosite v0.49.0
+)
 
 require (
 	github.com/asaskevich/govalidator v0.0.0-20230301143203-a9d515a09cc2 // indirect
@@ -16,7 +19,6 @@ require (
 	github.com/dustin/go-humanize v1.0.1 // indirect
 	github.com/felixge/httpsnoop v1.0.4 // indirect
 	github.com/fsnotify/fsnotify v1.6.0 // indirect
-	github.com/go-jose/go-jose/v3 v3.0.3 // indirect
 	github.com/go-logr/logr v1.3.0 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/gobuffalo/pop/v6 v6.1.1 // indirect

@@ -8,8 +8,9 @@
 //	fosite options.json
 //
 // The options: certificate and key (PEM); clients, with their metadata (RFC 7591)
-// by client ID; and users, password by name. Its first line of standard output is
-// the issuer.
+// by client ID; users, password by name; and bearers, who are issued tokens for a
+// JWT that they sign (RFC 7523), their public JWK by name. Its first line of
+// standard output is the issuer.
 package main
 
 import (
@@ -25,6 +26,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/go-jose/go-jose/v3"
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/compose"
 	"github.com/ory/fosite/storage"
@@ -34,6 +36,7 @@ type options struct {
 	Certificate, Key string
 	Clients          map[string]client
 	Users            map[string]string
+	Bearers          map[string]*jose.JSONWebKey
 }
 
 // client is a registration. The secret is hashed before fosite sees it.
@@ -77,10 +80,17 @@ func run(path string) error {
 		JWKSFetcherStrategy: fosite.NewDefaultJWKSFetcherStrategy(),
 		HashCost:            4, // few rounds of bcrypt: there is nothing to protect
 	}
+	config.GrantTypeJWTBearerCanSkipClientAuth = true // the JWT says who it is
 	config.ClientSecretsHasher = &fosite.BCrypt{Config: config}
 	store := storage.NewMemoryStore()
 	for name, password := range o.Users {
 		store.Users[name] = storage.MemoryUserRelation{Username: name, Password: password}
+	}
+	for name, key := range o.Bearers {
+		keys := map[string]storage.PublicKeyScopes{key.KeyID: {Key: key, Scopes: []string{"read"}}}
+		store.IssuerPublicKeys[name] = storage.IssuerPublicKeys{
+			Issuer: name, KeysBySub: map[string]storage.SubjectPublicKeys{name: {Subject: name, Keys: keys}},
+		}
 	}
 	for id, c := range o.Clients {
 		if c.PlainSecret != "" {

@@ -16,18 +16,23 @@ import (
 // Fosite is a running server on Ory's fosite, the OAuth library beneath Hydra.
 type Fosite struct{ AuthServer }
 
-// StartFosite starts one, for as long as the test lasts, with these clients
-// (metadata by client ID; "secret" is their secret) and users (password by name).
-// It fetches the JWK sets of clients from servers that fetches (a CA
-// certificate's path) vouches for.
-func StartFosite(tb testing.TB, clients map[string]map[string]any, users map[string]string, fetches string) *Fosite {
+// FositeOptions say whom the server knows.
+type FositeOptions struct {
+	Clients map[string]map[string]any // metadata by client ID; "secret" is the secret
+	Users   map[string]string         // password by name
+	Bearers map[string]map[string]any // public JWK, by name, of who signs JWTs (RFC 7523)
+}
+
+// StartFosite starts one, for as long as the test lasts. It fetches the JWK sets
+// of clients from servers that fetches (a CA certificate's path) vouches for.
+func StartFosite(tb testing.TB, o FositeOptions, fetches string) *Fosite {
 	tb.Helper()
 	path, err := findFosite()
 	if err != nil {
 		tb.Fatalf("no fosite to test against: %v", err)
 	}
 	s := &Fosite{AuthServer{tb: tb}}
-	s.start(tempDir(tb), command{name: "fosite", path: path, env: []string{"SSL_CERT_FILE=" + fetches}}, map[string]any{"clients": clients, "users": users})
+	s.start(tempDir(tb), command{name: "fosite", path: path, env: []string{"SSL_CERT_FILE=" + fetches}}, map[string]any{"clients": o.Clients, "users": o.Users, "bearers": o.Bearers})
 	s.awaitIssuer(func() string {
 		line, _, whole := strings.Cut(s.proc.Log(), "\n")
 		if !whole || !strings.HasPrefix(line, "https://") {
