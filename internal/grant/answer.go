@@ -82,7 +82,7 @@ func readError(r Request, got reply, doc any, now time.Time, redact redactor) *E
 	if found && description != e.Code {
 		e.Description = redact.text(description)
 	}
-	if (r.ClientAssertion != nil || r.GrantAssertion != nil) && ofTime.MatchString(e.Code+" "+description) {
+	if (r.ClientAssertion != nil || r.GrantAssertion != nil) && ofTime(e.Code+" "+description) {
 		e.Detail = clocks(got.header, now)
 	}
 	e.Code = redact.text(e.Code)

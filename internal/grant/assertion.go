@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
@@ -94,8 +95,14 @@ func (a Assertion) ofCertificates(header string, v any) any {
 	return v
 }
 
-// ofTime is what servers say of an assertion whose times they do not accept.
-var ofTime = regexp.MustCompile(`(?i)expired|not yet valid|not before|nbf|issued in the future|clock|\biat\b|\bexp\b`)
+// ofTime is what servers say of an assertion whose times they do not accept. It
+// passes over RFC 6749's own sentence for invalid_grant ("invalid, expired,
+// revoked, ..."), which says nothing of the time.
+func ofTime(said string) bool {
+	return timeWords.MatchString(said) && !strings.Contains(strings.ToLower(said), "revoked")
+}
+
+var timeWords = regexp.MustCompile(`(?i)expired|not yet valid|not before|nbf|issued in the future|clock|\biat\b|\bexp\b`)
 
 // clocks compares this clock with the one that answered, by its Date header
 // (RFC 9110 section 6.6.1), which is of whole seconds.

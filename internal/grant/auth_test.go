@@ -300,10 +300,11 @@ func TestARefusalForItsTimesComparesTheClocks(t *testing.T) {
 		ahead  time.Duration
 		detail string
 	}{
-		"a provider that is ahead":     {"JWT has expired", 7 * time.Minute, "the provider's clock is 7m ahead of this one"},
-		"a provider that is behind":    {"assertion is not yet valid", -90 * time.Second, "the provider's clock is 1m30s behind this one"},
-		"clocks that agree":            {"exp is too far in the future", 0, "the clocks agree"},
-		"a refusal for something else": {"unknown kid", 7 * time.Minute, ""},
+		"a provider that is ahead":           {"JWT has expired", 7 * time.Minute, "the provider's clock is 7m ahead of this one"},
+		"a provider that is behind":          {"assertion is not yet valid", -90 * time.Second, "the provider's clock is 1m30s behind this one"},
+		"clocks that agree":                  {"exp is too far in the future", 0, "the clocks agree"},
+		"RFC 6749's sentence of many causes": {"The provided authorization grant is invalid, expired, revoked, or issued to another client", 7 * time.Minute, ""},
+		"a refusal for something else":       {"unknown kid", 7 * time.Minute, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
