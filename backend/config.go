@@ -32,6 +32,7 @@ type config struct {
 	entry *configEntry
 	settings
 	effective *provider.Effective
+	origin    string      // where its credentials go, and what vouches for that
 	perCaller bool        // its parameters name the caller's identity
 	proofKey  signing.Key // that its tokens are bound to, none without dpop
 }

@@ -74,6 +74,10 @@
 // plain read of a token whose config has been read before skips all that but
 // respond.
 //
+// A token's config is made in three steps, each in one place: resolve lays role
+// over config over provider (target.go), endpoints settles where that sends
+// requests (endpoints.go), and a mint makes the request of it (mint.go).
+//
 // # Nodes
 //
 // A standby may run the plugin (Vault Enterprise, OpenBao) and lag behind its

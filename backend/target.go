@@ -86,11 +86,7 @@ func (b *backend) settled(ctx context.Context, s logical.Storage, t target, entr
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t, err)
 	}
-	origin, err := c.effective.Origin()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", t, err)
-	}
-	if origin != entry.Origin {
+	if c.origin != entry.Origin {
 		return nil, refuse("%s: its provider %q now sends credentials elsewhere than when they were written; write the config's secrets again to confirm that", t, c.Provider)
 	}
 	return c, nil
@@ -129,7 +125,6 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entr
 		return nil, b.unknownProvider(ctx, s, c.Provider)
 	}
 	own := entry.Fields.Only(provider.Fields())
-	delete(own, "variables") // on a config: values, which the registration has
 	narrower := of.Fields.Only(provider.Fields())
 	if narrower, c.perCaller, err = b.identified(narrower, t.entity); err != nil {
 		return nil, err
@@ -142,6 +137,9 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entr
 		return nil, err
 	}
 	if c.effective, err = provider.Resolve(definition, own, registration, narrower); err != nil {
+		return nil, err
+	}
+	if err := b.endpoints(ctx, s, c); err != nil {
 		return nil, err
 	}
 	if c.effective.Dialect.DPoP {

@@ -87,9 +87,7 @@ func (b *backend) commitConfig(ctx context.Context, req *logical.Request, name s
 	if err != nil {
 		return nil, nil, err
 	}
-	if entry.Origin, err = c.effective.Origin(); err != nil {
-		return nil, nil, err
-	}
+	entry.Origin = c.origin
 	if err := confirmed(old, entry, req); err != nil {
 		return nil, nil, err
 	}
