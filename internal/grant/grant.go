@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -36,6 +37,7 @@ const (
 // literal and is sent as it stands.
 type Request struct {
 	URL    string     // absolute; a query in it is kept
+	Field  string     // of the API, that holds the URL: what errors say to check; "" is token_url
 	Method string     // http.MethodPost or http.MethodGet
 	Format Format     // where the parameters go
 	Auth   AuthMethod // how the client authenticates
@@ -217,6 +219,20 @@ func (r reply) document() any { return parseBody(r.header.Get("Content-Type"), r
 
 // exchange sends r and reads what comes back.
 func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
+	got, err := c.send(ctx, r)
+	return got, r.about(err)
+}
+
+// about has an error name the field that holds r's URL.
+func (r Request) about(err error) error {
+	var failed *Error
+	if r.Field != "" && errors.As(err, &failed) {
+		failed.Detail = strings.ReplaceAll(failed.Detail, "token_url", r.Field)
+	}
+	return err
+}
+
+func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
@@ -291,7 +307,7 @@ func (c *Client) Revoke(ctx context.Context, r Request) error {
 	case e.Code == "invalid_token", e.GrantRefused(), got.status == http.StatusNotFound, got.status == http.StatusGone:
 		return nil
 	}
-	return e
+	return r.about(e)
 }
 
 func readBounded(body io.Reader) ([]byte, error) {

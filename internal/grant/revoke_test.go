@@ -6,7 +6,10 @@ package grant
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
 func TestRevoke(t *testing.T) {
@@ -45,5 +48,22 @@ func TestRevoke(t *testing.T) {
 				t.Errorf("asked %d times, %s", s.Requests(), got.Body)
 			}
 		})
+	}
+}
+
+func TestAnErrorNamesTheFieldOfTheURLThatWasAsked(t *testing.T) {
+	c := NewClient(Options{Now: clock})
+	defer c.Close()
+	s := granting(t)
+	s.Behave(providertest.Behavior{Times: -1, Redirect: "https://elsewhere.example"})
+	r := standardRequest(s.TokenURL())
+	r.Field = "revocation_url"
+	if err := c.Revoke(t.Context(), r); err == nil || !strings.Contains(err.Error(), "set revocation_url to the final address") {
+		t.Errorf("of an answer: %v", err)
+	}
+	s.Close()
+	r.Field = "check_url"
+	if _, err := c.Probe(t.Context(), r); err == nil || !strings.Contains(err.Error(), "check check_url's host and port") {
+		t.Errorf("of no answer: %v", err)
 	}
 }

@@ -39,7 +39,7 @@ func (e *Effective) ProbeRequest(token string) (grant.Request, bool, error) {
 		sent["Authorization"] = scheme + " " + token
 	}
 	return grant.Request{
-		URL: u.String(), Method: "GET", Format: grant.Query, Auth: grant.AuthNone, Headers: sent,
+		URL: u.String(), Field: "check_url", Method: "GET", Format: grant.Query, Auth: grant.AuthNone, Headers: sent,
 		Secrets: []string{token}, Timeout: e.registration.RequestTimeout, Connection: e.connection(),
 		DPoP: e.dpop(token),
 	}, true, nil

@@ -125,7 +125,7 @@ func (e *Effective) RevocationRequest(accessToken string) (grant.Request, bool, 
 	if err != nil {
 		return grant.Request{}, false, err
 	}
-	r.URL, r.Method, r.GrantType, r.Scopes, r.Spends, r.DPoP = u.String(), "POST", "", nil, true, nil
+	r.URL, r.Field, r.Method, r.GrantType, r.Scopes, r.Spends, r.DPoP = u.String(), "revocation_url", "POST", "", nil, true, nil
 	if r.Format == grant.Query {
 		r.Format = grant.Form
 	}

@@ -56,8 +56,8 @@ type Behavior struct {
 	Grant string
 
 	// Revocation makes this apply to the revocation endpoint's requests, not
-	// to the token endpoint's.
-	Revocation bool
+	// to the token endpoint's. Published does so for what Publish serves.
+	Revocation, Published bool
 }
 
 // Behave appends to the queue of behaviors, after ending one that applied
@@ -78,9 +78,9 @@ func (s *Server) Behave(b ...Behavior) {
 // nextBehavior takes the behavior for a request off the queue. The caller holds
 // s.mu.
 func (s *Server) nextBehavior(in Request) Behavior {
-	revocation := s.isRevocation(in.Path)
+	revocation, published := s.isRevocation(in.Path), s.documents[in.Path] != nil
 	for i, b := range s.queue {
-		if b.Revocation != revocation || b.Grant != "" && b.Grant != in.Form().Get("grant_type") {
+		if b.Revocation != revocation || b.Published != published || b.Grant != "" && b.Grant != in.Form().Get("grant_type") {
 			continue
 		}
 		if b.Times > 1 {

@@ -230,6 +230,7 @@ func newServer(o Options, c Credentials) (*Server, error) {
 		done:        make(chan struct{}),
 		tokens:      make(map[string]*accessToken),
 		refresh:     make(map[string][]string),
+		documents:   make(map[string]*document),
 	}, nil
 }
 

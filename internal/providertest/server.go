@@ -56,7 +56,8 @@ type Server struct {
 	issued        []string
 	revoked       []string
 	tokens        map[string]*accessToken
-	refresh       map[string][]string // refresh token: its scopes
+	refresh       map[string][]string  // refresh token: its scopes
+	documents     map[string]*document // by path
 }
 
 // Request is one request as the server received it.
@@ -249,7 +250,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if s.misbehave(w, r, in, s.receive(in)) {
 		return
 	}
+	published := s.published(in.Path)
 	switch {
+	case published != nil:
+		s.publish(w, in, published)
 	case s.custom != nil && s.isToken(in.Path):
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		s.custom(w, r, body)
@@ -275,6 +279,8 @@ func (s *Server) receive(in Request) Behavior {
 	}
 	s.recorded = append(s.recorded, in)
 	switch {
+	case s.documents[in.Path] != nil:
+		s.documents[in.Path].reads++
 	case s.isToken(in.Path):
 		s.tokenRequests++
 	case s.isRevocation(in.Path):

@@ -1,0 +1,205 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Limits of what is kept of a metadata document.
+const (
+	maxAddress = 2048 // bytes of a URL, or of another text
+	maxListed  = 64   // texts of a list
+)
+
+// MetadataRequest says how a server is asked for a document about itself. None of
+// the client's credentials go along, except a certificate of the connection.
+type MetadataRequest struct {
+	Field   string        // of the API, which errors name as what to check
+	Timeout time.Duration // for all addresses together
+	Connection
+}
+
+// Endpoints are those of an authorization server that the engine asks. An empty
+// one is not there.
+type Endpoints struct {
+	Token      string `json:"token,omitempty"`
+	Revocation string `json:"revocation,omitempty"`
+}
+
+// Validity is when a document was read, and until when its server lets it be
+// used without asking again (RFC 9111), within bounds.
+type Validity struct {
+	ReadAt     time.Time `json:"read_at"`
+	FreshUntil time.Time `json:"fresh_until"`
+}
+
+// ServerMetadata is what an authorization server says of itself (RFC 8414
+// section 2, OpenID Connect Discovery 1.0 section 3). Its endpoints are texts of
+// at most 2048 bytes; whether they may be asked is left to the caller. A list is
+// nil when the server does not state it.
+type ServerMetadata struct {
+	Issuer string `json:"issuer"`
+	Endpoints
+	MTLS        Endpoints `json:"mtls,omitzero"` // mtls_endpoint_aliases (RFC 8705 section 5)
+	AuthMethods []string  `json:"auth_methods,omitempty"`
+	GrantTypes  []string  `json:"grant_types,omitempty"`
+	Validity
+}
+
+// ResourceMetadata is what a protected resource says of itself (RFC 9728
+// section 2).
+type ResourceMetadata struct {
+	Resource             string
+	AuthorizationServers []string // issuer identifiers
+	Validity
+}
+
+// ServerMetadata asks an authorization server for its metadata at the well-known
+// addresses of RFC 8414 section 3 and of OpenID Connect Discovery 1.0 section 4.
+// A document counts only if its issuer is identical to the one asked for. Every
+// error is an *Error, except that ctx was cancelled.
+func (c *Client) ServerMetadata(ctx context.Context, issuer string, r MetadataRequest) (*ServerMetadata, error) {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return nil, &Error{Kind: Misconfigured, Detail: r.Field + " is no URL"}
+	}
+	addresses := []string{
+		inserted(u, "oauth-authorization-server"),
+		strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration",
+		inserted(u, "openid-configuration"), // RFC 8414 section 5
+	}
+	document, validity, err := c.published(ctx, r, "issuer", issuer, addresses)
+	if err != nil {
+		return nil, err
+	}
+	aliases, _ := document["mtls_endpoint_aliases"].(map[string]any)
+	out := &ServerMetadata{
+		Issuer: issuer, Endpoints: endpoints(document), MTLS: endpoints(aliases),
+		AuthMethods: names(document["token_endpoint_auth_methods_supported"]), GrantTypes: names(document["grant_types_supported"]),
+		Validity: validity,
+	}
+	if out.Token == "" {
+		return nil, &Error{Kind: Misconfigured, Detail: fmt.Sprintf("the metadata of issuer %q names no token_endpoint; write token_url", printable(issuer))}
+	}
+	return out, nil
+}
+
+// ResourceMetadata asks a protected resource for its metadata at the well-known
+// addresses of RFC 9728 section 3.1, or else at that of its whole host. A
+// document counts only if its resource is identical to the one asked for
+// (section 3.3). Its errors are those of ServerMetadata.
+func (c *Client) ResourceMetadata(ctx context.Context, resource string, r MetadataRequest) (*ResourceMetadata, error) {
+	u, err := url.Parse(resource)
+	if err != nil {
+		return nil, &Error{Kind: Misconfigured, Detail: r.Field + " is no URL"}
+	}
+	host := url.URL{Scheme: u.Scheme, Host: u.Host}
+	addresses := []string{inserted(u, "oauth-protected-resource"), inserted(&host, "oauth-protected-resource")}
+	document, validity, err := c.published(ctx, r, "resource", resource, addresses)
+	if err != nil {
+		return nil, err
+	}
+	return &ResourceMetadata{Resource: resource, AuthorizationServers: names(document["authorization_servers"]), Validity: validity}, nil
+}
+
+// inserted is the well-known address of that name: between the host of u and its
+// path, from which a slash at the end is removed (RFC 8414 section 3.1).
+func inserted(u *url.URL, name string) string {
+	out := u.Scheme + "://" + u.Host + "/.well-known/" + name + strings.TrimSuffix(u.EscapedPath(), "/")
+	if u.RawQuery != "" {
+		out += "?" + u.RawQuery
+	}
+	return out
+}
+
+// published gives the document that says by its own member what it is about.
+// An address with another document, or with none, leads on to the next; the
+// error tells of each, as the operator wants to know which one to repair.
+func (c *Client) published(ctx context.Context, r MetadataRequest, member, identifier string, addresses []string) (map[string]any, Validity, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	var (
+		trouble *Error // of a server that may have the document at another time
+		problem []string
+	)
+	for i, address := range addresses {
+		if slices.Contains(addresses[:i], address) {
+			continue
+		}
+		got, err := c.exchange(ctx, Request{
+			URL: address, Method: http.MethodGet, Format: Query, Auth: AuthNone, Field: r.Field, Timeout: r.Timeout, Connection: r.Connection,
+		})
+		if err != nil {
+			return nil, Validity{}, err // the next address is at the same host
+		}
+		document := c.readDocument(ctx, got)
+		text, _ := document[member].(string)
+		switch {
+		case text == identifier:
+			now := c.now()
+			return document, Validity{ReadAt: now, FreshUntil: now.Add(freshness(got.header, now))}, nil
+		case text != "":
+			problem = append(problem, fmt.Sprintf("%s is that of %q (if this is what the server calls itself, write it as %s)", printable(address), printable(text), r.Field))
+		case document != nil:
+			problem = append(problem, fmt.Sprintf("%s names no %s", printable(address), member))
+		case got.ok():
+			problem = append(problem, fmt.Sprintf("%s answered HTTP %d without a JSON object", printable(address), got.status))
+		default:
+			problem = append(problem, fmt.Sprintf("%s answered HTTP %d", printable(address), got.status))
+			if kind := kindOf(got.status, ""); kind != Refused && kind != Unintelligible {
+				trouble = cmp.Or(trouble, &Error{Kind: kind, RetryAfter: retryAfter(got.header, c.now())})
+			}
+		}
+	}
+	if trouble == nil {
+		trouble = &Error{Kind: Misconfigured}
+	}
+	trouble.Detail = fmt.Sprintf("there is no metadata of %s %q: %s; check %s, or write token_url", member, printable(identifier), strings.Join(problem, ", and "), r.Field)
+	return nil, Validity{}, trouble
+}
+
+// readDocument gives the JSON object of a good answer, nil where there is none.
+func (c *Client) readDocument(ctx context.Context, got reply) map[string]any {
+	defer c.startReading(ctx, got)()
+	if !got.ok() {
+		return nil
+	}
+	v, _ := parseJSON(got.body)
+	document, _ := v.(map[string]any)
+	return document
+}
+
+func endpoints(document map[string]any) Endpoints {
+	address := func(member string) string {
+		text, _ := document[member].(string)
+		if len(text) > maxAddress {
+			return ""
+		}
+		return text
+	}
+	return Endpoints{Token: address("token_endpoint"), Revocation: address("revocation_endpoint")}
+}
+
+// names reads a list of short texts. Those beyond the limits are left out.
+func names(v any) []string {
+	list, isList := v.([]any)
+	if !isList {
+		return nil
+	}
+	out := make([]string, 0, min(len(list), maxListed))
+	for _, item := range list {
+		if text, isText := item.(string); isText && text != "" && len(text) <= maxAddress && len(out) < maxListed {
+			out = append(out, text)
+		}
+	}
+	return out
+}
