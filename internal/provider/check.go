@@ -89,21 +89,57 @@ func (e *Effective) usedNames() []string {
 	for _, u := range slices.AppendSeq(slices.Clone(e.resources), maps.Values(e.urls)) {
 		out = append(out, u.parts.names()...)
 	}
-	collect := func(s string) (any, bool, error) {
-		t, _ := parseTemplate(s) // each template is checked where it stands
-		out = append(out, t.names()...)
-		return s, true, nil
-	}
-	for _, m := range e.filledIn() {
-		_, _, _ = leaves(m, collect)
+	for _, f := range e.filledIn() {
+		_, _ = EachText(f.texts, func(s string) (string, error) {
+			t, _ := parseTemplate(s) // checkPlaceholders refuses a broken one
+			out = append(out, slices.DeleteFunc(t.names(), func(name string) bool { return name == f.own })...)
+			return s, nil
+		})
 	}
 	return out
 }
 
+// filled is a field whose texts may hold placeholders.
+type filled struct {
+	field string
+	texts map[string]any
+	own   string // the placeholder that only this field has; "" for none
+}
+
 // filledIn are the fields whose texts may hold placeholders, beside the URLs.
-func (e *Effective) filledIn() []map[string]any {
+func (e *Effective) filledIn() []filled {
 	d := e.Dialect
-	return []map[string]any{d.Parameters, d.RequestHeaders, d.CheckHeaders, d.AssertionClaims, d.AssertionHeaders}
+	return []filled{
+		{field: "parameters", texts: d.Parameters},
+		{field: "request_headers", texts: d.RequestHeaders},
+		{field: "check_headers", texts: d.CheckHeaders, own: accessToken},
+		{field: "assertion_claims", texts: d.AssertionClaims, own: grantedScope},
+		{field: "assertion_headers", texts: d.AssertionHeaders, own: grantedScope},
+	}
+}
+
+// checkPlaceholders refuses texts that cannot be filled in.
+func (e *Effective) checkPlaceholders() error {
+	for _, f := range e.filledIn() {
+		for name, v := range f.texts {
+			_, err := EachText(v, func(s string) (string, error) {
+				t, err := parseTemplate(s)
+				if err == nil {
+					err = e.env.check(t, f.own)
+				}
+				return s, err
+			})
+			if err != nil {
+				return invalidText(f.field, name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// invalidText refuses a text of a map that cannot be filled in.
+func invalidText(field, name string, err error) error {
+	return invalid(field, "holds a text under %s that %s", quoted(name), err)
 }
 
 func (e *Effective) checkNames() error {
@@ -144,8 +180,7 @@ func (e *Effective) mayBeSent(name string) bool {
 	return slices.Contains(grant.Sends(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)), name)
 }
 
-// checkParameters refuses parameters that the engine itself sends, and texts
-// that cannot be expanded.
+// checkParameters refuses parameters that the engine itself sends.
 func (e *Effective) checkParameters() error {
 	engine := e.engineNames()
 	for field, u := range e.urls {
@@ -165,18 +200,12 @@ func (e *Effective) checkParameters() error {
 	for field, params := range map[string]map[string]any{
 		"parameters": e.Dialect.Parameters, "secret_parameters": e.registration.SecretParameters,
 	} {
-		for name, v := range params {
+		for name := range params {
 			if slices.Contains(engine, name) {
 				return invalid(field, "holds %q, which the engine sends itself; set the field of that meaning, or rename it with parameter_names", name)
 			}
-			if field == "secret_parameters" {
-				if _, twice := e.Dialect.Parameters[name]; twice {
-					return invalid(field, "holds %q, which parameters holds as well", name)
-				}
-				continue
-			}
-			if _, _, err := leaves(v, e.checkText); err != nil {
-				return invalid(field, "holds a text under %s that %s", quoted(name), err)
+			if _, twice := e.Dialect.Parameters[name]; twice && field == "secret_parameters" {
+				return invalid(field, "holds %q, which parameters holds as well", name)
 			}
 		}
 	}
@@ -199,14 +228,6 @@ func (e *Effective) engineNames() []string {
 	return out
 }
 
-func (e *Effective) checkText(s string) (any, bool, error) {
-	t, err := parseTemplate(s)
-	if err == nil {
-		err = e.env.check(t)
-	}
-	return s, true, err
-}
-
 // checkScopes refuses scopes that would become several on their way.
 func (e *Effective) checkScopes() error {
 	between := separator(e.Dialect.ScopeSeparator)
@@ -219,15 +240,15 @@ func (e *Effective) checkScopes() error {
 }
 
 func (e *Effective) checkHeaders() error {
-	if err := e.checkHeadersOf("request_headers", e.Dialect.RequestHeaders, e.env); err != nil {
+	if err := e.checkHeadersOf("request_headers", e.Dialect.RequestHeaders); err != nil {
 		return err
 	}
-	return e.checkHeadersOf("check_headers", e.Dialect.CheckHeaders, e.env.with(accessToken, "", true))
+	return e.checkHeadersOf("check_headers", e.Dialect.CheckHeaders)
 }
 
-func (e *Effective) checkHeadersOf(field string, headers map[string]any, env *environment) error {
+func (e *Effective) checkHeadersOf(field string, headers map[string]any) error {
 	seen := map[string]string{}
-	for name, v := range headers {
+	for name := range headers {
 		if !httpguts.ValidHeaderFieldName(name) {
 			// Not quoted: it may be a whole header, with its value.
 			return invalid(field, "holds what is no header name; write name=value")
@@ -246,14 +267,6 @@ func (e *Effective) checkHeadersOf(field string, headers map[string]any, env *en
 			return invalid(field, "holds DPoP, which the engine sends itself with dpop=true")
 		case field == "request_headers" && canonical == "Authorization" && e.Dialect.AuthMethod == string(grant.AuthBasic):
 			return invalid(field, "holds Authorization, which client_secret_basic sends itself; choose another token_endpoint_auth_method")
-		}
-		text, _ := v.(string)
-		t, err := parseTemplate(text)
-		if err == nil {
-			err = env.check(t)
-		}
-		if err != nil {
-			return invalid(field, "holds a value for %s that %s", quoted(name), err)
 		}
 	}
 	return nil

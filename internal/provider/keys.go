@@ -326,15 +326,24 @@ func (e *Effective) choosesHost(field string) bool {
 	return e.own[field] != nil || len(host.names()) > 0 && strings.Count(host[len(host)-1].literal, ".") < 2
 }
 
+// grantedScope is the placeholder that assertions have beyond all others: the
+// scopes that are asked for, as a scope claim names them (RFC 8693 section 4.2).
+const grantedScope = "scope"
+
+// scoped is e's environment with that placeholder.
+func (e *Effective) scoped() *environment {
+	return e.env.with(grantedScope, strings.Join(e.Dialect.Scopes, " "), false)
+}
+
 // saidInAssertion fills in the placeholders of claims or headers. A null, which
 // leaves out a standard one, stays.
 func (e *Effective) saidInAssertion(field string, said map[string]any) (map[string]any, error) {
-	env := e.env.with("scope", strings.Join(e.Dialect.Scopes, " "), false)
+	env := e.scoped()
 	out := make(map[string]any, len(said))
 	for name, v := range said {
 		expanded, set, err := leaves(v, func(s string) (any, bool, error) { return env.expandText(s) })
 		if err != nil {
-			return nil, invalid(field, "holds a text under %s that %s", quoted(name), err)
+			return nil, invalidText(field, name, err)
 		}
 		if set {
 			out[name] = expanded

@@ -295,13 +295,13 @@ func TestClaimsMayNameVariablesAndSecrets(t *testing.T) {
 	long := strings.Repeat("s", 40)
 	r, err := asked(t, object{}, object{
 		"token_url": plainURL, "token_endpoint_auth_method": "client_secret_jwt", "client_secret": long, "variables": object{"tenant": "acme"},
-		"assertion_claims": object{"tid": "{tenant}", "deep": []any{"{client_secret|base64|upper}"}}, "assertion_headers": object{"h": "v {client_secret|base64|lower}"},
+		"assertion_claims": object{"tid": "{tenant}", "deep": []any{"{client_secret|base64|upper}"}}, "assertion_headers": object{"h": "v {scope} {client_secret|base64|lower}"}, "scopes": "a b",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	base64ed := base64.StdEncoding.EncodeToString([]byte(long))
-	if !slices.Contains(r.Secrets, strings.ToUpper(base64ed)) || !slices.Contains(r.Composed, "v "+strings.ToLower(base64ed)) {
+	if !slices.Contains(r.Secrets, strings.ToUpper(base64ed)) || !slices.Contains(r.Composed, "v a b "+strings.ToLower(base64ed)) {
 		t.Errorf("what is made of the secret is none: %q, %q", r.Secrets, r.Composed)
 	}
 	if r.ClientAssertion.Claims["tid"] != "acme" {

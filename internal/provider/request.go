@@ -68,7 +68,7 @@ func (e *Effective) Request() (grant.Request, error) {
 	for name, v := range d.Parameters {
 		expanded, set, err := leaves(v, func(s string) (any, bool, error) { return expand(s) })
 		if err != nil {
-			return grant.Request{}, invalid("parameters", "holds a text under %s that %s", quoted(name), err)
+			return grant.Request{}, invalidText("parameters", name, err)
 		}
 		if set {
 			out.Parameters[name] = expanded
@@ -94,7 +94,7 @@ func headers(field string, from map[string]any, expand func(string) (string, boo
 			err = checkHeaderValue(value)
 		}
 		if err != nil {
-			return nil, invalid(field, "holds a value for %s that %s", quoted(name), err)
+			return nil, invalidText(field, name, err)
 		}
 		if set {
 			out[name] = value

@@ -44,6 +44,16 @@ func TestAProviderSaysWhatAConfigHasToSet(t *testing.T) {
 			[]string{"client_secret"},
 			"vault write oauthcc/config/p provider=p client_secret=@client_secret.txt",
 		},
+		"what a signed assertion names": {
+			Layer{
+				"token_url": "https://a.example/t", "token_endpoint_auth_method": "none", "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+				"assertion_claims":  map[string]any{"sub": "{username}", "scope": "{scope}", "act": map[string]any{"sub": "{actor}"}},
+				"assertion_headers": map[string]any{"kid": "{fingerprint}"},
+				"variables":         map[string]any{"actor": map[string]any{}, "fingerprint": map[string]any{"secret": true}, "scope": map[string]any{}},
+			},
+			[]string{"variables.actor", "secret_variables.fingerprint", "private_key", "username"},
+			"vault write oauthcc/config/p provider=p variables=actor=ACTOR secret_variables=fingerprint=FINGERPRINT private_key=@private_key.txt username=USERNAME",
+		},
 		"the user of the password grant, and scopes that are required": {
 			Layer{"token_url": "https://a.example/t", "token_endpoint_auth_method": "none", "grant_type": "password", "scopes_required": true},
 			[]string{"password", "username", "scopes"},

@@ -64,7 +64,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	for _, check := range []func() error{
 		e.checkMethod, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
-		e.checkParameters, e.checkHeaders, e.checkScopes, e.checkPointers, e.checkExtraFields, e.checkAuthority,
+		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkScopes, e.checkPointers, e.checkExtraFields, e.checkAuthority,
 	} {
 		if err := check(); err != nil {
 			return nil, err

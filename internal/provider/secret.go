@@ -29,22 +29,22 @@ func (e *Effective) secrets() (secrets, composed []string) {
 	}
 	for _, t := range e.templates() {
 		made := false
-		for _, p := range t {
-			if p.name == "" || !e.env.isSecret(p.name) {
+		for _, p := range t.template {
+			if p.name == "" || !t.env.isSecret(p.name) {
 				continue
 			}
-			v, set, err := p.value(e.env.value)
+			v, set, err := p.value(t.env.value)
 			if err != nil || !set || v == "" {
 				continue
 			}
 			made = true
-			if e.env.isItselfSecret(p.name) || p.encodes() {
+			if t.env.isItselfSecret(p.name) || p.encodes() {
 				secrets = append(secrets, v)
 			} else {
 				composed = append(composed, v)
 			}
 		}
-		if text, set, err := t.expand(e.env.value); made && set && err == nil {
+		if text, set, err := t.template.expand(t.env.value); made && set && err == nil {
 			composed = append(composed, text)
 		}
 	}
@@ -59,29 +59,40 @@ func (p part) encodes() bool {
 	return slices.ContainsFunc(p.filters, func(name string) bool { return slices.Contains([]string{"base64", "base64url", "hex"}, name) })
 }
 
+// placed is a template with what its placeholders stand for.
+type placed struct {
+	template template
+	env      *environment
+}
+
 // templates are those of the request, and of the variables that it may use.
-func (e *Effective) templates() []template {
-	var out []template
-	collect := func(s string) (string, error) {
-		t, err := parseTemplate(s)
-		if err == nil { // else it is refused where it stands
-			out = append(out, t)
+func (e *Effective) templates() []placed {
+	var out []placed
+	collect := func(s string, env *environment) {
+		if t, err := parseTemplate(s); err == nil { // else it is refused where it stands
+			out = append(out, placed{t, env})
 		}
-		return s, nil
 	}
-	for _, m := range e.filledIn() {
-		_, _ = EachText(m, collect) // collect fails never
+	for _, f := range e.filledIn() {
+		env := e.env
+		if f.own == grantedScope {
+			env = e.scoped()
+		}
+		_, _ = EachText(f.texts, func(s string) (string, error) { // which fails never
+			collect(s, env)
+			return s, nil
+		})
 	}
 	for _, d := range e.declared {
 		for _, text := range []*string{d.Value, d.Default} {
 			if text != nil {
-				_, _ = collect(*text)
+				collect(*text, e.env)
 			}
 		}
 	}
 	for _, u := range e.urls {
 		for _, q := range u.query {
-			out = append(out, q.value)
+			out = append(out, placed{q.value, e.env})
 		}
 	}
 	return out

@@ -328,9 +328,13 @@ func (e *environment) mayHaveDots(name string) bool {
 	return d.Pattern != "" || len(d.Enum) > 0 || e.urlOnConfig && given
 }
 
-// check refuses placeholders that nothing stands for.
-func (e *environment) check(t template) error {
+// check refuses placeholders that nothing stands for, but for those more that
+// there are where t stands.
+func (e *environment) check(t template, more ...string) error {
 	for _, name := range t.names() {
+		if slices.Contains(more, name) {
+			continue
+		}
 		_, declared := e.declared[name]
 		_, given := e.given[name]
 		if !declared && !given && !slices.Contains(credentialNames(), name) {
