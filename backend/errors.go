@@ -141,8 +141,14 @@ func remedy(e *grant.Error) string {
 		return ""
 	case e.Page && e.Status != http.StatusUnauthorized:
 		return "; a page for people came, not the answer of a token endpoint: check token_url, and whether a firewall or gateway lets Vault's address through"
+	case e.WantsProof():
+		return "; the provider binds tokens of this client to a key (RFC 9449): write dpop=true to the config, and to dpop_resources the URLs that its readers call"
+	case e.Code == grant.CodeUseNonce:
+		return "; the proof held the provider's latest nonce, or there is none: see that whatever is before the provider lets the DPoP-Nonce header through, and that its servers take each other's nonces"
+	case e.Code == grant.CodeInvalidProof:
+		return "; see that token_url is the address by which the provider knows itself, that both clocks are right, and that it takes proofs signed with ES256"
 	case e.Showed != "":
-		return "; the client showed " + e.Showed + ": check that against its registration at the provider, and client_id and token_endpoint_auth_method of the config"
+		return "; the client showed " + e.Showed + ": check that against its registration at the provider, and client_id, token_endpoint_auth_method and the key, certificate and assertion_… fields of the config"
 	case e.ClientRefused():
 		return "; check client_id, client_secret (or the key and its key_id) and token_endpoint_auth_method of the config"
 	case e.GrantType == grant.GrantRefreshToken && e.GrantRefused():

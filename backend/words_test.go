@@ -17,6 +17,7 @@ import (
 func TestRemediesFitTheGrant(t *testing.T) {
 	const page = "<!DOCTYPE html><html><body>Request blocked. your password is safe</body></html>"
 	byPassword := fields{"grant_type": "password", "username": "x", "password": "correct horse battery"}
+	byProof := fields{"dpop": true}
 	byRefresh := fields{"grant_type": "refresh_token", "refresh_token": "the-first-refresh-token"}
 	const checkPassword, newRefreshToken = "check username and password", "write a new refresh_token"
 	for name, test := range map[string]struct {
@@ -25,16 +26,22 @@ func TestRemediesFitTheGrant(t *testing.T) {
 		says   string
 		never  []string
 	}{
-		"a firewall's page":                {nil, providertest.Behavior{Status: 403, Body: page}, "a firewall or gateway", []string{"password", "Request blocked"}},
-		"a firewall's page to a password":  {byPassword, providertest.Behavior{Status: 403, Body: page}, "a firewall or gateway", []string{checkPassword}},
-		"a page at another path":           {nil, providertest.Behavior{Status: 404, Body: page}, "check token_url", []string{"password"}},
-		"a bare 403":                       {nil, providertest.Behavior{Status: 403}, "check what the client is allowed", []string{"password"}},
-		"a bare 403 to a password":         {byPassword, providertest.Behavior{Status: 403}, checkPassword, nil},
-		"a refused password":               {byPassword, providertest.Behavior{Status: 400, Body: `{"error":"invalid_grant"}`}, checkPassword, []string{newRefreshToken}},
-		"a spent refresh token":            {byRefresh, providertest.Behavior{Status: 400, Body: `{"error":"invalid_grant"}`}, newRefreshToken, []string{"password"}},
-		"a spent refresh token, by GitHub": {byRefresh, providertest.Behavior{Status: 200, Body: `{"error":"bad_refresh_token"}`}, newRefreshToken, []string{"password"}},
-		"invalid_grant without either":     {nil, providertest.Behavior{Status: 400, Body: `{"error":"invalid_grant"}`}, "check the config against the provider's documentation", []string{"password", newRefreshToken}},
-		"a refused client":                 {byPassword, providertest.Behavior{Status: 401, Body: `{"error":"unauthorized_client"}`}, "check client_id, client_secret", []string{checkPassword}},
+		"a firewall's page":                  {nil, providertest.Behavior{Status: 403, Body: page}, "a firewall or gateway", []string{"password", "Request blocked"}},
+		"a firewall's page to a password":    {byPassword, providertest.Behavior{Status: 403, Body: page}, "a firewall or gateway", []string{checkPassword}},
+		"a page at another path":             {nil, providertest.Behavior{Status: 404, Body: page}, "check token_url", []string{"password"}},
+		"a bare 403":                         {nil, providertest.Behavior{Status: 403}, "check what the client is allowed", []string{"password"}},
+		"a bare 403 to a password":           {byPassword, providertest.Behavior{Status: 403}, checkPassword, nil},
+		"a refused password":                 {byPassword, providertest.Behavior{Status: 400, Body: `{"error":"invalid_grant"}`}, checkPassword, []string{newRefreshToken}},
+		"a spent refresh token":              {byRefresh, providertest.Behavior{Status: 400, Body: `{"error":"invalid_grant"}`}, newRefreshToken, []string{"password"}},
+		"a spent refresh token, by GitHub":   {byRefresh, providertest.Behavior{Status: 200, Body: `{"error":"bad_refresh_token"}`}, newRefreshToken, []string{"password"}},
+		"invalid_grant without either":       {nil, providertest.Behavior{Status: 400, Body: `{"error":"invalid_grant"}`}, "check the config against the provider's documentation", []string{"password", newRefreshToken}},
+		"a proof that the provider misses":   {nil, providertest.Behavior{Status: 400, Body: `{"error":"invalid_dpop_proof","error_description":"The DPoP proof JWT header is missing."}`}, "write dpop=true", []string{"documentation"}},
+		"a nonce of one that misses a proof": {nil, providertest.Behavior{Status: 400, Body: `{"error":"use_dpop_nonce"}`}, "write dpop=true", []string{"documentation"}},
+		"a proof missed in other words":      {nil, providertest.Behavior{Status: 400, Body: `{"error":"invalid_grant","error_description":"DPoP proof JWT not provided"}`}, "write dpop=true", []string{"documentation"}},
+		"a proof that is refused":            {byProof, providertest.Behavior{Status: 400, Body: `{"error":"invalid_dpop_proof"}`}, "token_url is the address by which the provider knows itself", []string{"write dpop=true"}},
+		"a nonce that comes too late":        {byProof, providertest.Behavior{Status: 400, Body: `{"error":"use_dpop_nonce"}`, Header: http.Header{"DPoP-Nonce": {"n"}}}, "its servers take each other's nonces", []string{"write dpop=true"}},
+		"a nonce that does not come":         {byProof, providertest.Behavior{Status: 401, Body: `{"error":"use_dpop_nonce"}`}, "lets the DPoP-Nonce header through", []string{"write dpop=true", "check client_id"}},
+		"a refused client":                   {byPassword, providertest.Behavior{Status: 401, Body: `{"error":"unauthorized_client"}`}, "check client_id, client_secret", []string{checkPassword}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := mount(t, "correct horse battery", "the-first-refresh-token")

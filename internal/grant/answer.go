@@ -82,12 +82,14 @@ func readError(r Request, got reply, doc any, now time.Time, redact redactor) *E
 	if found && description != e.Code {
 		e.Description = redact.text(description)
 	}
-	if (r.ClientAssertion != nil || r.GrantAssertion != nil) && ofTime(e.Code+" "+description) {
-		e.Detail = clocks(got.header, now)
+	asserts := (r.ClientAssertion != nil || r.GrantAssertion != nil) && e.Code != CodeInvalidProof
+	if (asserts || r.DPoP != nil) && ofTime(e.Code+" "+description) {
+		e.Detail = clocks(got.header, now, asserts)
 	}
 	e.Code = redact.text(e.Code)
-	if e.ClientRefused() {
-		e.Showed = r.showed(redact, now)
+	ofCertificate := e.Kind == Refused && strings.Contains(strings.ToLower(e.Description), "certificate")
+	if e.ClientRefused() || e.GrantRefused() && r.GrantAssertion != nil || ofCertificate {
+		e.Showed = r.showed(redact, now, ofCertificate)
 	}
 	if e.Kind == Unintelligible {
 		e.Detail = "a redirect or an unknown status; redirects are never followed: set token_url to the final address"

@@ -52,27 +52,14 @@ func (a Assertion) sign(now time.Time) (string, error) {
 		"iat": issued, "nbf": issued, "exp": issued + int64(a.Lifetime/time.Second),
 	}
 	maps.Copy(claims, a.Claims)
-	headers := map[string]any{"typ": a.typ()}
-	if a.KeyID != "" {
-		headers["kid"] = a.KeyID
-	}
-	if len(a.Certificates) > 0 {
-		headers["x5t#S256"] = a.Certificates.ThumbprintSHA256()
-	}
-	for name, v := range a.Headers {
-		if v == true && len(a.Certificates) > 0 {
-			v = a.ofCertificates(name, v)
-		}
-		headers[name] = v
-	}
 	var (
 		text string
 		err  error
 	)
 	if a.Key.IsZero() {
-		text, err = signing.SignWithSecret(a.Secret, a.Algorithm, headers, claims)
+		text, err = signing.SignWithSecret(a.Secret, a.Algorithm, a.headers(), claims)
 	} else {
-		text, err = a.Key.Sign(a.Algorithm, headers, claims)
+		text, err = a.Key.Sign(a.Algorithm, a.headers(), claims)
 	}
 	if err != nil {
 		return "", &Error{Kind: Misconfigured, Detail: "the assertion cannot be signed: " + err.Error()}
@@ -80,7 +67,23 @@ func (a Assertion) sign(now time.Time) (string, error) {
 	return text, nil
 }
 
-func (a Assertion) typ() string { return cmp.Or(a.Type, "JWT") }
+// headers are those of the JWT, beside alg. A nil value leaves one out.
+func (a Assertion) headers() map[string]any {
+	out := map[string]any{"typ": cmp.Or(a.Type, "JWT")}
+	if a.KeyID != "" {
+		out["kid"] = a.KeyID
+	}
+	if len(a.Certificates) > 0 {
+		out["x5t#S256"] = a.Certificates.ThumbprintSHA256()
+	}
+	for name, v := range a.Headers {
+		if v == true && len(a.Certificates) > 0 {
+			v = a.ofCertificates(name, v)
+		}
+		out[name] = v
+	}
+	return out
+}
 
 // ofCertificates is what a header says of the certificates, or else v.
 func (a Assertion) ofCertificates(header string, v any) any {
@@ -105,18 +108,21 @@ func ofTime(said string) bool {
 var timeWords = regexp.MustCompile(`(?i)expired|not yet valid|not before|nbf|issued in the future|clock|\biat\b|\bexp\b`)
 
 // clocks compares this clock with the one that answered, by its Date header
-// (RFC 9110 section 6.6.1), which is of whole seconds.
-func clocks(h http.Header, now time.Time) string {
+// (RFC 9110 section 6.6.1), which is of whole seconds. ofAssertion says that the
+// times are an assertion's, and not a proof's.
+func clocks(h http.Header, now time.Time, ofAssertion bool) string {
 	date, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		return "the assertion's times are not accepted; compare the clocks of both sides"
-	}
-	switch ahead := date.Sub(now).Round(time.Second); {
+	ahead := date.Sub(now).Round(time.Second)
+	switch {
+	case err != nil:
+		return "the times are not accepted; compare the clocks of both sides"
 	case ahead > time.Second:
 		return "the provider's clock is " + InWords(ahead) + " ahead of this one; set the clocks right"
 	case ahead < -time.Second:
 		return "the provider's clock is " + InWords(-ahead) + " behind this one; set the clocks right"
-	default:
+	case ofAssertion:
 		return "the clocks agree; see how long the provider lets an assertion live (assertion_lifetime)"
+	default:
+		return "the clocks agree"
 	}
 }

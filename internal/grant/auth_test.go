@@ -326,6 +326,33 @@ func TestARefusalForItsTimesComparesTheClocks(t *testing.T) {
 	}
 }
 
+// A proof has a time as well (RFC 9449 section 4.3), and no lifetime of its own.
+func TestARefusedProofComparesTheClocks(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		ahead  time.Duration
+		detail string
+	}{
+		"a provider that is ahead": {7 * time.Minute, "the provider's clock is 7m ahead of this one; set the clocks right"},
+		"clocks that agree":        {0, "the clocks agree"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := granting(t)
+			s.Behave(providertest.Behavior{
+				Times: -1, Status: http.StatusBadRequest, Body: `{"error":"invalid_dpop_proof","error_description":"the iat is not recent enough"}`,
+				Header: http.Header{"Content-Type": {"application/json"}, "Date": {clock().Add(tc.ahead).Format(http.TimeFormat)}},
+			})
+			r := boundRequest(t, s.URL()+"/")
+			r.Auth = AuthPrivateKeyJWT
+			r.ClientAssertion = &Assertion{Key: generated(t, signing.ES256), Algorithm: signing.ES256, Issuer: "i", Subject: "i", Audience: "a", Lifetime: time.Minute}
+			if e := refusal(t, r); e.Detail != tc.detail || !e.Proved {
+				t.Errorf("got %q, with a proof: %t", e.Detail, e.Proved)
+			}
+		})
+	}
+}
+
 func TestAssertionGrantsSendTheirAssertion(t *testing.T) {
 	t.Parallel()
 	k := generated(t, signing.RS256)

@@ -30,9 +30,6 @@ const (
 	headerNonce = "DPoP-Nonce"
 )
 
-// codeUseNonce is the error of a server that wants its nonce in the proof.
-const codeUseNonce = "use_dpop_nonce"
-
 const (
 	maxNonces  = 1024     // servers whose nonces are kept
 	maxNonce   = 1 << 10  // bytes of one
@@ -143,7 +140,7 @@ func wantsNonce(r Request, resp *http.Response) bool {
 		return false
 	}
 	for _, challenge := range resp.Header.Values("WWW-Authenticate") {
-		if strings.Contains(challenge, codeUseNonce) {
+		if strings.Contains(challenge, CodeUseNonce) {
 			return true
 		}
 	}
@@ -154,7 +151,7 @@ func wantsNonce(r Request, resp *http.Response) bool {
 	}
 	resp.Body = &rejoined{Reader: whole, Closer: resp.Body}
 	code, _ := first(r.Answer, append(slices.Clip(r.Answer.Error), "/error"), parseBody(resp.Header.Get("Content-Type"), head), errorText)
-	return code == codeUseNonce
+	return code == CodeUseNonce
 }
 
 // rejoined is a body of which a part has been read already.

@@ -25,10 +25,12 @@ const (
 )
 
 // Error codes of RFC 6749 section 5.2 (and 4.1.2.1, which real token endpoints
-// answer as well) that the engine acts upon.
+// answer as well) and RFC 9449 section 12.2 that the engine acts upon.
 const (
 	CodeInvalidClient  = "invalid_client"
 	CodeInvalidGrant   = "invalid_grant"
+	CodeInvalidProof   = "invalid_dpop_proof"
+	CodeUseNonce       = "use_dpop_nonce"
 	codeServerError    = "server_error"
 	codeUnavailable    = "temporarily_unavailable"
 	codeRateLimited    = "slow_down" // RFC 8628 section 3.5
@@ -44,7 +46,7 @@ const (
 func registeredCodes() []string {
 	return []string{
 		codeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, codeUnauthorizedClient, codeAccessDenied,
-		codeUnsupportedGrant, "invalid_scope", "invalid_target", "invalid_dpop_proof", codeUseNonce,
+		codeUnsupportedGrant, "invalid_scope", "invalid_target", CodeInvalidProof, CodeUseNonce,
 		codeServerError, codeUnavailable, codeRateLimited, "unsupported_token_type", "invalid_authorization_details",
 		"authorization_pending", "expired_token", "unsupported_response_type",
 	}
@@ -84,6 +86,7 @@ type Error struct {
 	Description string        // what the provider said about it
 	RetryAfter  time.Duration // the provider's wish; 0 without one
 	GrantType   string        // of the request; "" when it named none
+	Proved      bool          // the request carried a DPoP proof
 	Page        bool          // the answer is a page for people (HTML), as a firewall's is
 	Detail      string        // what this side has to say
 	Showed      string        // what a refused client showed of itself, but for secrets
@@ -150,6 +153,12 @@ func (e *Error) ClientRefused() bool {
 // invalid_grant (RFC 6749 section 5.2), or what real providers say instead.
 func (e *Error) GrantRefused() bool {
 	return e.Kind == Refused && slices.Contains(grantCodes(), strings.ToLower(e.Code))
+}
+
+// WantsProof says that the provider asks for a DPoP proof (RFC 9449) where the
+// request carried none. Servers say so by the registered codes, or in words.
+func (e *Error) WantsProof() bool {
+	return e.Kind == Refused && !e.Proved && strings.Contains(strings.ToLower(e.Code+" "+e.Description), "dpop")
 }
 
 // Holds says that asking again with the same credentials can only be refused

@@ -173,7 +173,7 @@ func (c *Client) Mint(ctx context.Context, r Request) (*Token, error) {
 	t, err := c.mint(ctx, r)
 	var failed *Error
 	if errors.As(err, &failed) {
-		failed.GrantType = r.GrantType
+		failed.GrantType, failed.Proved = r.GrantType, r.DPoP != nil
 	}
 	return t, err
 }

@@ -13,47 +13,60 @@ import (
 )
 
 // showed is what the client showed of itself, as far as it is public: providers
-// tell their clients no more than that they are refused, so that the operator
+// tell their clients little more than that they are refused, so that the operator
 // has to compare it with the client's registration. It is "" for a secret.
-func (r Request) showed(redact redactor, now time.Time) string {
+// ofCertificate says that the provider's error speaks of a certificate.
+func (r Request) showed(redact redactor, now time.Time, ofCertificate bool) string {
 	var out []string
 	if r.ClientAssertion != nil {
 		out = append(out, r.ClientAssertion.showed(redact))
 	}
-	if tls := r.Auth == AuthTLS || r.Auth == AuthSelfSignedTLS; len(r.Certificates) > 0 && (tls || now.After(r.Certificates.Ends())) {
+	if r.GrantAssertion != nil {
+		out = append(out, r.GrantAssertion.showed(redact, "iss", "sub"))
+	}
+	ofTLS := ofCertificate && len(out) == 0 // else it is that of the assertion's key
+	presents := len(r.Certificates) > 0
+	switch {
+	case presents && (ofTLS || r.Auth == AuthTLS || r.Auth == AuthSelfSignedTLS || now.After(r.Certificates.Ends())):
 		out = append(out, r.Connection.showed(now))
+	case ofTLS && !presents:
+		out = append(out, "no TLS client certificate")
 	}
 	return strings.Join(out, ", and ")
 }
 
-// showed names what a server looks at in an assertion.
-func (a Assertion) showed(redact redactor) string {
-	said := func(v any) string {
-		if text := fmt.Sprint(v); !redact.leaks(text) {
-			return strconv.Quote(printable(text))
-		}
-		return withheld
-	}
-	headers := map[string]any{"typ": a.typ(), "kid": a.KeyID}
-	maps.Copy(headers, a.Headers)
-	audience := a.Audience
-	if v, own := a.Claims["aud"]; own {
-		audience = v
-	}
+// showed names what a server looks at in an assertion, and the claims of those
+// names.
+func (a Assertion) showed(redact redactor, more ...string) string {
+	headers := a.headers()
+	claims := map[string]any{"iss": a.Issuer, "sub": a.Subject, "aud": a.Audience}
+	maps.Copy(claims, a.Claims)
 	out := "an assertion signed with " + string(a.Algorithm)
-	for _, member := range []struct {
-		name  string
-		value any
-	}{{"kid", headers["kid"]}, {"typ", headers["typ"]}, {"aud", audience}} {
-		if member.value != nil && member.value != "" {
-			out += ", " + member.name + " " + said(member.value)
-		} else {
-			out += ", no " + member.name
+	add := func(name string, value any) {
+		text := fmt.Sprint(value)
+		switch {
+		case value == nil || value == "":
+			out += ", no " + name
+		case redact.leaks(text):
+			out += ", " + name + " " + withheld
+		default:
+			out += ", " + name + " " + strconv.Quote(printable(text))
 		}
+	}
+	add("kid", headers["kid"])
+	add("typ", headers["typ"])
+	for _, name := range []string{"x5t", "x5t#S256"} {
+		if headers[name] != nil {
+			add(name, headers[name])
+		}
+	}
+	told := append([]string{"aud"}, more...)
+	for _, name := range told {
+		add(name, claims[name])
 	}
 	var own []string
 	for _, name := range slices.Sorted(maps.Keys(a.Claims)) {
-		if name != "aud" {
+		if !slices.Contains(told, name) {
 			own = append(own, printable(name))
 		}
 	}

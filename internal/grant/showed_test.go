@@ -18,7 +18,8 @@ import (
 
 func TestARefusalNamesWhatTheClientShowed(t *testing.T) {
 	t.Parallel()
-	s := answering(t, http.StatusUnauthorized, "application/json", `{"error":"invalid_client"}`)
+	const refusedClient, refusedGrant = `{"error":"invalid_client"}`, `{"error":"invalid_grant","error_description":"Invalid JWT Signature."}`
+	const noCertificate = `{"error":"invalid_request","error_description":"proper client ssl certificate was not presented"}`
 	k := generated(t, signing.ES256)
 	certificates := func(ends time.Duration) signing.Certificates {
 		t.Helper()
@@ -28,6 +29,7 @@ func TestARefusalNamesWhatTheClientShowed(t *testing.T) {
 		}
 		return out
 	}
+	registered := certificates(time.Hour)
 	assertion := func(change func(*Assertion)) func(*Request) {
 		return func(r *Request) {
 			r.Auth = AuthPrivateKeyJWT
@@ -38,36 +40,59 @@ func TestARefusalNamesWhatTheClientShowed(t *testing.T) {
 	present := func(method AuthMethod, ends time.Duration) func(*Request) {
 		return func(r *Request) { r.Auth, r.Certificates, r.Key = method, certificates(ends), k }
 	}
+	bearer := func(r *Request) {
+		r.GrantType, r.GrantAssertion = GrantJWTBearer, &Assertion{
+			Key: k, Algorithm: signing.ES256, KeyID: "k-1", Issuer: "robot", Subject: "robot", Audience: "https://a.example",
+			Claims: map[string]any{"sub": "ada", "scope": "read"}, Lifetime: time.Minute,
+		}
+	}
 	for name, test := range map[string]struct {
-		change func(*Request)
-		want   string
+		refusal string
+		change  func(*Request)
+		want    string
 	}{
-		"nothing of a secret": {func(*Request) {}, ""},
+		"nothing of a secret": {refusedClient, func(*Request) {}, ""},
 		"an assertion": {
-			assertion(func(*Assertion) {}),
+			refusedClient, assertion(func(*Assertion) {}),
 			`an assertion signed with ES256, kid "k-1", typ "JWT", aud "https://a.example"`,
 		},
+		"an assertion with a certificate": {
+			refusedClient, assertion(func(a *Assertion) { a.Certificates = registered }),
+			`an assertion signed with ES256, kid "k-1", typ "JWT", x5t#S256 "` + registered.ThumbprintSHA256() + `", aud "https://a.example"`,
+		},
 		"an assertion without what is left out": {
-			assertion(func(a *Assertion) { a.KeyID, a.Headers = "", map[string]any{"typ": nil} }),
+			refusedClient, assertion(func(a *Assertion) { a.KeyID, a.Headers = "", map[string]any{"typ": nil} }),
 			`an assertion signed with ES256, no kid, no typ, aud "https://a.example"`,
 		},
 		"what the operator has it say, but for the values": {
-			assertion(func(a *Assertion) {
+			refusedClient, assertion(func(a *Assertion) {
 				a.Headers = map[string]any{"kid": "k-2"}
 				a.Claims = map[string]any{"aud": "https://b.example", "jti": "the-value", "exp": 1}
 			}),
 			`an assertion signed with ES256, kid "k-2", typ "JWT", aud "https://b.example", and as assertion_claims has them exp, jti`,
 		},
 		"no secret in it": {
-			assertion(func(a *Assertion) { a.Audience = "https://a.example/the-secret-of-the-client" }),
+			refusedClient, assertion(func(a *Assertion) { a.Audience = "https://a.example/the-secret-of-the-client" }),
 			`an assertion signed with ES256, kid "k-1", typ "JWT", aud ` + withheld,
 		},
-		"a certificate, by the methods that rest on it": {present(AuthTLS, time.Hour), `the certificate of "CN=the-client", which ends on 2026-01-02T04:04:05Z`},
-		"no certificate, by the others":                 {present(AuthPost, time.Hour), ""},
-		"one that has ended, by any":                    {present(AuthPost, -time.Minute), `the certificate of "CN=the-client", which ended on 2026-01-02T03:03:05Z`},
+		"a certificate, by the methods that rest on it": {refusedClient, present(AuthTLS, time.Hour), `the certificate of "CN=the-client", which ends on 2026-01-02T04:04:05Z`},
+		"no certificate, by the others":                 {refusedClient, present(AuthPost, time.Hour), ""},
+		"one that has ended, by any":                    {refusedClient, present(AuthPost, -time.Minute), `the certificate of "CN=the-client", which ended on 2026-01-02T03:03:05Z`},
+		"the assertion of a refused grant, whose subject counts": {
+			refusedGrant, bearer,
+			`an assertion signed with ES256, kid "k-1", typ "JWT", aud "https://a.example", iss "robot", sub "ada", and as assertion_claims has them scope`,
+		},
+		"nothing of another refused grant":               {refusedGrant, func(*Request) {}, ""},
+		"a certificate, where the provider speaks of it": {noCertificate, present(AuthBasic, time.Hour), `the certificate of "CN=the-client", which ends on 2026-01-02T04:04:05Z`},
+		"none, where the provider speaks of one":         {noCertificate, func(*Request) {}, "no TLS client certificate"},
+		"no TLS certificate where an assertion has one": {
+			`{"error":"invalid_client","error_description":"The certificate used to sign the client assertion is not registered"}`, assertion(func(*Assertion) {}),
+			`an assertion signed with ES256, kid "k-1", typ "JWT", aud "https://a.example"`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			s := answering(t, http.StatusUnauthorized, "application/json", test.refusal)
 			r := standardRequest(s.TokenURL())
 			test.change(&r)
 			if e := refusal(t, r); e.Showed != test.want {
