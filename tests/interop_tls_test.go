@@ -101,6 +101,24 @@ func TestInteropTLS(t *testing.T) {
 			boundTo(t, known, certificate)
 		})
 	}
+	for _, method := range []string{"tls_client_auth", "self_signed_tls_client_auth"} {
+		t.Run(method+" mints tokens that are bound to a key of the engine's", func(t *testing.T) {
+			c := c.For(t)
+			key := newKey(t, "P-256")
+			certificate, registered := a.certifies(t, subject, key.Public(), soon), named
+			if method == "self_signed_tls_client_auth" {
+				certificate = selfSigned(t, subject, key, soon)
+				registered = jwks(jwk(t, key.Public(), "k-1", certificate))
+			}
+			registered = with(registered, fields{"tls_client_certificate_bound_access_tokens": nil, "dpop_bound_access_tokens": true})
+			client := c.register(t, "dpop-"+method, method, registered, with(shows(t, certificate, key), fields{"dpop": true, "dpop_resources": ledger}))
+			answer, known := c.mints(t, "dpop-"+method, client)
+			proof := write(t, c.v, "oauthcc/proof/dpop-"+method, fields{"htm": "GET", "htu": ledger + "/books"}).text(t, "proof")
+			if answer.text(t, "token_type") != "DPoP" || signer(t, proof) != member(known, "cnf", "jkt") {
+				t.Errorf("the token is of type %v, bound to %v, and the proof signed with %s", answer.Data["token_type"], known["cnf"], signer(t, proof))
+			}
+		})
+	}
 	t.Run("a bound client without a certificate is refused", func(t *testing.T) {
 		c := c.For(t)
 		client := c.register(t, "unbound", "client_secret_basic", bound, nil)
