@@ -146,7 +146,8 @@ func (c *config) describe() (map[string]any, error) {
 // is sent, a patch follows RFC 7396.
 func merged(fields provider.Layer, req *logical.Request) (provider.Layer, error) {
 	if req.Operation != logical.PatchOperation {
-		out := maps.Clone(fields)
+		out := provider.Layer{}
+		maps.Copy(out, fields)
 		maps.Copy(out, req.Data)
 		for _, f := range declared() {
 			if m, isMap := out[f.Name].(map[string]any); isMap && !f.Inherits() {
@@ -181,16 +182,17 @@ func withoutNulls(m map[string]any) map[string]any {
 	return out
 }
 
-// confirmed refuses to send stored secrets elsewhere unless the writer shows
-// that it knows them: else whoever may update a config could have them sent to
-// a host of its own.
-func confirmed(old, entry *configEntry, req *logical.Request) error {
+// confirmed refuses to send stored secrets elsewhere unless the change brings
+// them anew: else whoever may update a config could have them sent to a host of
+// its own.
+func confirmed(old, entry *configEntry, brought []string) error {
 	if old == nil || old.Origin == entry.Origin {
 		return nil
 	}
 	var missing []string
 	for _, f := range ConfigFields() {
-		if f.Secret && !carried(f.Name, old, entry, req) {
+		kept := !empty(old.Fields[f.Name]) && !empty(entry.Fields[f.Name])
+		if f.Secret && kept && !slices.Contains(brought, f.Name) {
 			missing = append(missing, f.Name)
 		}
 	}
@@ -201,19 +203,15 @@ func confirmed(old, entry *configEntry, req *logical.Request) error {
 	return nil
 }
 
-// carried says whether req sends all that entry keeps in the secret field.
-func carried(field string, old, entry *configEntry, req *logical.Request) bool {
-	sent, wasSent := req.Data[field]
-	if empty(entry.Fields[field]) || empty(old.Fields[field]) {
+// brings says whether req holds all of what a field becomes by it. A patch may
+// leave parts of a map as they were.
+func brings(req *logical.Request, field string, becomes any) bool {
+	if req.Operation != logical.PatchOperation {
 		return true
 	}
-	if wasSent && req.Operation == logical.PatchOperation {
-		// A patch may leave parts of a map as they were: it must bring them all.
-		alone := &logical.Request{Operation: logical.PatchOperation, Data: map[string]any{field: sent}}
-		brought, err := merged(provider.Layer{}, alone)
-		return err == nil && sameJSON(brought[field], entry.Fields[field])
-	}
-	return wasSent
+	alone := &logical.Request{Operation: logical.PatchOperation, Data: map[string]any{field: req.Data[field]}}
+	brought, err := merged(provider.Layer{}, alone)
+	return err == nil && sameJSON(brought[field], becomes)
 }
 
 func sameJSON(a, b any) bool {

@@ -19,25 +19,64 @@ import (
 // write, when others keep changing what it comes to.
 const maxVerifications = 5
 
-// writeConfig stores what the write comes to in the writers' turn. A provider
-// that it has to ask first it asks outside of it, and the answer counts if the
-// write still comes to the same request afterwards.
+// writeConfig stores what a request makes of a config.
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := targetOf(d).config
+	c, err := b.updateConfig(ctx, req.Storage, name, requested(name, req))
+	if err != nil {
+		return nil, err
+	}
+	return c.warnings(req.Data, b.brokenRoles(ctx, req.Storage, c)), nil
+}
+
+// configChange gives what the fields of a config become; fields is nil when
+// there is no such config yet. It names the fields that it brings anew, whole:
+// a secret that it merely keeps is not sent to another place afterwards. It
+// changes nothing of fields itself, and may be asked more than once.
+type configChange func(fields provider.Layer) (changed provider.Layer, brought []string, err error)
+
+// requested is the change of a config that a write or a patch asks for.
+func requested(name string, req *logical.Request) configChange {
+	return func(fields provider.Layer) (provider.Layer, []string, error) {
+		if fields == nil && req.Operation == logical.PatchOperation {
+			return nil, nil, fmt.Errorf("no config %q to patch: %w", name, errNotFound)
+		}
+		changed, err := merged(fields, req)
+		if err != nil {
+			return nil, nil, err
+		}
+		var brought []string
+		for field := range req.Data {
+			if brings(req, field, changed[field]) {
+				brought = append(brought, field)
+			}
+		}
+		return changed, brought, nil
+	}
+}
+
+// updateConfig changes a config, and gives what it has become. Every change of
+// its fields comes this way, whether an operator asks for it or the engine does:
+// it takes its turn among the writers, is checked as a whole, sends no secret to
+// a new place, and forgets the tokens of what the config was before.
+//
+// With verify_connection the provider is asked first, outside of the writers'
+// turn. Its answer counts if the change still comes to the same request then.
+func (b *backend) updateConfig(ctx context.Context, s logical.Storage, name string, change configChange) (*config, error) {
 	seed, err := newEpoch() // the same one for the request that is verified and the one that is stored
 	if err != nil {
 		return nil, err
 	}
 	done := verification{seed: seed}
 	for range maxVerifications {
-		resp, unverified, err := b.commitConfig(ctx, req, name, done)
-		if err != nil || unverified == nil {
-			return resp, err
+		c, stored, err := b.commitConfig(ctx, s, name, change, done)
+		if err != nil || stored {
+			return c, err
 		}
-		if done.minted, err = b.tryOut(ctx, req.Storage, unverified); err != nil {
+		if done.minted, err = b.tryOut(ctx, s, c); err != nil {
 			return nil, fmt.Errorf("not written, since verify_connection is set: %w", err)
 		}
-		if done.request, err = unverified.effective.Identity(); err != nil {
+		if done.request, err = c.effective.Identity(); err != nil {
 			return nil, err
 		}
 	}
@@ -51,65 +90,56 @@ type verification struct {
 	seed    []byte // of a config that has none yet
 }
 
-// commitConfig stores a write, or gives the config that it comes to when that
+// commitConfig gives the config that a change comes to, and stores it unless it
 // has to be verified first.
-func (b *backend) commitConfig(ctx context.Context, req *logical.Request, name string, done verification) (_ *logical.Response, unverified *config, _ error) {
+func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name string, change configChange, done verification) (_ *config, stored bool, _ error) {
 	leave, err := b.writers.enter(ctx, configPrefix+name)
 	if err != nil {
-		return nil, nil, err
+		return nil, false, err
 	}
 	defer leave()
-	old, err := load[configEntry](ctx, req.Storage, configPrefix+name)
+	old, err := load[configEntry](ctx, s, configPrefix+name)
 	if err != nil {
-		return nil, nil, err
+		return nil, false, err
 	}
-	if old == nil && req.Operation == logical.PatchOperation {
-		return nil, nil, fmt.Errorf("no config %q to patch: %w", name, errNotFound)
-	}
-	entry := &configEntry{Fields: provider.Layer{}}
+	entry := &configEntry{}
 	if old != nil {
-		entry.Epoch, entry.Ledger, entry.Seed, entry.Fields = old.Epoch, old.Ledger, old.Seed, old.Fields
+		*entry = *old
 	}
 	if len(entry.Seed) == 0 {
 		entry.Seed = done.seed
 	}
-	if entry.Fields, err = merged(entry.Fields, req); err != nil {
-		return nil, nil, err
+	var brought []string
+	if entry.Fields, brought, err = change(entry.Fields); err != nil {
+		return nil, false, err
 	}
 	for _, key := range entry.reliesOn() { // nobody deletes or changes it meanwhile
 		leave, err := b.writers.enter(ctx, key)
 		if err != nil {
-			return nil, nil, err
+			return nil, false, err
 		}
 		defer leave()
 	}
-	c, err := b.resolve(ctx, req.Storage, target{config: name}, entry, nil)
+	c, err := b.resolve(ctx, s, target{config: name}, entry, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, false, err
 	}
 	entry.Origin = c.origin
-	if err := confirmed(old, entry, req); err != nil {
-		return nil, nil, err
+	if err := confirmed(old, entry, brought); err != nil {
+		return nil, false, err
 	}
 	if err := c.checkKeepAlive(); err != nil {
-		return nil, nil, err
+		return nil, false, err
 	}
 	if c.VerifyConnection {
 		identity, err := c.effective.Identity()
-		if err != nil {
-			return nil, nil, err
+		if err != nil || !bytes.Equal(identity, done.request) {
+			return c, false, err
 		}
-		if !bytes.Equal(identity, done.request) {
-			return nil, c, nil
-		}
-	}
-	if !c.VerifyConnection {
+	} else {
 		done.minted = nil
 	}
-	if err := b.storeConfig(ctx, req.Storage, old, c, done.minted); err != nil {
-		return nil, nil, err
-	}
-	return c.warnings(req.Data, b.brokenRoles(ctx, req.Storage, c)), nil, nil
+	return c, true, b.storeConfig(ctx, s, old, c, done.minted)
 }
 
 // reliesOn gives the storage keys of what the entry names, in the order in
