@@ -75,7 +75,7 @@ type backend struct {
 	holders  turns // who may change the entries of one token in a ledger
 
 	keeper  keeper
-	work    background
+	work    *background
 	ledger  ledger
 	started time.Time
 	audited atomic.Int64 // when, in nanoseconds since the epoch
@@ -94,7 +94,7 @@ func Factory(o Options) logical.Factory {
 		if conf == nil {
 			return nil, errors.New("setting up the backend: no configuration")
 		}
-		b := newBackend(o)
+		b := newBackend(o) //nolint:contextcheck // what runs in the background outlives the setting up
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, fmt.Errorf("setting up the backend: %w", err)
 		}
@@ -118,7 +118,7 @@ func newBackend(o Options) *backend {
 		started:  o.Now(),
 		inputs:   map[*framework.Path]input{},
 	}
-	b.work.guard = b.guard
+	b.work = newBackground(b.guard)
 	b.tokens = tokencache.New[*minted](tokencache.Options[*minted]{
 		Now: o.Now, Again: again, Panicked: func(p any) error { return b.panicked("a mint", p) },
 	})

@@ -5,7 +5,9 @@ package backend
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -21,114 +23,56 @@ const (
 // kind that can be lost: what has to be done after all stands in storage, and
 // is found there.
 type background struct {
-	guard func(where string) // deferred around each job, recovers from its panic
+	guard  func(where string)  // deferred around each job, recovers from its panic
+	places *semaphore.Weighted // one for each job that runs or waits
+	lanes  turns
+	closed atomic.Bool // jobs that have not begun are dropped
 
-	mu    sync.Mutex // guards what follows
-	lanes map[string]*lane
-	jobs  int                              // running or waiting
-	stops map[*context.CancelFunc]struct{} // what ends those that run
-	idle  chan struct{}                    // set by close; closed when none runs any more
-	ended bool                             // close has waited for long enough
+	lasting func(context.Context) (context.Context, context.CancelFunc) // gives a job's context
+	end     context.CancelFunc                                          // ends all of them
 }
 
-type lane struct {
-	running int
-	waiting []func()
+func newBackground(guard func(where string)) *background {
+	ended, end := context.WithCancel(context.Background())
+	return &background{
+		guard: guard, places: semaphore.NewWeighted(maxJobs), lanes: turns{places: atATime}, end: end,
+		lasting: func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+			stop := context.AfterFunc(ended, cancel)
+			return ctx, func() { stop(); cancel() }
+		},
+	}
 }
 
 // run has do run soon, and says false when it will not: there is too much to
 // do, or the process ends. The context of do outlives that of the caller.
-func (w *background) run(ctx context.Context, name string, do func(context.Context)) bool {
-	job := func() { w.do(context.WithoutCancel(ctx), do) }
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.idle != nil || w.jobs >= maxJobs {
+func (w *background) run(ctx context.Context, lane string, do func(context.Context)) bool {
+	if w.closed.Load() || !w.places.TryAcquire(1) {
 		return false
 	}
-	if w.lanes == nil {
-		w.lanes, w.stops = map[string]*lane{}, map[*context.CancelFunc]struct{}{}
-	}
-	l := w.lanes[name]
-	if l == nil {
-		l = &lane{}
-		w.lanes[name] = l
-	}
-	w.jobs++
-	if l.running == atATime {
-		l.waiting = append(l.waiting, job)
-		return true
-	}
-	l.running++
 	go func() {
-		for ; job != nil; job = w.next(name, l) {
-			job()
+		defer w.places.Release(1)
+		ctx, cancel := w.lasting(ctx)
+		defer cancel()
+		leave, err := w.lanes.enter(ctx, lane)
+		if err != nil {
+			return
+		}
+		defer leave()
+		if !w.closed.Load() {
+			defer w.guard("background work")
+			do(ctx)
 		}
 	}()
 	return true
 }
 
-func (w *background) do(ctx context.Context, do func(context.Context)) {
-	defer w.guard("background work")
-	ctx, cancel := context.WithCancel(ctx)
-	w.mu.Lock()
-	w.stops[&cancel] = struct{}{}
-	if w.ended {
-		cancel()
-	}
-	w.mu.Unlock()
-	defer func() {
-		cancel()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.stops, &cancel)
-	}()
-	do(ctx)
-}
-
-// next ends a job, and gives the one that its goroutine runs next, nil when
-// there is none.
-func (w *background) next(name string, l *lane) func() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.jobs--
-	if len(l.waiting) > 0 {
-		job := l.waiting[0]
-		l.waiting = l.waiting[1:]
-		return job
-	}
-	if l.running--; l.running == 0 {
-		delete(w.lanes, name)
-	}
-	if w.idle != nil && w.jobs == 0 {
-		close(w.idle)
-	}
-	return nil
-}
-
 // close drops the jobs that wait, and gives those that run the time that ctx
 // has. None starts afterwards.
 func (w *background) close(ctx context.Context) {
-	w.mu.Lock()
-	if w.idle == nil {
-		w.idle = make(chan struct{})
-		for _, l := range w.lanes {
-			w.jobs -= len(l.waiting)
-			l.waiting = nil
-		}
-		if w.jobs == 0 {
-			close(w.idle)
-		}
+	w.closed.Store(true)
+	if w.places.Acquire(ctx, maxJobs) == nil { // the last job has ended
+		w.places.Release(maxJobs)
 	}
-	idle := w.idle
-	w.mu.Unlock()
-	select {
-	case <-idle:
-	case <-ctx.Done():
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ended = true
-	for stop := range w.stops {
-		(*stop)()
-	}
+	w.end()
 }

@@ -6,37 +6,37 @@ package backend
 import (
 	"context"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
-// turns lets so many at a time do something with one thing of each name. It is
-// no lock, since whoever waits may have to leave.
+// turns lets a bounded number of callers at a time work on the thing of one
+// name. Unlike a mutex it can be waited for with a context.
 type turns struct {
-	places int
+	places int64 // for each name
 
 	mu     sync.Mutex
 	byName map[string]*queue
 }
 
-// queue is who does something with one thing, or waits to. It goes with the
-// last of them: names come and go, and memory is not for those that are gone.
+// queue is the places of one name. It is removed with the last of its users,
+// since names come and go.
 type queue struct {
-	taken chan struct{}
+	*semaphore.Weighted
 	users int
 }
 
 // enter waits for a place, and gives the function that leaves it.
 func (t *turns) enter(ctx context.Context, name string) (leave func(), err error) {
 	q := t.join(name)
-	select {
-	case q.taken <- struct{}{}:
-		return func() {
-			<-q.taken
-			t.part(name, q)
-		}, nil
-	case <-ctx.Done():
+	if err := q.Acquire(ctx, 1); err != nil {
 		t.part(name, q)
-		return nil, ctx.Err()
+		return nil, err
 	}
+	return func() {
+		q.Release(1)
+		t.part(name, q)
+	}, nil
 }
 
 func (t *turns) join(name string) *queue {
@@ -47,7 +47,7 @@ func (t *turns) join(name string) *queue {
 	}
 	q := t.byName[name]
 	if q == nil {
-		q = &queue{taken: make(chan struct{}, t.places)}
+		q = &queue{Weighted: semaphore.NewWeighted(t.places)}
 		t.byName[name] = q
 	}
 	q.users++
