@@ -43,37 +43,31 @@ const (
 
 // registeredCodes are the token endpoint error codes of the IANA registry.
 // They say nothing about a credential, whatever the credential is.
-func registeredCodes() []string {
-	return []string{
-		codeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, codeUnauthorizedClient, codeAccessDenied,
-		codeUnsupportedGrant, "invalid_scope", "invalid_target", CodeInvalidProof, CodeUseNonce,
-		codeServerError, codeUnavailable, codeRateLimited, "unsupported_token_type", "invalid_authorization_details",
-		"authorization_pending", "expired_token", "unsupported_response_type",
-	}
+var registeredCodes = []string{
+	codeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, codeUnauthorizedClient, codeAccessDenied,
+	codeUnsupportedGrant, "invalid_scope", "invalid_target", CodeInvalidProof, CodeUseNonce,
+	codeServerError, codeUnavailable, codeRateLimited, "unsupported_token_type", "invalid_authorization_details",
+	"authorization_pending", "expired_token", "unsupported_response_type",
 }
 
 // clientCodes are the words, in lower case, in which providers refuse a client.
-func clientCodes() []string {
-	return []string{
-		CodeInvalidClient,
-		"incorrect_client_credentials",            // GitHub
-		"invalid_client_id",                       // Salesforce, Slack
-		"bad_client_secret",                       // Slack, HubSpot
-		"bad_client_id",                           // HubSpot
-		"invalid_client_credentials",              // Keycloak of old
-		"invalid_client_secret", "unknown_client", // what others make of it
-	}
+var clientCodes = []string{
+	CodeInvalidClient,
+	"incorrect_client_credentials",            // GitHub
+	"invalid_client_id",                       // Salesforce, Slack
+	"bad_client_secret",                       // Slack, HubSpot
+	"bad_client_id",                           // HubSpot
+	"invalid_client_credentials",              // Keycloak of old
+	"invalid_client_secret", "unknown_client", // what others make of it
 }
 
 // grantCodes are the words, in lower case, in which providers refuse a
 // password, a code or a refresh token.
-func grantCodes() []string {
-	return []string{
-		CodeInvalidGrant,
-		"bad_verification_code",                 // GitHub
-		"bad_refresh_token",                     // GitHub, HubSpot
-		"invalid_refresh_token", "invalid_code", // Slack
-	}
+var grantCodes = []string{
+	CodeInvalidGrant,
+	"bad_verification_code",                 // GitHub
+	"bad_refresh_token",                     // GitHub, HubSpot
+	"invalid_refresh_token", "invalid_code", // Slack
 }
 
 // Error is a mint that failed. Its text is safe to show: it holds no credential
@@ -139,9 +133,9 @@ func (e *Error) ClientRefused() bool {
 		return false
 	case code == codeUnauthorizedClient, code == codeAccessDenied:
 		return e.Status == http.StatusUnauthorized
-	case slices.Contains(clientCodes(), code):
+	case slices.Contains(clientCodes, code):
 		return true
-	case slices.Contains(registeredCodes(), code), slices.Contains(grantCodes(), code):
+	case slices.Contains(registeredCodes, code), slices.Contains(grantCodes, code):
 		return false
 	default:
 		return e.Status == http.StatusUnauthorized
@@ -152,7 +146,7 @@ func (e *Error) ClientRefused() bool {
 // upon: the password, the code, the assertion or the refresh token. That is
 // invalid_grant (RFC 6749 section 5.2), or what real providers say instead.
 func (e *Error) GrantRefused() bool {
-	return e.Kind == Refused && slices.Contains(grantCodes(), strings.ToLower(e.Code))
+	return e.Kind == Refused && slices.Contains(grantCodes, strings.ToLower(e.Code))
 }
 
 // WantsProof says that the provider asks for a DPoP proof (RFC 9449) where the
@@ -174,7 +168,7 @@ func (e *Error) Holds() bool {
 		return e.GrantRefused()
 	case GrantPassword:
 		bare := e.Code == "" && e.Status == http.StatusForbidden && !e.Page
-		own := e.Code != "" && !slices.Contains(registeredCodes(), strings.ToLower(e.Code))
+		own := e.Code != "" && !slices.Contains(registeredCodes, strings.ToLower(e.Code))
 		return e.Kind == Refused && (e.GrantRefused() || bare || own)
 	}
 	return false

@@ -195,7 +195,7 @@ func folded(s string, letters bool) []string {
 
 // text is a provider's own words as an error may show them.
 func (r redactor) text(s string) string {
-	if s == "" || slices.Contains(registeredCodes(), s) {
+	if s == "" || slices.Contains(registeredCodes, s) {
 		return s
 	}
 	if len(s) > maxRead {

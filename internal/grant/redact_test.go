@@ -185,7 +185,7 @@ func TestHarmlessDescriptionsSurvive(t *testing.T) {
 // They say nothing about a credential, whatever the credential is.
 func TestRegisteredCodesAlwaysSurvive(t *testing.T) {
 	t.Parallel()
-	for _, code := range registeredCodes() {
+	for _, code := range registeredCodes {
 		r := standardRequest("")
 		r.ClientSecret, r.Password = code, "my "+code
 		if got := redactorFor(r).text(code); got != code {
