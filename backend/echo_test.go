@@ -121,13 +121,22 @@ func TestNoPointerHandsOutACredential(t *testing.T) {
 		"the client secret as a lifetime":   {"expires_in_pointer", "/sent", true},
 		"the refresh token as a lifetime":   {"expires_at_pointer", "/again", false},
 		"the client secret to refresh with": {"refresh_token_pointer", "/sent", false},
+		"a header as the token":             {"access_token_pointer", "header:X-Sent", true},
+		"a header as the type":              {"token_type_pointer", "header:X-Sent", false},
+		"a header as the scope":             {"scope_pointer", "header:X-Sent", false},
+		"a header as a field":               {"extra_fields", "echo=header:X-Sent", false},
+		"a header as a lifetime":            {"expires_in_pointer", "header:X-Sent", true},
+		"the refresh token in a header":     {"access_token_pointer", "header:X-Again", true},
+		"the same as a field":               {"extra_fields", "echo=header:X-Again", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := mount(t, secretOne, refresh)
 			e.extras = []string{"echo"}
-			s := invented(t, func(r *http.Request, _ string) string {
-				return fmt.Sprintf(`{"access_token":"t","expires_in":60,"sent":%q,"refresh_token":%q,"again":%q,"encoded":%q}`,
-					r.Header.Get("X-Sent"), refresh, refresh, base64.StdEncoding.EncodeToString([]byte(refresh)))
+			s := providertest.StartFunc(t, "/token", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+				w.Header().Set("X-Sent", r.Header.Get("X-Sent"))
+				w.Header().Set("X-Again", refresh)
+				_, _ = fmt.Fprintf(w, `{"access_token":"t","expires_in":60,"sent":%q,"refresh_token":%q,"again":%q,"encoded":%q}`,
+					r.Header.Get("X-Sent"), refresh, refresh, base64.StdEncoding.EncodeToString([]byte(refresh))) // the client may be gone
 			})
 			c := fields{
 				"token_url": s.TokenURL(), "client_id": "c", "client_secret": secretOne, "request_headers": "X-Sent={client_secret|hex|upper|base64}", "refresh_token_pointer": "/elsewhere",

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -30,20 +29,14 @@ type Answer struct {
 	DefaultTokenType string
 	DefaultLifetime  time.Duration // 0: an answer that states no lifetime is an error
 	ScopeSeparator   string        // of the request; answers use it, a space, a comma or a list
-
-	within func(text string) (any, bool) // reads a text of the answer that is JSON; nil is readText
 }
-
-// maxNames bounds the member names that an error tells.
-const maxNames = 20
 
 // readAnswer makes a token, or a classified error, of a provider's answer.
 func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, error) {
 	doc := got.document()
-	r.Answer.within = readTextOnce()
 	refreshTokens, ok := r.Answer.refreshTokens(doc)
 	if !ok {
-		doc = tooMuch{}
+		doc = document{body: tooMuch{}}
 	}
 	t, at, found := r.Answer.accessToken(doc)
 	var e *Error
@@ -61,24 +54,24 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 		}
 	}
 	if got.ok() {
-		e.next, _ = first(r.Answer, r.Answer.RefreshToken, doc, tokenText)
+		e.next, _ = first(doc, r.Answer.RefreshToken, tokenText)
 	}
 	return nil, e
 }
 
 // readError makes a classified error of an answer that holds no token.
-func readError(r Request, got reply, doc any, now time.Time, redact redactor) *Error {
+func readError(r Request, got reply, doc document, now time.Time, redact redactor) *Error {
 	for _, p := range r.Answer.AccessToken { // a token is shown to readers, and to nobody else
-		if v, found := r.Answer.lookup(p, doc); found {
+		if v, found := doc.lookup(p); found {
 			if text, isText := stringText(v); isText {
 				redact = redact.with([]string{text})
 			}
 		}
 	}
 	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now), Page: got.page()}
-	e.Code, _ = first(r.Answer, r.Answer.Error, doc, errorText)
+	e.Code, _ = first(doc, r.Answer.Error, errorText)
 	e.Kind = kindOf(e.Status, e.Code)
-	description, found := first(r.Answer, r.Answer.ErrorDescription, doc, errorText)
+	description, found := first(doc, r.Answer.ErrorDescription, errorText)
 	if found && description != e.Code {
 		e.Description = redact.text(description)
 	}
@@ -100,7 +93,7 @@ func readError(r Request, got reply, doc any, now time.Time, redact redactor) *E
 // readToken completes the token that stands at that place of doc. A credential
 // is never handed out: not as the token, and of the rest what holds one is left
 // out.
-func readToken(r Request, t *Token, at Pointer, doc any, now time.Time, f *filter) *Error {
+func readToken(r Request, t *Token, at Pointer, doc document, now time.Time, f *filter) *Error {
 	a := r.Answer
 	if f.repeats(t.AccessToken) {
 		return &Error{Kind: Misconfigured, Detail: fmt.Sprintf("what stands at %q is no access token: it is the refresh token, "+
@@ -111,17 +104,17 @@ func readToken(r Request, t *Token, at Pointer, doc any, now time.Time, f *filte
 	if f.repeats(t.TokenType) {
 		t.TokenType = a.DefaultTokenType
 	}
-	t.RefreshToken, _ = first(a, a.RefreshToken, doc, tokenText)
+	t.RefreshToken, _ = first(doc, a.RefreshToken, tokenText)
 	t.Scope = strings.Join(r.Scopes, " ") // RFC 6749 section 5.1: unsaid is as asked
 	scopes := func(v any) (string, bool) {
 		text, ok := a.scopes(v)
 		return text, ok && !f.repeats(v) && !f.repeats(text)
 	}
-	if granted, found := first(a, a.Scope, doc, scopes); found {
+	if granted, found := first(doc, a.Scope, scopes); found {
 		t.Scope = granted
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Extra)) {
-		v, found := a.lookup(a.Extra[name], doc)
+		v, found := doc.lookup(a.Extra[name])
 		if !found || v == nil || f.repeats(v) {
 			continue
 		}
@@ -134,13 +127,13 @@ func readToken(r Request, t *Token, at Pointer, doc any, now time.Time, f *filte
 }
 
 // accessToken finds the token, with its type, and says where it stands.
-func (a Answer) accessToken(doc any) (*Token, Pointer, bool) {
-	kind, found := first(a, a.TokenType, doc, tokenText)
+func (a Answer) accessToken(doc document) (*Token, Pointer, bool) {
+	kind, found := first(doc, a.TokenType, tokenText)
 	if !found {
 		kind = a.DefaultTokenType
 	}
 	for _, p := range a.AccessToken {
-		v, found := a.lookup(p, doc)
+		v, found := doc.lookup(p)
 		if n, isNumber := v.(json.Number); isNumber && p == "" {
 			v = n.String() // an unquoted token that happens to look like a number
 		}
@@ -162,57 +155,10 @@ func withoutScheme(text, kind string) string {
 	return text
 }
 
-// withoutToken says why doc holds no access token that could be used.
-func (a Answer) withoutToken(doc any, redact redactor) string {
-	for _, p := range a.AccessToken {
-		v, found := a.lookup(p, doc)
-		if _, isText := v.(string); isText && p == "" {
-			return "no access token: the answer " + unusable(v, redact)
-		}
-		if found && p != "" {
-			return fmt.Sprintf("no access token: the member at %q %s", string(p), unusable(v, redact))
-		}
-	}
-	return fmt.Sprintf("no access token at %s; the answer %s", list(a.AccessToken), members(doc, redact))
-}
-
-// unusable says what keeps v from being a token.
-func unusable(v any, redact redactor) string {
-	switch v := v.(type) {
-	case nil:
-		return "is null"
-	case json.Number:
-		return "is a number, and no string"
-	case bool:
-		return "is true or false, and no string"
-	case string:
-		switch {
-		case v == "":
-			return "is empty"
-		case strings.ContainsFunc(v, func(c rune) bool { return c > '~' }):
-			return "holds characters beyond ASCII"
-		case strings.ContainsAny(v, " \t\r\n"):
-			return "holds spaces or line breaks"
-		default:
-			return "holds control characters"
-		}
-	default:
-		return members(v, redact)
-	}
-}
-
-// lookup finds the value at p in doc.
-func (a Answer) lookup(p Pointer, doc any) (any, bool) {
-	if a.within == nil {
-		return p.Lookup(doc)
-	}
-	return p.lookup(doc, a.within)
-}
-
 // first gives the first candidate that read accepts.
-func first[T any](a Answer, candidates []Pointer, doc any, read func(any) (T, bool)) (T, bool) {
+func first[T any](doc document, candidates []Pointer, read func(any) (T, bool)) (T, bool) {
 	for _, p := range candidates {
-		if v, found := a.lookup(p, doc); found {
+		if v, found := doc.lookup(p); found {
 			if out, ok := read(v); ok {
 				return out, true
 			}
@@ -264,56 +210,4 @@ func (a Answer) scopes(v any) (string, bool) {
 		return "", false
 	}
 	return strings.Join(parts, " "), true
-}
-
-func list(pointers []Pointer) string {
-	if len(pointers) == 0 {
-		return "no pointer"
-	}
-	quoted := make([]string, len(pointers))
-	for i, p := range pointers {
-		quoted[i] = strconv.Quote(string(p))
-	}
-	return strings.Join(quoted, ", ")
-}
-
-// members tells the names of what an answer holds, never its values.
-func members(doc any, redact redactor) string {
-	switch doc := doc.(type) {
-	case map[string]any:
-		var paths [][]string
-		for name, v := range doc {
-			inner, ok := v.(map[string]any)
-			for innerName := range inner {
-				paths = append(paths, []string{name, innerName})
-			}
-			if !ok || len(inner) == 0 {
-				paths = append(paths, []string{name})
-			}
-		}
-		slices.SortFunc(paths, slices.Compare)
-		var names []string
-		for i, path := range paths {
-			if i == maxNames { // what comes of a name takes a while to tell
-				names = append(names, "…")
-				break
-			}
-			for i, name := range path {
-				path[i] = redact.text(name)
-			}
-			names = append(names, strings.Join(path, "/"))
-		}
-		if len(names) == 0 {
-			return "is an empty object"
-		}
-		return "has the members " + strings.Join(names, ", ")
-	case nil:
-		return "is empty, or neither JSON nor a form"
-	case tooMuch:
-		return fmt.Sprintf("holds more than %d values, %d levels or %d refresh tokens", maxValues, maxLevels, maxRefreshTokens)
-	case []any:
-		return "is a list"
-	default:
-		return "is no object"
-	}
 }

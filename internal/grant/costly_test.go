@@ -59,6 +59,13 @@ func TestAnswersHoldNoMoreThanAnAnswerCan(t *testing.T) {
 		}
 		return `{"access_token":"tok","expires_in":60,"x":[` + b.String() + "1]}"
 	}
+	texts := func(n int) string {
+		text := "[1]"
+		for range n - 1 {
+			text = fmt.Sprintf("[%q]", text)
+		}
+		return quoted(text)
+	}
 	form := func(n int) string { return "access_token=tok&expires_in=60" + strings.Repeat("&a=", n-2) }
 	for name, tc := range map[string]struct {
 		typ, body string
@@ -73,6 +80,8 @@ func TestAnswersHoldNoMoreThanAnAnswerCan(t *testing.T) {
 		"too many levels":               {body: deep(maxLevels + 1)},
 		"too many values within text":   {body: quoted(list(maxValues + 1))},
 		"too many levels within text":   {body: quoted(deep(maxLevels + 1))},
+		"texts within each other":       {body: texts(maxTexts), ok: true},
+		"too many texts":                {body: texts(maxTexts + 1)},
 		"refresh tokens":                {body: refresh(maxRefreshTokens), ok: true},
 		"too many refresh tokens":       {body: refresh(maxRefreshTokens + 1)},
 		"a form's values":               {typ: asForm, body: form(9_999), ok: true}, // net/url reads no more
@@ -88,7 +97,7 @@ func TestAnswersHoldNoMoreThanAnAnswerCan(t *testing.T) {
 			}
 			got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {tc.typ}}, body: []byte(tc.body)}
 			_, err := readAnswer(standardRequest(""), got, clock(), redactorFor(standardRequest("")))
-			const says = "the answer holds more than 20000 values, 64 levels or 64 refresh tokens"
+			const says = "the answer holds more than 20000 values, 64 levels, 8 texts within each other or 64 refresh tokens"
 			if tc.ok && err != nil || !tc.ok && (err == nil || !strings.HasSuffix(err.Error(), says)) {
 				t.Errorf("got %v", err)
 			}

@@ -142,7 +142,8 @@ func codeUnit(s string, letter byte, digits int) (rune, bool) {
 }
 
 // unbase64 decodes every run of base64, in either alphabet, from its skip-th
-// character on. A line break within a run is none of it (RFC 2045).
+// character on. A line break within a run is none of it (RFC 2045), nor is the
+// space that becomes of one in a header.
 func unbase64(s string, skip int) string {
 	out := make([]byte, 0, len(s))
 	eachRun(s, isBase64, minBase64, func(run string, encoded bool) {
@@ -153,7 +154,7 @@ func unbase64(s string, skip int) string {
 		bits, held := uint32(0), 0
 		for i, left := 0, skip; i < len(run); i++ {
 			switch {
-			case run[i] == '\n' || run[i] == '\r':
+			case run[i] == '\n' || run[i] == '\r' || run[i] == ' ':
 			case left > 0:
 				left--
 			default:
@@ -215,7 +216,7 @@ func longestRun(s string, kind func(byte) bool) int {
 
 func isBase64(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-		c == '+' || c == '/' || c == '-' || c == '_' || c == '\n' || c == '\r'
+		c == '+' || c == '/' || c == '-' || c == '_' || c == '\n' || c == '\r' || c == ' '
 }
 
 func sextet(c byte) uint32 {

@@ -150,7 +150,8 @@ func wantsNonce(r Request, resp *http.Response) bool {
 		whole = io.MultiReader(bytes.NewReader(head), failing{err})
 	}
 	resp.Body = &rejoined{Reader: whole, Closer: resp.Body}
-	code, _ := first(r.Answer, append(slices.Clip(r.Answer.Error), "/error"), parseBody(resp.Header.Get("Content-Type"), head), errorText)
+	doc := reply{header: resp.Header, body: head}.document()
+	code, _ := first(doc, append(slices.Clip(r.Answer.Error), "/error"), errorText)
 	return code == CodeUseNonce
 }
 

@@ -16,6 +16,7 @@ const (
 	maxFiltered      = 8 << 20 // bytes looked at, of one answer
 	usualSecrets     = 32      // with more of them, fewer bytes are looked at
 	maxRefreshTokens = 64      // of one answer
+	maxTexts         = 8       // texts that are documents, within each other
 )
 
 // filter is what everything passes that a reader of a good answer gets to see:
@@ -99,7 +100,7 @@ func (f *filter) tells(text string) bool {
 		return false // no encoding is shorter than what it encodes
 	}
 	return anyDecoding(text, f.spaces, &f.budget, func(text string) bool {
-		for _, text := range folded(text, f.beyondASCII) {
+		for _, text := range folded(text, f.beyondASCII, f.spaces) {
 			if slices.ContainsFunc(f.whole, func(s string) bool { return strings.Contains(text, s) }) ||
 				slices.Contains(f.alone, strings.TrimSpace(text)) || slices.Contains(f.alone, text) ||
 				holdsWindow(text, f.apart) {
@@ -111,29 +112,36 @@ func (f *filter) tells(text string) bool {
 }
 
 // refreshTokens are what an answer holds where a refresh token stands: at the
-// pointers, and under its name at any depth, also within text. It reports false
-// when there is more than can be looked through.
-func (a Answer) refreshTokens(doc any) ([]string, bool) {
+// pointers, and under its name, in a header or at any depth of the body, also
+// within text. It reports false when there is more than can be looked through.
+func (a Answer) refreshTokens(doc document) ([]string, bool) {
 	g := gathering{found: map[string]struct{}{}}
+	g.walk(doc.body, false)
+	for name, values := range doc.header {
+		for _, v := range values {
+			g.walk(v, isRefreshToken(name))
+		}
+	}
 	for _, p := range a.RefreshToken {
-		if v, found := a.lookup(p, doc); found {
+		if v, found := doc.lookup(p); found {
 			g.take(v)
 		}
 	}
-	g.walk(doc, false)
 	return slices.Collect(maps.Keys(g.found)), !g.over
 }
 
 type gathering struct {
 	found map[string]struct{}
+	texts int  // that lie within each other where the walk is
 	over  bool // there is more than can be looked through
 }
 
-// isRefreshToken says whether a member of that name is a refresh token.
+// isRefreshToken says whether a member or a header of that name holds a refresh
+// token: refresh_token, refreshToken, X-Auth-Refresh-Token.
 func isRefreshToken(name string) bool {
 	const bare = "refreshtoken"
-	return len(name) >= len(bare) && len(name) <= len(bare)+2 &&
-		strings.EqualFold(strings.NewReplacer("_", "", "-", "", " ", "").Replace(name), bare)
+	end := strings.NewReplacer("_", "", "-", "", " ", "").Replace(name[max(0, len(name)-len(bare)-2):])
+	return len(end) >= len(bare) && strings.EqualFold(end[len(end)-len(bare):], bare)
 }
 
 // refreshTokenInText finds one in text that is no JSON by itself: a form, a
@@ -170,16 +178,18 @@ func (g *gathering) walk(v any, named bool) {
 func (g *gathering) walkText(text string, named bool) {
 	text = strings.TrimSpace(text)
 	if text != "" && strings.IndexByte(`{["`, text[0]) >= 0 {
-		if !bounded([]byte(text)) {
+		if g.texts == maxTexts || !bounded([]byte(text)) {
 			g.over = true
 			return
 		}
 		if inner, isJSON := parseJSON([]byte(text)); isJSON {
+			g.texts++
 			g.walk(inner, named)
+			g.texts--
 			return
 		}
 	}
-	if strings.Contains(folded(text, false)[0], "refresh") {
+	if strings.Contains(folded(text, false, false)[0], "refresh") {
 		for _, m := range refreshTokenInText.FindAllStringSubmatch(text, maxRefreshTokens+1) {
 			g.take(m[1])
 		}

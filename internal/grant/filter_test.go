@@ -13,18 +13,23 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-// read reads an answer of those members, in JSON.
-func read(t *testing.T, r Request, members map[string]any) (*Token, *Error) {
+// read reads an answer of those members, in JSON, with those headers in pairs of
+// a name and a value.
+func read(t *testing.T, r Request, members map[string]any, headers ...string) (*Token, *Error) {
 	t.Helper()
 	b, err := json.Marshal(members)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := reply{status: http.StatusOK, header: http.Header{"Content-Type": {asJSON}}, body: b}
+	for pair := range slices.Chunk(headers, 2) {
+		got.header.Add(pair[0], pair[1])
+	}
 	token, err := readAnswer(r, got, clock(), redactorFor(r))
 	var e *Error
 	if err != nil && !errors.As(err, &e) {
@@ -68,32 +73,46 @@ func TestNoMemberHandsOutACredential(t *testing.T) {
 				r := standardRequest("")
 				r.Scopes = []string{"asked"}
 				set(&r)
-				r.Answer.Extra = map[string]Pointer{"plain": "/sent", "list": "/in", "name": "/names", "text": "/text", "fine": "/fine"}
+				r.Answer.Extra = map[string]Pointer{
+					"plain": "/sent", "list": "/in", "name": "/names", "text": "/text", "header": "header:X-Sent", "repeated": "header:x-again", "fine": "/fine",
+				}
 				text, _ := json.Marshal(map[string]any{"x": sent})
 				members := map[string]any{
 					"access_token": "tok", "expires_in": 60, "token_type": sent, "scope": sent, "sent": sent,
 					"in": []any{map[string]any{"deep": "It is " + sent}}, "names": map[string]any{sent: 1}, "text": string(text), "fine": "fine",
 				}
-				got, e := read(t, r, members)
+				headers := []string{"X-Sent", inHeaderOf(sent), "X-Again", "It is " + inHeaderOf(sent)}
+				got, e := read(t, r, members, headers...)
 				if e != nil {
 					t.Fatalf("%s, %s, %s: %v", name, how, field, e)
 				}
 				if got.TokenType != "Bearer" || got.Scope != "asked" || !reflect.DeepEqual(got.Extra, map[string]any{"fine": "fine"}) {
 					t.Errorf("%s, %s, %s: hands out %+v", name, how, field, got)
 				}
-				r.Answer.AccessToken = []Pointer{"/sent"}
+				r.Answer.TokenType, r.Answer.Scope = []Pointer{"header:X-Sent"}, []Pointer{"header:X-Sent"}
+				if got, e := read(t, r, members, headers...); e != nil || got.TokenType != "Bearer" || got.Scope != "asked" {
+					t.Errorf("%s, %s, %s: hands out of a header %+v, %v", name, how, field, got, e)
+				}
 				if _, usable := tokenText(sent); !usable {
 					continue
 				}
-				got, e = read(t, r, members)
-				if got != nil || e.Kind != Misconfigured || !strings.Contains(e.Detail, `"/sent"`) || !strings.Contains(e.Detail, "set access_token_pointer") {
-					t.Errorf("%s, %s, %s: as the token: %+v, %v", name, how, field, got, e)
-				} else if givesAway(e.Error(), secret, encode) != "" {
-					t.Errorf("%s, %s, %s: the error repeats it: %v", name, how, field, e)
+				for _, at := range []Pointer{"/sent", "header:X-Sent"} {
+					r.Answer.AccessToken = []Pointer{at}
+					got, e = read(t, r, members, headers...)
+					if got != nil || e.Kind != Misconfigured || !strings.Contains(e.Detail, strconv.Quote(string(at))) || !strings.Contains(e.Detail, "set access_token_pointer") {
+						t.Errorf("%s, %s, %s: as the token: %+v, %v", name, how, field, got, e)
+					} else if givesAway(e.Error(), secret, encode) != "" {
+						t.Errorf("%s, %s, %s: the error repeats it: %v", name, how, field, e)
+					}
 				}
 			}
 		}
 	}
+}
+
+// inHeaderOf is text as Go's servers write it into a header, and clients read it.
+func inHeaderOf(text string) string {
+	return strings.TrimSpace(strings.NewReplacer("\n", " ", "\r", " ").Replace(text))
 }
 
 // What is sent can be more than the secret by itself.
@@ -174,30 +193,38 @@ func TestNoMemberHandsOutTheRefreshToken(t *testing.T) {
 		members map[string]any
 		at      Pointer
 		refresh []Pointer
+		headers []string
 	}{
-		"where it stands":             {map[string]any{"refresh_token": live}, "/refresh_token", []Pointer{"/refresh_token"}},
-		"with no pointer to it":       {map[string]any{"refresh_token": live}, "/refresh_token", nil},
-		"with another pointer":        {map[string]any{"refresh_token": live}, "/refresh_token", []Pointer{"/rt"}},
-		"repeated":                    {map[string]any{"refresh_token": live, "again": live}, "/again", nil},
-		"repeated, encoded":           {map[string]any{"refresh_token": live, "again": encoded}, "/again", nil},
-		"repeated, percent-encoded":   {map[string]any{"refresh_token": live, "again": url.QueryEscape(live)}, "/again", nil},
-		"encoded, where it stands":    {map[string]any{"refresh_token": encoded, "again": live + "!" + encoded}, "/again", nil},
-		"in camel case":               {map[string]any{"refreshToken": live}, "/refreshToken", nil},
-		"with a hyphen":               {map[string]any{"Refresh-Token": live}, "/Refresh-Token", nil},
-		"deep":                        {map[string]any{"data": []any{map[string]any{"refresh_token": live}}}, "/data/0/refresh_token", nil},
-		"deep, repeated":              {map[string]any{"data": []any{map[string]any{"refresh_token": live}}, "again": live}, "/again", nil},
-		"an object":                   {map[string]any{"refresh_token": map[string]any{"value": live}}, "/refresh_token/value", nil},
-		"in JSON in text":             {map[string]any{"data": text(map[string]any{"refresh_token": live})}, "/data/refresh_token", nil},
-		"JSON in text":                {map[string]any{"data": text(map[string]any{"refresh_token": live})}, "/data", nil},
-		"JSON in text in text":        {map[string]any{"data": text(text(map[string]any{"refreshToken": live})), "again": live}, "/again", nil},
-		"a form in text":              {map[string]any{"data": "access_token=x&refresh_token=plain-refresh-token", "again": "plain-refresh-token"}, "/again", nil},
-		"cut JSON in text":            {map[string]any{"data": `{"refresh_token": "plain-refresh-token","x`, "again": "plain-refresh-token"}, "/again", nil},
-		"under a name of its own":     {map[string]any{"rt": live, "again": live}, "/again", []Pointer{"/rt"}},
-		"within JSON in text, by it":  {map[string]any{"data": text(map[string]any{"rt": live}), "again": live}, "/again", []Pointer{"/data/rt"}},
-		"the second of its pointers":  {map[string]any{"refresh_token": "first", "rt": live}, "/rt", []Pointer{"/refresh_token", "/rt"}},
-		"short":                       {map[string]any{"refresh_token": "r-1"}, "/refresh_token", nil},
-		"a number":                    {map[string]any{"refresh_token": 123456789, "again": "123456789"}, "/again", nil},
-		"before a token that is fine": {map[string]any{"refresh_token": live, "access_token": "tok"}, "/refresh_token", nil},
+		"where it stands":             {map[string]any{"refresh_token": live}, "/refresh_token", []Pointer{"/refresh_token"}, nil},
+		"with no pointer to it":       {map[string]any{"refresh_token": live}, "/refresh_token", nil, nil},
+		"with another pointer":        {map[string]any{"refresh_token": live}, "/refresh_token", []Pointer{"/rt"}, nil},
+		"repeated":                    {map[string]any{"refresh_token": live, "again": live}, "/again", nil, nil},
+		"repeated, encoded":           {map[string]any{"refresh_token": live, "again": encoded}, "/again", nil, nil},
+		"repeated, percent-encoded":   {map[string]any{"refresh_token": live, "again": url.QueryEscape(live)}, "/again", nil, nil},
+		"encoded, where it stands":    {map[string]any{"refresh_token": encoded, "again": live + "!" + encoded}, "/again", nil, nil},
+		"in camel case":               {map[string]any{"refreshToken": live}, "/refreshToken", nil, nil},
+		"with a hyphen":               {map[string]any{"Refresh-Token": live}, "/Refresh-Token", nil, nil},
+		"deep":                        {map[string]any{"data": []any{map[string]any{"refresh_token": live}}}, "/data/0/refresh_token", nil, nil},
+		"deep, repeated":              {map[string]any{"data": []any{map[string]any{"refresh_token": live}}, "again": live}, "/again", nil, nil},
+		"an object":                   {map[string]any{"refresh_token": map[string]any{"value": live}}, "/refresh_token/value", nil, nil},
+		"in JSON in text":             {map[string]any{"data": text(map[string]any{"refresh_token": live})}, "/data/refresh_token", nil, nil},
+		"JSON in text":                {map[string]any{"data": text(map[string]any{"refresh_token": live})}, "/data", nil, nil},
+		"JSON in text in text":        {map[string]any{"data": text(text(map[string]any{"refreshToken": live})), "again": live}, "/again", nil, nil},
+		"a form in text":              {map[string]any{"data": "access_token=x&refresh_token=plain-refresh-token", "again": "plain-refresh-token"}, "/again", nil, nil},
+		"cut JSON in text":            {map[string]any{"data": `{"refresh_token": "plain-refresh-token","x`, "again": "plain-refresh-token"}, "/again", nil, nil},
+		"under a name of its own":     {map[string]any{"rt": live, "again": live}, "/again", []Pointer{"/rt"}, nil},
+		"within JSON in text, by it":  {map[string]any{"data": text(map[string]any{"rt": live}), "again": live}, "/again", []Pointer{"/data/rt"}, nil},
+		"the second of its pointers":  {map[string]any{"refresh_token": "first", "rt": live}, "/rt", []Pointer{"/refresh_token", "/rt"}, nil},
+		"short":                       {map[string]any{"refresh_token": "r-1"}, "/refresh_token", nil, nil},
+		"a number":                    {map[string]any{"refresh_token": 123456789, "again": "123456789"}, "/again", nil, nil},
+		"in a header":                 {map[string]any{}, "header:X-Auth-Refresh-Token", nil, []string{"X-Auth-Refresh-Token", live}},
+		"in a header, repeated":       {map[string]any{"again": live}, "/again", nil, []string{"x-auth-refresh-token", live}},
+		"repeated in a header":        {map[string]any{"refresh_token": live}, "header:X-Again", nil, []string{"X-Again", "Bearer " + encoded}},
+		"in a header by a pointer":    {map[string]any{"again": live}, "/again", []Pointer{"header:x-rt"}, []string{"X-RT", live}},
+		"in a cookie":                 {map[string]any{"again": "plain-refresh-token"}, "/again", nil, []string{"Set-Cookie", "a=b; HttpOnly", "Set-Cookie", "refresh_token=plain-refresh-token; HttpOnly"}},
+		"a cookie":                    {map[string]any{}, "header:Set-Cookie", nil, []string{"Set-Cookie", "refreshToken=plain-refresh-token; HttpOnly"}},
+		"under a longer name":         {map[string]any{"new_refresh_token": live, "again": live}, "/again", nil, nil},
+		"before a token that is fine": {map[string]any{"refresh_token": live, "access_token": "tok"}, "/refresh_token", nil, nil},
 	} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
@@ -206,17 +233,17 @@ func TestNoMemberHandsOutTheRefreshToken(t *testing.T) {
 			tc.members["token"], tc.members["expires_in"] = "tok", 60
 			r.Answer.AccessToken = []Pointer{"/token"}
 			r.Answer.TokenType, r.Answer.Scope, r.Answer.Extra = []Pointer{tc.at}, []Pointer{tc.at}, map[string]Pointer{"x": tc.at}
-			got, e := read(t, r, tc.members)
+			got, e := read(t, r, tc.members, tc.headers...)
 			if e != nil || got.TokenType != "Bearer" || got.Scope != "asked" || got.Extra != nil {
 				t.Errorf("hands out %+v, %v", got, e)
 			}
 			// As the token, or in an error that takes it for words.
 			r.Answer.AccessToken, r.Answer.Error = []Pointer{tc.at, "/token"}, []Pointer{tc.at}
-			if got, e := read(t, r, tc.members); got != nil && got.AccessToken != "tok" || e != nil && strings.Contains(e.Error(), "resh+live") {
+			if got, e := read(t, r, tc.members, tc.headers...); got != nil && got.AccessToken != "tok" || e != nil && strings.Contains(e.Error(), "resh+live") {
 				t.Errorf("hands out the token %+v, %v", got, e)
 			}
 			r.Answer.AccessToken = []Pointer{"/missing"}
-			if _, e := read(t, r, tc.members); e == nil || e.Code != withheld && e.Code != "" {
+			if _, e := read(t, r, tc.members, tc.headers...); e == nil || e.Code != withheld && e.Code != "" {
 				t.Errorf("says %v", e)
 			}
 		})

@@ -215,7 +215,9 @@ func (c *Client) startReading(ctx context.Context, got reply) func() {
 	return func() { c.reading.Release(size) }
 }
 
-func (r reply) document() any { return parseBody(r.header.Get("Content-Type"), r.body) }
+func (r reply) document() document {
+	return document{body: parseBody(r.header.Get("Content-Type"), r.body), header: r.header, within: readTextOnce()}
+}
 
 // exchange sends r and reads what comes back.
 func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {

@@ -20,7 +20,7 @@ const maxLifetime = 100 * 365 * 24 * time.Hour
 // expire finds out until when t lives: the answer's word, else the JWT's, else
 // the configured default. A word that cannot be read counts as none, and is an
 // error when nothing else says it.
-func (a Answer) expire(t *Token, doc any, now time.Time, f *filter) *Error {
+func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error {
 	lifetime := func(v any) (time.Duration, bool) {
 		if f.repeatsWithin(v) {
 			return 0, false
@@ -33,9 +33,9 @@ func (a Answer) expire(t *Token, doc any, now time.Time, f *filter) *Error {
 		}
 		return timeOf(v)
 	}
-	if d, found := first(a, a.ExpiresIn, doc, lifetime); found {
+	if d, found := first(doc, a.ExpiresIn, lifetime); found {
 		t.ExpiresAt, t.Lifetime = now.Add(d), LifetimeExpiresIn
-	} else if at, found := first(a, a.ExpiresAt, doc, moment); found {
+	} else if at, found := first(doc, a.ExpiresAt, moment); found {
 		t.ExpiresAt, t.Lifetime = at, LifetimeExpiresAt
 	} else if at, ok := jwtExpiry(t.AccessToken); ok {
 		t.ExpiresAt, t.Lifetime = at, LifetimeJWT
@@ -57,14 +57,14 @@ func (a Answer) expire(t *Token, doc any, now time.Time, f *filter) *Error {
 
 // withoutLifetime says what was wrong with what the answer says of the token's
 // lifetime, if anything.
-func (a Answer) withoutLifetime(doc any) *Error {
+func (a Answer) withoutLifetime(doc document) *Error {
 	const remedy = "; set default_token_lifetime, or the pointer where it stands"
-	if _, found := first(a, a.ExpiresIn, doc, present); found {
+	if _, found := first(doc, a.ExpiresIn, present); found {
 		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
 			"the lifetime at %s is neither a number of %s nor a duration such as 3600s, 1h30m, PT1H or 01:00:00%s",
 			list(a.ExpiresIn), unitName(a.ExpiresInUnit), remedy)}
 	}
-	if _, found := first(a, a.ExpiresAt, doc, present); found {
+	if _, found := first(doc, a.ExpiresAt, present); found {
 		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
 			"the lifetime at %s is not a time (RFC 3339 or epoch)%s", list(a.ExpiresAt), remedy)}
 	}
@@ -185,7 +185,7 @@ func jwtExpiry(token string) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	doc, _ := parseJSON(payload)
-	exp, found := Pointer("/exp").Lookup(doc)
+	exp, found := Pointer("/exp").lookup(doc, readText)
 	if !found {
 		return time.Time{}, false
 	}

@@ -5,18 +5,41 @@ package grant
 
 import (
 	"errors"
+	"net/http"
+	"net/textproto"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// Pointer is an RFC 6901 JSON pointer. "" is the whole document.
+// Pointer says where in an answer a value stands: an RFC 6901 JSON pointer into
+// the body, of which "" is the whole, or "header:" and the name of a header.
 type Pointer string
+
+// inHeader begins a pointer to a header.
+const inHeader = "header:"
+
+// header is the name of the header that p leads to, in the case in which
+// net/http keeps it, and false when p leads into the body.
+func (p Pointer) header() (string, bool) {
+	name, found := strings.CutPrefix(string(p), inHeader)
+	return textproto.CanonicalMIMEHeaderKey(name), found
+}
+
+// headerName is a token of RFC 9110 section 5.6.2.
+var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 // Check says what is wrong with p's syntax, if anything.
 func (p Pointer) Check() error {
+	if name, isHeader := p.header(); isHeader {
+		if !headerName.MatchString(name) {
+			return errors.New(`behind "header:" stands the name of a header, such as header:X-Subject-Token`)
+		}
+		return nil
+	}
 	if p != "" && p[0] != '/' {
-		return errors.New(`a JSON pointer (RFC 6901) is empty or starts with "/"`)
+		return errors.New(`a JSON pointer (RFC 6901) is empty or starts with "/", and a pointer to a header starts with "header:"`)
 	}
 	for rest := string(p); ; {
 		i := strings.IndexByte(rest, '~')
@@ -32,21 +55,43 @@ func (p Pointer) Check() error {
 
 // Within says whether the value at p is, or holds, the value at q.
 func (p Pointer) Within(q Pointer) bool {
+	ours, inHeader := p.header()
+	theirs, alsoInHeader := q.header()
+	if inHeader || alsoInHeader {
+		return inHeader == alsoInHeader && ours == theirs
+	}
 	return p == q || strings.HasPrefix(string(q), string(p)+"/")
 }
 
-// NamesRefreshToken says whether p leads to, or into, a member whose name is
-// that of a refresh token.
+// NamesRefreshToken says whether p leads to, or into, a member or a header whose
+// name is that of a refresh token.
 func (p Pointer) NamesRefreshToken() bool {
 	return slices.ContainsFunc(strings.Split(string(p), "/"), isRefreshToken)
 }
 
-// Lookup finds the value at p in doc, which holds what encoding/json makes of
-// a document. Unlike RFC 6901 it reads through a string that itself is JSON,
-// because providers wrap their answers so.
-func (p Pointer) Lookup(doc any) (any, bool) { return p.lookup(doc, readText) }
+// document is an answer as pointers look into it.
+type document struct {
+	body   any // what encoding/json makes of one
+	header http.Header
+	within func(text string) (any, bool) // reads a text of the answer that is JSON
+}
 
-// lookup is Lookup by way of read, which reads such a string.
+// lookup finds the value at p. Of a header that is there several times it is the
+// first one.
+func (d document) lookup(p Pointer) (any, bool) {
+	if name, isHeader := p.header(); isHeader {
+		values := d.header[name]
+		if len(values) == 0 {
+			return nil, false
+		}
+		return values[0], true
+	}
+	return p.lookup(d.body, d.within)
+}
+
+// lookup finds the value at p in the body doc. Unlike RFC 6901 it reads through
+// a string that itself is JSON, by way of read, because providers wrap their
+// answers so.
 func (p Pointer) lookup(doc any, read func(string) (any, bool)) (any, bool) {
 	if p == "" {
 		return doc, true

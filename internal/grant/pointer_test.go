@@ -23,7 +23,7 @@ func TestPointersLeadWhereRFC6901Says(t *testing.T) {
 		"/foo/2": "", "/foo/-": "", "/foo/-1": "", "/foo/01": "", "/foo/+1": "", "/foo/0/0": "", "/Foo": "", "/plain/x": "",
 		"/deep/null/x": "", "/number/0": "", "/foo/99999999999999999999": "", "/deep/": "",
 	} {
-		v, found := p.Lookup(doc)
+		v, found := p.lookup(doc, readText)
 		if found != (want != "") {
 			t.Errorf("%q: found %t", p, found)
 			continue
@@ -39,6 +39,8 @@ func TestPointerSyntax(t *testing.T) {
 	for p, ok := range map[Pointer]bool{
 		"": true, "/": true, "/a": true, "/a/b~0~1c/": true, "//": true, "/~01": true,
 		"a": false, "a/b": false, "~": false, "/~": false, "/~2": false, "/a~": false, "/~/0": false, "#/a": false, "$.a": false,
+		"header:X-Subject-Token": true, "header:x": true, "header:": false, "header:X Token": false, "header:X/a": false, "header:X:": false, "header:ü": false,
+		"Header:X": false, "headers:X": false, " header:X": false, "/header:X": true,
 	} {
 		if err := p.Check(); (err == nil) != ok {
 			t.Errorf("%q: %v", p, err)
@@ -54,6 +56,7 @@ func TestPointersWithin(t *testing.T) {
 	}{
 		{"/a", "/a", true}, {"/a", "/a/b", true}, {"", "/a", true}, {"", "", true},
 		{"/a/b", "/a", false}, {"/a", "/ab", false}, {"/a", "/b", false}, {"/a", "", false},
+		{"header:X-A", "header:x-a", true}, {"header:X-A", "header:X-B", false}, {"", "header:X-A", false}, {"header:X-A", "", false}, {"header:X", "/X", false},
 	} {
 		if got := tc.p.Within(tc.q); got != tc.want {
 			t.Errorf("%q within %q: %t", tc.p, tc.q, got)

@@ -40,7 +40,7 @@ type redactor struct {
 	whole   []string            // the credentials that mean something within other text, folded
 	alone   []string            // those that are too short for that, or public
 
-	spaces, beyondASCII bool // whether any of them holds such characters
+	spaces, beyondASCII bool // whether any of them holds such characters (spaces of any kind)
 }
 
 // newRedactor knows the secrets of r and of the attempt at it that was sent, nil
@@ -99,7 +99,7 @@ func (r redactor) with(secrets []string) redactor {
 // keep keeps secret out of errors.
 func (r *redactor) keep(secret string) {
 	r.notice(secret)
-	for _, s := range folded(secret, true) {
+	for _, s := range folded(secret, true, true) {
 		if s != "" && len(s) <= window && !slices.Contains(r.short, s) {
 			r.short = append(r.short, s)
 		}
@@ -110,7 +110,7 @@ func (r *redactor) keep(secret string) {
 }
 
 func addWindows(to map[string]struct{}, secret string) {
-	for _, s := range folded(secret, true) {
+	for _, s := range folded(secret, true, true) {
 		for i := 0; i+window <= min(len(s), maxWindowed); i++ {
 			to[s[i:i+window]] = struct{}{}
 		}
@@ -124,7 +124,7 @@ func (r *redactor) keepWhole(secret string) {
 	if len(secret) < window || r.isPublic(secret) {
 		list = &r.alone
 	}
-	for _, s := range folded(secret, true) {
+	for _, s := range folded(secret, true, true) {
 		if s != "" && !slices.Contains(*list, s) {
 			*list = append(*list, s)
 		}
@@ -136,7 +136,7 @@ func (r *redactor) isPublic(text string) bool {
 }
 
 func (r *redactor) notice(secret string) {
-	r.spaces = r.spaces || strings.Contains(secret, " ")
+	r.spaces = r.spaces || strings.ContainsFunc(secret, unicode.IsSpace)
 	r.beyondASCII = r.beyondASCII || strings.ContainsFunc(secret, func(c rune) bool { return c >= utf8.RuneSelf })
 }
 
@@ -152,7 +152,7 @@ func (r redactor) leaks(text string) bool {
 }
 
 func (r redactor) holdsPart(text string) bool {
-	for _, text := range folded(text, r.beyondASCII) {
+	for _, text := range folded(text, r.beyondASCII, r.spaces) {
 		if slices.ContainsFunc(r.short, func(s string) bool { return strings.Contains(text, s) }) {
 			return true
 		}
@@ -174,7 +174,12 @@ func holdsWindow(text string, windows map[string]struct{}) bool {
 
 // folded is s in lower case, once by its bytes alone, since what was cut within
 // a letter is no text any more, and once by its letters, where that may matter.
-func folded(s string, letters bool) []string {
+// With spaces, any number of them counts as one, and around s they count as
+// none: in a header and in XML they do not come back as they were sent.
+func folded(s string, letters, spaces bool) []string {
+	if spaces && strings.ContainsFunc(s, unicode.IsSpace) {
+		s = strings.Join(strings.Fields(s), " ")
+	}
 	ascii := s
 	if i := strings.IndexFunc(s, func(c rune) bool { return 'A' <= c && c <= 'Z' }); i >= 0 {
 		b := []byte(s)
@@ -201,7 +206,7 @@ func (r redactor) text(s string) string {
 	if len(s) > maxRead {
 		s = s[:maxRead]
 	}
-	if r.leaks(s) || slices.Contains(r.alone, folded(strings.TrimSpace(s), false)[0]) {
+	if r.leaks(s) || slices.Contains(r.alone, folded(s, false, true)[0]) {
 		return withheld
 	}
 	shown := printable(opaque.ReplaceAllString(s, "[…]"))

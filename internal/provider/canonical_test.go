@@ -35,6 +35,7 @@ func TestCanonicalForms(t *testing.T) {
 		Pointers: {
 			{"/a,/b", []string{"/a", "/b"}}, {"", []string{""}}, {"[]", []string{}}, {[]any{"/a,b"}, []string{"/a,b"}}, {[]any{}, []string{}},
 			{[]any{""}, []string{""}}, {[]any{"/a", ""}, []string{"/a", ""}}, {"/a~1b", []string{"/a~1b"}}, {`["/a","/b,c"]`, []string{"/a", "/b,c"}},
+			{"header:X-A,/a", []string{"header:X-A", "/a"}},
 		},
 		Values: {
 			{"a=b", object{"a": "b"}}, {"a=b=c", object{"a": "b=c"}}, {"a=", object{"a": ""}}, {"", object{}}, {"{}", object{}}, {" a =b", object{"a": "b"}},
@@ -76,7 +77,7 @@ func TestCanonicalRefusals(t *testing.T) {
 			float64(1e18), "9999999999h", "99999999d", true, []any{"1h"}, object{}, nil, json.Number("0.5"), json.Number("-1"),
 		},
 		Texts:    {float64(1), true, object{}, []any{float64(1)}, []any{"a", nil}, []any{[]any{value}}, nil, `[1]`},
-		Pointers: {value, []any{value}, "/a," + value, "/~", []any{"/a", "/~2"}, float64(1), object{}, nil, "#/" + value},
+		Pointers: {value, []any{value}, "/a," + value, "/~", []any{"/a", "/~2"}, float64(1), object{}, nil, "#/" + value, "header:", "header:X " + value},
 		Values: {
 			value, "=" + value, " =" + value, []any{value}, []any{"a=" + value, "a=" + value}, []any{" a=1", "a=2"}, []any{"a=1", " a=2"}, []any{float64(1)}, `{"a":` + value,
 			`{"a":1}` + value, `["` + value + `"]`, float64(1), true, object{"": value}, object{"a": float64(9007199254740992)}, nil,

@@ -57,6 +57,7 @@ func TestAnEchoIsNotHandedOut(t *testing.T) {
 	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		w.Header().Set("Content-Type", "application/json")
 		sent := r.Header.Get("X-Sent")
+		w.Header().Set("X-Sent", sent)
 		if r.URL.RawQuery != "" { // a refusal shows a part of what it was sent
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"error":"invalid_request","error_description":"bad `+sent[:min(30, len(sent))]+`"}`) // the client may be gone
@@ -82,16 +83,18 @@ func TestAnEchoIsNotHandedOut(t *testing.T) {
 				defer client.Close()
 				return client.Mint(t.Context(), r)
 			}
-			if got, err := ask("access_token_pointer", "/sent"); err == nil || !strings.Contains(err.Error(), "set access_token_pointer") {
-				t.Errorf("as the token: %v, %v", got, err)
+			for _, at := range []string{"/sent", "header:X-Sent"} {
+				if got, err := ask("access_token_pointer", at); err == nil || !strings.Contains(err.Error(), "set access_token_pointer") {
+					t.Errorf("as the token, at %s: %v, %v", at, got, err)
+				}
+				for field, v := range map[string]any{"token_type_pointer": at, "scope_pointer": at, "extra_fields": "x=" + at} {
+					if got, err := ask(field, v); err != nil || got.TokenType != "Bearer" || got.Scope != "asked" || got.Extra != nil {
+						t.Errorf("by %s=%s: %+v, %v", field, at, got, err)
+					}
+				}
 			}
 			if _, err := ask("token_url", s.TokenURL()+"?refuse"); err == nil || !strings.Contains(err.Error(), "invalid_request: (withheld") {
 				t.Errorf("in a refusal: %v", err)
-			}
-			for field, v := range map[string]any{"token_type_pointer": "/sent", "scope_pointer": "/sent", "extra_fields": "x=/sent"} {
-				if got, err := ask(field, v); err != nil || got.TokenType != "Bearer" || got.Scope != "asked" || got.Extra != nil {
-					t.Errorf("by %s: %+v, %v", field, got, err)
-				}
 			}
 		})
 	}

@@ -29,7 +29,7 @@ const (
 	Flag                      // bool
 	Seconds                   // int64; a duration string is taken as well
 	Texts                     // []string; a string is taken as well, and split at commas and white space
-	Pointers                  // []string, each an RFC 6901 pointer; likewise
+	Pointers                  // []string, each a grant.Pointer; likewise
 	Values                    // map[string]any; JSON text and name=value are taken as well
 	TextPairs                 // map[string]any of strings and nulls; likewise
 )
@@ -232,7 +232,7 @@ func jsonList(s string) ([]any, bool) {
 }
 
 func pointers(v any) (any, error) {
-	wanted := errors.New(`must be a list of JSON pointers (RFC 6901), such as "/data/access_token"; "" is the whole body, [] is none`)
+	wanted := errors.New(`must be a list of JSON pointers (RFC 6901), such as "/data/access_token", or of headers, such as "header:X-Subject-Token"; "" is the whole body, [] is none`)
 	raw, ok := stringList(v, func(s string) []string { return strings.Split(s, ",") })
 	if !ok {
 		return nil, wanted

@@ -64,6 +64,10 @@ func propertiesOf(fields []provider.Field) schema {
 	return out
 }
 
+// pointerPattern is what grant.Pointer.Check accepts, but for the characters of
+// a header's name.
+const pointerPattern = `^(header:[^/: ]+|(/([^~/]|~[01])*)*)$`
+
 // canonical is the schema of a type's canonical form.
 func canonical(t provider.Type) schema {
 	text := schema{"type": "string"}
@@ -77,7 +81,7 @@ func canonical(t provider.Type) schema {
 	case provider.Texts:
 		return schema{"type": "array", "items": text}
 	case provider.Pointers:
-		return schema{"type": "array", "items": schema{"type": "string", "format": "json-pointer"}}
+		return schema{"type": "array", "items": schema{"type": "string", "pattern": pointerPattern}}
 	case provider.Values:
 		return schema{"type": "object"}
 	case provider.TextPairs:

@@ -58,19 +58,20 @@ func TestTheSchemaPointsAtTheMemberThatIsWrong(t *testing.T) {
 		t.Error(err)
 	}
 	for text, want := range map[string]string{
-		`{"token_url": 5}`:                        "/token_url: got number, want string",
-		`{"http_method": "PUT"}`:                  "/http_method: value must be one of 'POST', 'GET'",
-		`{"scopes": "a b"}`:                       "/scopes: got string, want array",
-		`{"scopes": ["a", 1]}`:                    "/scopes/1: got number, want string",
-		`{"access_token_pointer": ["token"]}`:     "/access_token_pointer/0: 'token' is not valid json-pointer",
-		`{"default_token_lifetime": "1h"}`:        "/default_token_lifetime: got string, want integer",
-		`{"documentation_date": "25.11.2026"}`:    "/documentation_date: '25.11.2026' is not valid date",
-		`{"tokenurl": ""}`:                        ": additional properties 'tokenurl' not allowed",
-		`{"client_secret": "x"}`:                  ": additional properties 'client_secret' not allowed",
-		`{"variables": {"Tenant": {}}}`:           "/variables: invalid propertyName 'Tenant'",
-		`{"variables": {"tenant": "acme"}}`:       "/variables/tenant: got string, want object",
-		`{"variables": {"tenant": {"regex": 1}}}`: "/variables/tenant: additional properties 'regex' not allowed",
-		`{"variables": {"tenant": {"enum": 1}}}`:  "/variables/tenant/enum: got number, want array",
+		`{"token_url": 5}`:                          "/token_url: got number, want string",
+		`{"http_method": "PUT"}`:                    "/http_method: value must be one of 'POST', 'GET'",
+		`{"scopes": "a b"}`:                         "/scopes: got string, want array",
+		`{"scopes": ["a", 1]}`:                      "/scopes/1: got number, want string",
+		`{"access_token_pointer": ["token"]}`:       "/access_token_pointer/0: 'token' does not match pattern",
+		`{"access_token_pointer": ["", "header:"]}`: "/access_token_pointer/1: 'header:' does not match pattern",
+		`{"default_token_lifetime": "1h"}`:          "/default_token_lifetime: got string, want integer",
+		`{"documentation_date": "25.11.2026"}`:      "/documentation_date: '25.11.2026' is not valid date",
+		`{"tokenurl": ""}`:                          ": additional properties 'tokenurl' not allowed",
+		`{"client_secret": "x"}`:                    ": additional properties 'client_secret' not allowed",
+		`{"variables": {"Tenant": {}}}`:             "/variables: invalid propertyName 'Tenant'",
+		`{"variables": {"tenant": "acme"}}`:         "/variables/tenant: got string, want object",
+		`{"variables": {"tenant": {"regex": 1}}}`:   "/variables/tenant: additional properties 'regex' not allowed",
+		`{"variables": {"tenant": {"enum": 1}}}`:    "/variables/tenant/enum: got number, want array",
 	} {
 		var invalid *jsonschema.ValidationError
 		if err := validate(t, s, text); !errors.As(err, &invalid) {

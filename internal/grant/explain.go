@@ -1,0 +1,136 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxNames bounds the member names that an error tells.
+const maxNames = 20
+
+// withoutToken says why doc holds no access token that could be used.
+func (a Answer) withoutToken(doc document, redact redactor) string {
+	for _, p := range a.AccessToken {
+		v, found := doc.lookup(p)
+		if !found {
+			continue
+		}
+		name, isHeader := p.header()
+		_, isText := v.(string)
+		switch {
+		case isHeader:
+			return fmt.Sprintf("no access token: the header %s %s", name, unusable(v, redact))
+		case p != "":
+			return fmt.Sprintf("no access token: the member at %q %s", string(p), unusable(v, redact))
+		case isText:
+			return "no access token: the answer " + unusable(v, redact)
+		}
+	}
+	text := fmt.Sprintf("no access token at %s; the answer %s", list(a.AccessToken), members(doc.body, redact))
+	if slices.ContainsFunc(a.AccessToken, func(p Pointer) bool { _, isHeader := p.header(); return isHeader }) {
+		text += ", and " + headers(doc.header, redact)
+	}
+	return text
+}
+
+// headers tells the names of an answer's headers, never their values.
+func headers(h http.Header, redact redactor) string {
+	if len(h) == 0 {
+		return "no headers"
+	}
+	var paths [][]string
+	for name := range h {
+		paths = append(paths, []string{name})
+	}
+	return "the headers " + named(paths, redact)
+}
+
+// named lists where members stand, the first of them in the order of the
+// alphabet.
+func named(paths [][]string, redact redactor) string {
+	slices.SortFunc(paths, slices.Compare)
+	var out []string
+	for i, path := range paths {
+		if i == maxNames { // what comes of a name takes a while to tell
+			out = append(out, "…")
+			break
+		}
+		for i, name := range path {
+			path[i] = redact.text(name)
+		}
+		out = append(out, strings.Join(path, "/"))
+	}
+	return strings.Join(out, ", ")
+}
+
+// unusable says what keeps v from being a token.
+func unusable(v any, redact redactor) string {
+	switch v := v.(type) {
+	case nil:
+		return "is null"
+	case json.Number:
+		return "is a number, and no string"
+	case bool:
+		return "is true or false, and no string"
+	case string:
+		switch {
+		case v == "":
+			return "is empty"
+		case strings.ContainsFunc(v, func(c rune) bool { return c > '~' }):
+			return "holds characters beyond ASCII"
+		case strings.ContainsAny(v, " \t\r\n"):
+			return "holds spaces or line breaks"
+		default:
+			return "holds control characters"
+		}
+	default:
+		return members(v, redact)
+	}
+}
+
+func list(pointers []Pointer) string {
+	if len(pointers) == 0 {
+		return "no pointer"
+	}
+	quoted := make([]string, len(pointers))
+	for i, p := range pointers {
+		quoted[i] = strconv.Quote(string(p))
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// members tells the names of what an answer holds, never its values.
+func members(doc any, redact redactor) string {
+	switch doc := doc.(type) {
+	case map[string]any:
+		var paths [][]string
+		for name, v := range doc {
+			inner, ok := v.(map[string]any)
+			for innerName := range inner {
+				paths = append(paths, []string{name, innerName})
+			}
+			if !ok || len(inner) == 0 {
+				paths = append(paths, []string{name})
+			}
+		}
+		if len(paths) == 0 {
+			return "is an empty object"
+		}
+		return "has the members " + named(paths, redact)
+	case nil:
+		return "is empty, or neither JSON nor a form"
+	case tooMuch:
+		return fmt.Sprintf("holds more than %d values, %d levels, %d texts within each other or %d refresh tokens", maxValues, maxLevels, maxTexts, maxRefreshTokens)
+	case []any:
+		return "is a list"
+	default:
+		return "is no object"
+	}
+}
