@@ -4,6 +4,7 @@
 package providertest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,59 +19,91 @@ import (
 )
 
 // authority is a certificate authority that has signed one server certificate.
-// Its key is gone by the time anyone sees it.
 type authority struct {
 	pem            string
 	server, client *tls.Config
 }
 
-func newAuthority() (*authority, error) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// newAuthority makes one whose server has the loopback addresses, "localhost"
+// and, unless it is empty, that name.
+func newAuthority(host string) (*authority, error) {
+	ca, err := newSigner("providertest authority")
 	if err != nil {
-		return nil, fmt.Errorf("generate the authority's key: %w", err)
+		return nil, err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("generate the server's key: %w", err)
 	}
-	// The real time, whatever the server's clock says: clients check with it.
-	from, until := time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
-	ca := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "providertest authority " + rand.Text()},
-		NotBefore:             from,
-		NotAfter:              until,
-		KeyUsage:              x509.KeyUsageCertSign,
-		BasicConstraintsValid: true,
-		IsCA:                  true,
+	names := []string{"localhost"}
+	if host != "" {
+		names = append(names, host)
 	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2),
-		Subject:      pkix.Name{CommonName: "providertest"},
-		NotBefore:    from,
-		NotAfter:     until,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	leaf, err := ca.sign(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: "providertest"},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    names,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}, &key.PublicKey)
 	if err != nil {
-		return nil, fmt.Errorf("sign the authority's certificate: %w", err)
+		return nil, err
 	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
-	if err != nil {
-		return nil, fmt.Errorf("sign the server's certificate: %w", err)
-	}
-	caPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
+	block, _ := pem.Decode([]byte(leaf))
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(caPEM)
+	roots.AddCert(ca.certificate)
 	return &authority{
-		pem: string(caPEM),
+		pem: pemOf(ca.certificate.Raw),
 		server: &tls.Config{
 			MinVersion:   tls.VersionTLS12,
-			Certificates: []tls.Certificate{{Certificate: [][]byte{leafDER}, PrivateKey: key}},
+			Certificates: []tls.Certificate{{Certificate: [][]byte{block.Bytes}, PrivateKey: key}},
+			ClientAuth:   tls.RequestClientCert, // shown or not, it is recorded
 		},
 		client: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 	}, nil
+}
+
+// signer is a certificate authority that can sign.
+type signer struct {
+	key         *ecdsa.PrivateKey
+	certificate *x509.Certificate
+}
+
+func newSigner(name string) (*signer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generate the authority's key: %w", err)
+	}
+	template := &x509.Certificate{
+		Subject:  pkix.Name{CommonName: name + " " + rand.Text()},
+		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+	}
+	s := &signer{key: key, certificate: template}
+	text, err := s.sign(template, &key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode([]byte(text))
+	s.certificate, err = x509.ParseCertificate(block.Bytes)
+	return s, err
+}
+
+// sign makes the certificate, in PEM. It is good for a day by the real time,
+// whatever the server's clock says: TLS checks with that.
+func (s *signer) sign(template *x509.Certificate, public crypto.PublicKey) (string, error) {
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		return "", fmt.Errorf("draw a serial number: %w", err)
+	}
+	template.SerialNumber = serial
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, template, s.certificate, public, s.key)
+	if err != nil {
+		return "", fmt.Errorf("sign a certificate: %w", err)
+	}
+	return pemOf(der), nil
+}
+
+func pemOf(der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }

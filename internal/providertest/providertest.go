@@ -15,6 +15,7 @@
 package providertest
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"slices"
@@ -37,7 +38,8 @@ const (
 	RFC6749  Dialect = "rfc6749"
 )
 
-// Dialects returns every dialect, the documented ones first.
+// Dialects returns every dialect whose client has a secret and no key, the
+// documented ones first.
 func Dialects() []Dialect {
 	return []Dialect{Antsomi, Cognito, Fuuffy, Semansys, XCover, RFC6749}
 }
@@ -47,7 +49,8 @@ func Dialects() []Dialect {
 type Options struct {
 	// ClientID, ClientSecret, Username and Password are what the server
 	// accepts. Each one left empty is that of DefaultCredentials. Only the
-	// Semansys and RFC6749 dialects know users.
+	// Semansys and RFC6749 dialects know users with passwords; for Google and
+	// Salesforce, Username is whom the client may act for.
 	ClientID, ClientSecret, Username, Password string
 
 	// Lifetime of the tokens, one hour when 0. Answers that carry expires_in
@@ -67,6 +70,11 @@ type Options struct {
 	// once: its use answers the next one. Otherwise a refresh token stays
 	// good; Semansys then answers the same one again, RFC6749 answers none.
 	RotateRefreshTokens bool
+
+	// Host (of the dialects with keys) is the name by which clients know the
+	// server: in its certificate, in the requests that reach it, and in what
+	// they sign. It is the server's address when empty.
+	Host string
 
 	// Listen is the TCP address, "127.0.0.1:0" when empty.
 	Listen string
@@ -122,6 +130,16 @@ func DefaultCredentials(d Dialect) Credentials {
 		}
 	case XCover:
 		return Credentials{ClientID: "sample-xcover-client", ClientSecret: "sample xcover+secret&a=%22/\"<ü>\\"}
+	case ADP:
+		return Credentials{ClientID: "7c0e1f2a-sample-adp-client", ClientSecret: "sample-adp-secret"}
+	case Entra:
+		return Credentials{ClientID: "535fb089-9ff3-47b6-9bfb-4f1264799865"}
+	case Google:
+		return Credentials{ClientID: "robot@sample-project.iam.gserviceaccount.com"}
+	case Okta:
+		return Credentials{ClientID: "0oasampleoktaclient"}
+	case Salesforce:
+		return Credentials{ClientID: "3MVG9sample.salesforce_consumer.key", Username: "integration@acme.example"}
 	case RFC6749:
 		return Credentials{
 			ClientID:     "sample client:rfc6749/ü",
@@ -149,6 +167,7 @@ func Start(tb testing.TB, d Dialect, o Options) *Server {
 // New runs a server of the dialect until Close. It fails for an unknown
 // dialect, a negative lifetime, and an address that it cannot listen on.
 func New(d Dialect, o Options) (*Server, error) {
+	o.TLS = o.TLS || slices.Contains(KeyDialects(), d)
 	s, err := newServer(o, DefaultCredentials(d))
 	if err != nil {
 		return nil, err
@@ -168,7 +187,9 @@ func New(d Dialect, o Options) (*Server, error) {
 	case RFC6749:
 		s.setDialect(rfc6749{s}, "/oauth2/token", "/oauth2/revoke", "read", "write", "admin")
 	default:
-		return nil, fmt.Errorf("unknown dialect %q", d)
+		if !s.setKeyDialect(d) {
+			return nil, fmt.Errorf("unknown dialect %q", d)
+		}
 	}
 	if err := s.listen(); err != nil {
 		return nil, err
@@ -223,10 +244,16 @@ func newServer(o Options, c Credentials) (*Server, error) {
 	}
 	o.Scopes = slices.Clone(o.Scopes)
 	o.ExtraParameters = slices.Clone(o.ExtraParameters)
+	authority, err := newSigner("providertest client authority")
+	if err != nil {
+		return nil, err
+	}
 	c = c.with(Credentials{ClientID: o.ClientID, ClientSecret: o.ClientSecret, Username: o.Username, Password: o.Password})
 	return &Server{
 		options:     o,
 		credentials: c,
+		nonce:       rand.Text(),
+		keys:        clientKeys{authority: authority, used: map[string]bool{}, bound: map[string]string{}},
 		done:        make(chan struct{}),
 		tokens:      make(map[string]*accessToken),
 		refresh:     make(map[string][]string),

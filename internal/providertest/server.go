@@ -36,6 +36,7 @@ type Server struct {
 	dialect                   dialect     // nil with custom
 	custom                    HandlerFunc // nil with dialect
 	tokenPath, revocationPath string
+	nonce                     string // for DPoP proofs
 	base                      string
 	ca                        string
 	http                      http.Server
@@ -56,7 +57,8 @@ type Server struct {
 	issued        []string
 	revoked       []string
 	tokens        map[string]*accessToken
-	refresh       map[string][]string  // refresh token: its scopes
+	refresh       map[string][]string // refresh token: its scopes
+	keys          clientKeys
 	documents     map[string]*document // by path
 }
 
@@ -66,6 +68,7 @@ type Request struct {
 	Method, Host, Path, RawQuery string
 	Header                       http.Header
 	Body                         string
+	Certificate                  []byte // the client's in TLS, DER; nil when it showed none
 }
 
 // Form returns the parameters in the body, of a form or of a JSON object (the
@@ -109,7 +112,7 @@ func (s *Server) listen() error {
 		s.serving.Go(func() { _ = s.http.Serve(listener) }) // It ends with ErrServerClosed.
 		return nil
 	}
-	authority, err := newAuthority()
+	authority, err := newAuthority(s.options.Host)
 	if err != nil {
 		_ = listener.Close()
 		return err
@@ -247,6 +250,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		Time: s.options.Now(), Method: r.Method, Host: r.Host, Path: r.URL.Path, RawQuery: r.URL.RawQuery,
 		Header: r.Header.Clone(), Body: string(body),
 	}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		in.Certificate = r.TLS.PeerCertificates[0].Raw
+	}
 	if s.misbehave(w, r, in, s.receive(in)) {
 		return
 	}
@@ -262,11 +268,21 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case s.isToken(in.Path):
 		answer, refused := s.dialect.token(in)
 		s.answer(w, answer, refused)
-	case s.isRevocation(in.Path):
-		s.answer(w, nil, s.revoke(in))
 	default:
-		s.answer(w, nil, &refusal{status: http.StatusNotFound, code: "not_found", text: "No such endpoint"})
+		answer, refused := s.elsewhere(in)
+		s.answer(w, answer, refused)
 	}
+}
+
+// elsewhere answers what is no token request.
+func (s *Server) elsewhere(in Request) (any, *refusal) {
+	if by, revokes := s.dialect.(revoker); revokes && s.isRevocation(in.Path) {
+		return nil, s.revoke(in, by)
+	}
+	if api, serves := s.dialect.(resourceServer); serves {
+		return api.resource(in)
+	}
+	return nil, &refusal{status: http.StatusNotFound, code: "not_found", text: "No such endpoint"}
 }
 
 // receive records a request and takes the behavior that applies to it off the
@@ -309,6 +325,9 @@ func (s *Server) answer(w http.ResponseWriter, body any, refused *refusal) {
 	case refused != nil:
 		if refused.challenge != "" {
 			w.Header().Set("WWW-Authenticate", refused.challenge)
+		}
+		if refused.nonce != "" {
+			w.Header().Set("DPoP-Nonce", refused.nonce)
 		}
 		if refused.status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", http.MethodPost)

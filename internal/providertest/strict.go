@@ -19,11 +19,21 @@ import (
 type dialect interface {
 	// token answers a token request: the body of a 200, or a refusal.
 	token(in Request) (any, *refusal)
+	// errorBody is the provider's error body for a refusal.
+	errorBody(f *refusal) any
+}
+
+// A revoker is a dialect with a revocation endpoint.
+type revoker interface {
 	// authenticate reads a form with no other parameters than the dialect's
 	// client credentials and those named, and checks the credentials.
 	authenticate(in Request, allowed ...string) (url.Values, *refusal)
-	// errorBody is the provider's error body for a refusal.
-	errorBody(f *refusal) any
+}
+
+// A resourceServer is a dialect that serves its API as well.
+type resourceServer interface {
+	// resource answers a request to the API: the body of a 200, or a refusal.
+	resource(in Request) (any, *refusal)
 }
 
 // refusal is why a request is not granted, before a dialect puts it in its own
@@ -33,6 +43,7 @@ type refusal struct {
 	code      string // of RFC 6749, 5.2, where it has one
 	text      string
 	challenge string // WWW-Authenticate
+	nonce     string // DPoP-Nonce
 }
 
 func badRequest(text string) *refusal {

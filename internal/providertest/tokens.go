@@ -105,8 +105,8 @@ func newRefreshToken() string { return "refresh-" + rand.Text() + rand.Text() }
 
 // revoke is RFC 7009. Cognito itself revokes refresh tokens only; here it takes
 // access tokens like the others, for there is nothing else that it issues.
-func (s *Server) revoke(in Request) *refusal {
-	form, refused := s.dialect.authenticate(in, "token", "token_type_hint")
+func (s *Server) revoke(in Request, by revoker) *refusal {
+	form, refused := by.authenticate(in, "token", "token_type_hint")
 	if refused == nil {
 		refused = require(form, "token")
 	}

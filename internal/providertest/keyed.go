@@ -1,0 +1,211 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package providertest
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The dialects of providers whose clients show that they have a private key. They
+// are served over TLS always. Before a client is let in, its public key has to
+// get there, the way that the provider offers: by [Server.Upload],
+// [Server.FetchKeys] or [Server.SignCSR].
+const (
+	ADP        Dialect = "adp"
+	Entra      Dialect = "entra-id"
+	Google     Dialect = "google-service-account"
+	Okta       Dialect = "okta"
+	Salesforce Dialect = "salesforce"
+)
+
+// KeyDialects returns the dialects of providers whose clients have private keys.
+// [Dialects] has none of them.
+func KeyDialects() []Dialect { return []Dialect{ADP, Entra, Google, Okta, Salesforce} }
+
+// EntraTenant is the tenant of the Entra dialect.
+const EntraTenant = "contoso.onmicrosoft.com"
+
+func (s *Server) setKeyDialect(d Dialect) bool {
+	switch d {
+	case ADP:
+		s.setDialect(adp{s}, "/auth/oauth/v2/token", "", "api")
+	case Entra:
+		s.setDialect(entra{s}, "/"+EntraTenant+"/oauth2/v2.0/token", "", "https://graph.microsoft.com/.default")
+	case Google:
+		s.setDialect(google{s}, "/token", "", "https://www.googleapis.com/auth/devstorage.read_only", "https://www.googleapis.com/auth/pubsub")
+	case Okta:
+		s.setDialect(okta{s}, "/oauth2/v1/token", "", "okta.users.read", "okta.groups.read")
+	case Salesforce:
+		s.setDialect(salesforce{s}, "/services/oauth2/token", "", "api", "web")
+	default:
+		return false
+	}
+	return true
+}
+
+// clientKeys is what a server knows its client's keys by.
+type clientKeys struct {
+	certificates []*x509.Certificate // oldest first
+	jwksURI      string
+	fetch        *http.Client
+	authority    *signer // of clients' certificates
+	used         map[string]bool
+	bound        map[string]string // access token: thumbprint of its key
+}
+
+// Upload has the server know its client by a certificate, in PEM, as the console
+// of Entra, Google and Salesforce does. Earlier ones stay good. It gives the name
+// by which the provider knows the key from then on: Google's key ID.
+func (s *Server) Upload(certificate string) (string, error) {
+	block, rest := pem.Decode([]byte(certificate))
+	if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 {
+		return "", errors.New("the file must be one certificate, in PEM")
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return "", fmt.Errorf("read the certificate: %w", err)
+	}
+	now := s.options.Now()
+	if _, isRSA := c.PublicKey.(*rsa.PublicKey); !isRSA {
+		return "", errors.New("the key must be an RSA key")
+	}
+	if c.Version != 3 || now.Before(c.NotBefore) || now.After(c.NotAfter) {
+		return "", errors.New("the certificate must be X.509 v3, and valid now")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys.certificates = append(s.keys.certificates, c)
+	return keyID(c), nil
+}
+
+// keyID is 40 hexadecimal digits, as Google's are. What they are made of it does
+// not say.
+func keyID(c *x509.Certificate) string {
+	return fmt.Sprintf("%x", c.SerialNumber.FillBytes(make([]byte, 20)))
+}
+
+// FetchKeys has the server know its client by the JWK set at that address, which
+// it fetches by that client with each request (Okta's "Use a URL to fetch keys
+// dynamically").
+func (s *Server) FetchKeys(uri string, by *http.Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys.jwksURI, s.keys.fetch = uri, by
+}
+
+// SignCSR makes a certificate of a request for one, as ADP does for clients whose
+// connections it lets in. Both are PEM.
+func (s *Server) SignCSR(csr string) (string, error) {
+	block, _ := pem.Decode([]byte(csr))
+	if block == nil || block.Type != "CERTIFICATE REQUEST" {
+		return "", errors.New("the file must be a certificate signing request, in PEM")
+	}
+	request, err := x509.ParseCertificateRequest(block.Bytes)
+	if err == nil {
+		err = request.CheckSignature()
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the request: %w", err)
+	}
+	if _, isRSA := request.PublicKey.(*rsa.PublicKey); !isRSA || len(request.Subject.Organization) != 1 {
+		return "", errors.New("the request must be of an RSA key, and name the company as its organization (O)")
+	}
+	return s.keys.authority.sign(&x509.Certificate{
+		Subject: request.Subject, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, request.PublicKey)
+}
+
+// known is the address by which clients know the server.
+func (s *Server) known() string {
+	if s.options.Host != "" {
+		return "https://" + s.options.Host
+	}
+	return s.base
+}
+
+// keyForm reads a form, under the rules of Request.form, that was sent to the
+// host by which the server is known.
+func (s *Server) keyForm(in Request, allowed ...string) (map[string]string, *refusal) {
+	if in.Host != strings.TrimPrefix(s.known(), "https://") {
+		return nil, &refusal{status: http.StatusMisdirectedRequest, code: "invalid_request", text: "This is another host"}
+	}
+	form, refused := in.form(allowed, nil)
+	out := map[string]string{}
+	for name := range form {
+		out[name] = form.Get(name)
+	}
+	return out, refused
+}
+
+// uploaded gives the certificate of which that is so.
+func (s *Server) uploaded(is func(*x509.Certificate) bool) *x509.Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.keys.certificates, is); i >= 0 {
+		return s.keys.certificates[i]
+	}
+	return nil
+}
+
+// signedByUploaded says whether any of the uploaded certificates is of the key
+// that signed the JWT.
+func (s *Server) signedByUploaded(t jwt) bool {
+	return s.uploaded(func(c *x509.Certificate) bool { return t.verifiedBy(c.PublicKey) }) != nil
+}
+
+// clientJWKS gives the client's keys, by their kid, fetched anew.
+func (s *Server) clientJWKS() map[string]crypto.PublicKey {
+	s.mu.Lock()
+	uri, client := s.keys.jwksURI, s.keys.fetch
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
+	if err != nil || client == nil {
+		return nil
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	var set struct{ Keys []map[string]any }
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(raw, &set) != nil {
+		return nil
+	}
+	out := map[string]crypto.PublicKey{}
+	for _, jwk := range set.Keys {
+		key, _, ok := publicKey(jwk)
+		if use := text(jwk, "use"); ok && (use == "" || use == "sig") {
+			out[text(jwk, "kid")] = key
+		}
+	}
+	return out
+}
+
+// firstUse says whether the server has not seen that before. What ends in a space
+// has no value, and is no use at all.
+func (s *Server) firstUse(what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if strings.HasSuffix(what, " ") || s.keys.used[what] {
+		return false
+	}
+	s.keys.used[what] = true
+	return true
+}
