@@ -93,7 +93,7 @@ func (b *backend) searchToken(ctx context.Context, s logical.Storage, dir string
 	}
 	for _, id := range ids {
 		ref := dir + "/" + id
-		if known, _ := b.ledger.entry(ref); known != nil {
+		if b.ledger.find(ref) != nil {
 			continue
 		}
 		entry, err := load[ledgerEntry](ctx, s, ledgerPrefix+ref)
@@ -106,7 +106,7 @@ func (b *backend) searchToken(ctx context.Context, s logical.Storage, dir string
 				return err
 			}
 		case !entry.Leased:
-			b.ledger.add(s, ref, *entry, b.now().Add(orphanAge))
+			b.ledger.add(s, ref, *entry, nil, b.now().Add(orphanAge))
 			b.endSoon(ctx, s, ref)
 		}
 	}

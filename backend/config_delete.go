@@ -64,7 +64,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 // farewell is the purge of a config that is to be deleted, though it may be one
 // that cannot be read.
 func (b *backend) farewell(ctx context.Context, s logical.Storage, name string) *purge {
-	c, err := b.revoker(ctx, s, name)
+	c, err := b.revoker(ctx, s, name, nil)
 	return &purge{b: b, storage: s, config: name, as: c, broken: err, seen: map[string]bool{}}
 }
 
@@ -83,12 +83,13 @@ func (p *purge) again() *purge {
 	return out
 }
 
-// clear removes the ledgers, when there is nobody left to ask as.
+// clear removes the ledgers, when there is nobody left to ask as. What nobody
+// was given is being revoked, as the client that memory holds.
 func (p *purge) clear(ctx context.Context) error {
 	if err := logical.ClearView(ctx, logical.NewStorageView(p.storage, ledgerPrefix+p.config+"/")); err != nil {
 		return fmt.Errorf("deleting %s%s/ from storage: %w", ledgerPrefix, p.config, err)
 	}
-	p.b.ledger.removeBelow(p.config)
+	p.b.ledger.removeGiven(p.config)
 	return nil
 }
 

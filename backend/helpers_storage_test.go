@@ -22,6 +22,7 @@ type storage struct {
 
 	mu     sync.Mutex
 	before func(op, key string) error // may panic or block as well
+	got    func(key string)           // called with what was read, before it is given
 	late   bool                       // a put that fails is stored all the same
 }
 
@@ -38,6 +39,13 @@ func (s *storage) onUse(f func(op, key string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before = f
+}
+
+// onGot has f called when an entry has been read, before its reader has it.
+func (s *storage) onGot(f func(key string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got = f
 }
 
 // failsLate has puts that fail be stored all the same, as storage does whose
@@ -68,7 +76,14 @@ func (s *storage) Get(ctx context.Context, key string) (*logical.StorageEntry, e
 	if err := s.enter(opGet, key); err != nil {
 		return nil, err
 	}
-	return s.InmemStorage.Get(ctx, key)
+	entry, err := s.InmemStorage.Get(ctx, key)
+	s.mu.Lock()
+	f := s.got
+	s.mu.Unlock()
+	if f != nil {
+		f(key)
+	}
+	return entry, err
 }
 
 func (s *storage) Put(ctx context.Context, entry *logical.StorageEntry) error {

@@ -156,18 +156,37 @@ func TestTokensAreNotSentToAnotherProvider(t *testing.T) {
 	}
 }
 
-// Nobody gets what was minted at the old provider while the config moved.
+// Nobody gets what was minted at the old provider while the config moved: it is
+// revoked there.
 func TestMintUnderWayIsNotSentToAnotherProvider(t *testing.T) {
-	e, old := ownTokens(t, fields{"reuse": true})
-	moved := e.server(t, providertest.RFC6749, providertest.Options{})
-	old.Behave(providertest.Behavior{Delay: 300 * time.Millisecond})
-	reader := soon(t, func() result { return e.read(t, "token/c") })
-	eventually(t, "the provider is asked", func() bool { return old.Requests() == 1 })
-	e.must(t, "config/c", with(standard(moved), fields{"revocation_url": moved.RevocationURL()}))
-	succeeded(t, wait(t, reader))
-	eventually(t, "it is told that the token lives on", func() bool { return strings.Contains(e.log.String(), "lives on until it expires") })
-	if moved.RevocationRequests() != 0 {
-		t.Error("the new provider was sent the old one's token")
+	for name, move := range map[string]func(t *testing.T, e *engine, to *providertest.Server){
+		"by its config": func(t *testing.T, e *engine, to *providertest.Server) {
+			e.must(t, "config/c", with(standard(to), fields{"revocation_url": to.RevocationURL()}))
+		},
+		"by its provider": func(t *testing.T, e *engine, to *providertest.Server) {
+			warned(t, e.write(t, "provider/p", fields{"token_url": to.TokenURL(), "revocation_url": to.RevocationURL()}), "elsewhere")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t)
+			old, moved := e.server(t, providertest.RFC6749, providertest.Options{}), e.server(t, providertest.RFC6749, providertest.Options{})
+			e.must(t, "provider/p", fields{"token_url": old.TokenURL(), "revocation_url": old.RevocationURL()})
+			config := with(standard(old), fields{"provider": "p"})
+			delete(config, "token_url")
+			e.must(t, "config/c", config)
+			answer := make(chan struct{})
+			old.Behave(providertest.Behavior{Until: answer})
+			reader := soon(t, func() result { return e.read(t, "token/c") })
+			eventually(t, "the provider is asked", func() bool { return old.Requests() == 1 })
+			move(t, e, moved)
+			close(answer)
+			r := wait(t, reader)
+			eventually(t, "the token is revoked", func() bool { return !old.Valid(old.Issued()[0]) })
+			if moved.RevocationRequests() != 0 {
+				t.Error("the new provider was sent the old one's token")
+			}
+			withoutSecrets(t, "the answer and the log", r.text()+e.log.String(), old.Issued()[0])
+		})
 	}
 }
 

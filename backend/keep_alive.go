@@ -172,12 +172,12 @@ func (b *backend) keepOne(ctx context.Context, s logical.Storage, config string)
 	v, err := b.view(ctx, s, target{config: config}, "")
 	if err == nil {
 		var got answer
-		got, v, err = b.token(ctx, s, wanted{view: v, minLeft: v.minLeft(), fresh: true})
+		got, _, err = b.token(ctx, s, wanted{view: v, minLeft: v.minLeft(), fresh: true})
 		if err == nil && got.Failure != nil {
 			err = got.Failure
 		}
-		if err == nil && !v.reused() {
-			b.discard(ctx, s, v, got.Value) // nobody has it
+		if err == nil && got.Value.ref != "" {
+			b.endSoon(ctx, s, got.Value.ref) // nobody has it
 		}
 	}
 	if err == nil {

@@ -65,11 +65,12 @@ func configOf(ref string) string {
 
 // remember enters a token that nobody has a lease for yet, so that a crash
 // leaves none behind, and gives the entry's name. What cannot be entered is
-// revoked.
-func (b *backend) remember(ctx context.Context, s logical.Storage, config string, m *minted) (string, error) {
+// revoked. Memory keeps as, which the token was minted as: its config may be
+// gone when it is revoked.
+func (b *backend) remember(ctx context.Context, s logical.Storage, config string, as *config, m *minted) (string, error) {
 	ref := m.tokenDir(config) + "/" + strings.ToLower(rand.Text())
 	entry := ledgerEntry{Token: m.Token.AccessToken, Until: m.Token.ExpiresAt, Origin: m.Origin}
-	b.ledger.add(s, ref, entry, b.now().Add(orphanAge))
+	b.ledger.add(s, ref, entry, as, b.now().Add(orphanAge))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
 	if err := store(ctx, s, ledgerPrefix+ref, &entry); err != nil {
@@ -108,12 +109,12 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, ref string) {
 		return // the token is being revoked
 	}
 	defer leave()
-	entry, given := b.ledger.entry(ref)
-	if entry == nil || !given {
+	h := b.ledger.find(ref)
+	if h == nil || !h.given {
 		return
 	}
-	entry.Leased = true
-	if err := store(ctx, s, ledgerPrefix+ref, entry); err != nil {
+	h.entry.Leased = true
+	if err := store(ctx, s, ledgerPrefix+ref, &h.entry); err != nil {
 		b.log().Warn("a token could not be left to its lease: after a restart it will be revoked early", "config", configOf(ref), "error", err)
 		return
 	}
@@ -138,18 +139,20 @@ func (b *backend) end(ctx context.Context, s logical.Storage, ref string) error 
 		return fmt.Errorf("waiting for another holder of the token: %w", err)
 	}
 	defer leave()
-	entry, _ := b.ledger.entry(ref)
-	if entry == nil {
-		if entry, err = load[ledgerEntry](ctx, s, ledgerPrefix+ref); err != nil || entry == nil {
+	h := b.ledger.find(ref)
+	if h == nil {
+		entry, err := load[ledgerEntry](ctx, s, ledgerPrefix+ref)
+		if err != nil || entry == nil {
 			return err // nil: the token is revoked, or its config was deleted
 		}
+		h = &holder{entry: *entry}
 	}
-	if b.now().Before(entry.Until) {
-		err := b.release(ctx, s, ref, entry)
+	if b.now().Before(h.entry.Until) {
+		err := b.release(ctx, s, ref, h)
 		var final *livesOn
 		if errors.As(err, &final) {
 			b.log().Warn("a token cannot be revoked at its provider, and lives on until it expires",
-				"config", configOf(ref), "reason", final, "until", stamp(entry.Until))
+				"config", configOf(ref), "reason", final, "until", stamp(h.entry.Until))
 		} else if err != nil {
 			return err
 		}
@@ -162,16 +165,16 @@ func (b *backend) end(ctx context.Context, s logical.Storage, ref string) error 
 }
 
 // release revokes a token that nobody else holds.
-func (b *backend) release(ctx context.Context, s logical.Storage, ref string, entry *ledgerEntry) error {
-	c, err := b.revoker(ctx, s, configOf(ref))
+func (b *backend) release(ctx context.Context, s logical.Storage, ref string, h *holder) error {
+	c, err := b.revoker(ctx, s, configOf(ref), h.as)
 	if err != nil {
 		return err
 	}
-	held, err := b.heldByOthers(ctx, s, c, ref, entry.Token)
+	held, err := b.heldByOthers(ctx, s, c, ref, h.entry.Token)
 	if err != nil || held {
 		return err
 	}
-	return b.revoke(ctx, c, entry)
+	return b.revoke(ctx, c, &h.entry)
 }
 
 // heldByOthers says whether another lease holds the token, or readers share it.

@@ -25,7 +25,8 @@ type ledger struct {
 type holder struct {
 	storage logical.Storage
 	entry   ledgerEntry
-	given   bool // to a reader: its lease is being registered
+	as      *config // which the token was minted as, unless a reader has it
+	given   bool    // to a reader: its lease is being registered
 	backoff
 }
 
@@ -56,14 +57,14 @@ func (r *backoff) due(now time.Time) bool {
 	return true
 }
 
-func (l *ledger) add(s logical.Storage, ref string, entry ledgerEntry, next time.Time) {
+func (l *ledger) add(s logical.Storage, ref string, entry ledgerEntry, as *config, next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.waiting == nil {
 		l.waiting = map[string]*holder{}
 	}
 	if l.waiting[ref] == nil {
-		l.waiting[ref] = &holder{storage: s, entry: entry, backoff: backoff{next: next}}
+		l.waiting[ref] = &holder{storage: s, entry: entry, as: as, backoff: backoff{next: next}}
 	}
 }
 
@@ -73,28 +74,36 @@ func (l *ledger) remove(ref string) {
 	delete(l.waiting, ref)
 }
 
-// removeBelow lets go of all who hold a token, or of all tokens of a config.
+// removeBelow lets go of all who hold a token.
 func (l *ledger) removeBelow(dir string) {
+	l.removeWhere(dir, func(*holder) bool { return true })
+}
+
+// removeGiven lets go of the tokens of a config that readers were given.
+func (l *ledger) removeGiven(config string) {
+	l.removeWhere(config, func(h *holder) bool { return h.given })
+}
+
+func (l *ledger) removeWhere(dir string, is func(*holder) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for ref := range l.waiting {
-		if strings.HasPrefix(ref, dir+"/") {
+	for ref, h := range l.waiting {
+		if strings.HasPrefix(ref, dir+"/") && is(h) {
 			delete(l.waiting, ref)
 		}
 	}
 }
 
-// entry gives a copy of what waits under that name, nil without, and whether a
-// reader was given the token.
-func (l *ledger) entry(ref string) (entry *ledgerEntry, given bool) {
+// find gives a copy of what waits under that name, nil without.
+func (l *ledger) find(ref string) *holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.waiting[ref]
 	if h == nil {
-		return nil, false
+		return nil
 	}
-	e := h.entry
-	return &e, h.given
+	out := *h
+	return &out
 }
 
 // give notes that a reader is given the token. It says whether the process
@@ -103,7 +112,7 @@ func (l *ledger) give(ref string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if h := l.waiting[ref]; h != nil {
-		h.given = true
+		h.given, h.as = true, nil
 		h.next = now.Add(firstWait) // if it still waits by then
 	}
 	return l.closed

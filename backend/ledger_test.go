@@ -221,33 +221,70 @@ func TestLedgersHoldOnlyTokensThatLeasesEnd(t *testing.T) {
 }
 
 // A mint that ends when its reader has left, or its token was forgotten, leaves
-// a token that nobody gets: it is revoked then.
+// a token that nobody gets: it is revoked then, by the client that it was minted
+// as if there is no other.
 func TestTokenThatNobodyGetsIsRevoked(t *testing.T) {
 	for name, meanwhile := range map[string]func(t *testing.T, e *engine, leave func()){
 		"the reader left":          func(_ *testing.T, _ *engine, leave func()) { leave() },
 		"the kill switch was used": func(t *testing.T, e *engine, _ func()) { succeeded(t, update(t, e, "revoke/c", nil)) },
 		"its config was changed":   func(t *testing.T, e *engine, _ func()) { e.must(t, "config/c", fields{"scopes": "read"}) },
+		"its config was deleted":   func(t *testing.T, e *engine, _ func()) { succeeded(t, e.delete(t, "config/c")) },
+		"its config became another client": func(t *testing.T, e *engine, _ func()) {
+			e.must(t, "config/c", fields{"client_id": "another", "client_secret": "its own"})
+		},
+		"its config was deleted, and another client has its name": func(t *testing.T, e *engine, _ func()) {
+			config := e.read(t, "config/c").data(t)
+			succeeded(t, e.delete(t, "config/c"))
+			e.must(t, "config/c", fields{
+				"token_url": config["token_url"], "revocation_url": config["revocation_url"], "client_id": "another", "client_secret": "its own",
+			})
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			e, s := ownTokens(t, nil)
-			s.Behave(providertest.Behavior{Delay: 300 * time.Millisecond})
-			ctx, leave := context.WithCancel(t.Context())
-			defer leave()
-			reader := soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c") })
-			eventually(t, "the provider is asked", func() bool { return s.Requests() == 1 })
-			meanwhile(t, e, leave)
-			r := wait(t, reader)
-			eventually(t, "the token is revoked", func() bool { return len(s.Issued()) > 0 && !s.Valid(s.Issued()[0]) })
-			if r.err == nil && !s.Valid(r.token(t)) {
-				t.Error("the token that was handed out is revoked")
+		for kind, reuse := range map[string]bool{"of its own": false, "to be shared": true} {
+			if reuse && name == "the reader left" {
+				continue // others may come
 			}
-			for ref := range e.below(t, "lease/") {
-				if s.IssuedCount() == 1 {
-					t.Errorf("%s is left", ref)
+			t.Run(kind+", "+name, func(t *testing.T) {
+				e, s := ownTokens(t, fields{"reuse": reuse})
+				answer := make(chan struct{})
+				s.Behave(providertest.Behavior{Until: answer})
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				reader := soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c") })
+				eventually(t, "the provider is asked", func() bool { return s.Requests() == 1 })
+				meanwhile(t, e, leave)
+				close(answer)
+				r := wait(t, reader)
+				eventually(t, "the token is revoked", func() bool { return len(s.Issued()) > 0 && !s.Valid(s.Issued()[0]) })
+				if r.err == nil && !s.Valid(r.token(t)) {
+					t.Error("the token that was handed out is revoked")
 				}
-			}
-		})
+				if s.IssuedCount() == 1 {
+					eventually(t, "no entry is left", func() bool { return len(e.below(t, "lease/")) == 0 })
+				}
+				withoutSecrets(t, "the answer and the log", r.text()+e.log.String(), s.Issued()[0], s.Credentials().ClientSecret)
+			})
+		}
 	}
+}
+
+// With the config, what it was minted as is gone from storage; memory has it for
+// as long as the provider fails to revoke.
+func TestTokenThatNobodyGetsIsRevokedInTheEndThoughItsConfigIsGone(t *testing.T) {
+	e, s := ownTokens(t, nil)
+	answer := make(chan struct{})
+	s.Behave(providertest.Behavior{Until: answer}, revokesNothing)
+	reader := soon(t, func() result { return e.read(t, "token/c") })
+	eventually(t, "the provider is asked", func() bool { return s.Requests() == 1 })
+	succeeded(t, e.delete(t, "config/c"))
+	close(answer)
+	refused(t, wait(t, reader), http.StatusBadRequest, `no config "c"`)
+	eventually(t, "it is tried", func() bool { return s.RevocationRequests() == 1 })
+	s.Behave(providertest.Behavior{})
+	eventually(t, "it is tried again, and nothing is left", func() bool {
+		e.aMinuteLater(t)
+		return !s.Valid(s.Issued()[0]) && len(e.below(t, "lease/")) == 0
+	})
 }
 
 // The lease may end before its entry is left to it, which must not bring the

@@ -59,15 +59,15 @@ func again(first, m held) (held, bool) {
 const storeTime = 5 * time.Second
 
 // mintFor mints v's token, unless the config has come to another request
-// meanwhile; anew, it does so by the grant itself also where a refresh token of
-// the last one would do.
-func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew bool) (held, error) {
+// meanwhile, and gives the config as which it did; anew, it does so by the grant
+// itself also where a refresh token of the last one would do.
+func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew bool) (held, *config, error) {
 	c, err := b.load(ctx, s, v.target)
 	if err != nil {
-		return held{}, err
+		return held{}, nil, err
 	}
 	if key, err := c.key(); err != nil || key != v.key {
-		return held{}, errors.Join(err, tokencache.ErrForgotten)
+		return held{}, nil, errors.Join(err, tokencache.ErrForgotten)
 	}
 	renews := v.key
 	if anew {
@@ -78,18 +78,18 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew 
 		b.log().Warn("no token", "token", v.path(), "error", err)
 		v.counts.failures.Add(1)
 		v.counts.lastFailure.Store(&failure{at: b.now(), text: explained(err)})
-		return held{}, err
+		return held{}, nil, err
 	}
 	b.log().Debug("minted a token", "token", v.path(), "expires_at", m.Token.ExpiresAt, "fallback", m.Fallback)
 	v.counts.mints.Add(1)
 	v.counts.lastMint.Store(&m.Token.IssuedAt)
 	m.Origin, m.Ledger = mark([]byte(c.entry.Origin)), c.entry.Ledger
 	if v.owned() {
-		if m.ref, err = b.remember(ctx, s, v.config, m); err != nil {
-			return held{}, err
+		if m.ref, err = b.remember(ctx, s, v.config, c, m); err != nil {
+			return held{}, nil, err
 		}
 	}
-	return m.heldAs(v.late), nil
+	return m.heldAs(v.late), c, nil
 }
 
 // mint gets a token for c, as run does. One that is to be bound to a key and is
@@ -234,7 +234,7 @@ func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key s
 		b.keep(ctx, s, key, m)
 		b.tokens.Put(key, c.config, m.heldAs(c.late()))
 	case c.effective.Dialect.RevocationURL != "":
-		if ref, err := b.remember(ctx, s, c.config, m); err == nil { // else it is being revoked
+		if ref, err := b.remember(ctx, s, c.config, c, m); err == nil { // else it is being revoked
 			b.endSoon(ctx, s, ref)
 		}
 	}
@@ -252,14 +252,15 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 
 // discard removes what a mint stored whose token nobody gets: the token, and
 // the chain, if its config names it no longer. The token is revoked as well,
-// where that can be.
-func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, m *minted) {
+// where that can be, if need be as the client that it was minted as: its config
+// may be gone.
+func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, c *config, m *minted) {
 	defer b.guard("a discard")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
 	ref, err := m.ref, error(nil)
 	if ref == "" && v.revocable {
-		ref, err = b.remember(ctx, s, v.config, m)
+		ref, err = b.remember(ctx, s, v.config, c, m)
 	}
 	if ref != "" {
 		b.endSoon(ctx, s, ref)

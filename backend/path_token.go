@@ -182,14 +182,22 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		return got, w.view, err
 	}
 	for range 3 {
-		v := w.view // a mint may outlive this turn of the loop
+		v := w.view   // a mint may outlive this turn of the loop
+		var c *config // as which it was made
 		got, err := b.tokens.Get(ctx, tokencache.Ask[*minted]{
 			Key: v.key, Group: v.config, Choice: w.choice(), Timeout: v.timeout(), MinLeft: w.minLeft,
 			Fresh: w.fresh, Now: w.now, Single: !v.reused(), Spends: v.outlives,
-			Load:    func(ctx context.Context) (*held, error) { return v.stored(ctx, s) },
-			Mint:    func(ctx context.Context) (held, error) { return b.mintFor(ctx, s, v, w.now) },
-			Store:   func(ctx context.Context, h held) { b.keep(ctx, s, v.key, h.Value) },
-			Discard: func(ctx context.Context, h held) { b.discard(ctx, s, v, h.Value) },
+			Load: func(ctx context.Context) (*held, error) { return v.stored(ctx, s) },
+			Mint: func(ctx context.Context) (h held, err error) {
+				h, c, err = b.mintFor(ctx, s, v, w.now)
+				return h, err
+			},
+			Store: func(ctx context.Context, h held) { b.keep(ctx, s, v.key, h.Value) },
+			Discard: func(ctx context.Context, h held) {
+				if c != nil { // else it was found: others hold it
+					b.discard(ctx, s, v, c, h.Value)
+				}
+			},
 		})
 		switch {
 		case errors.Is(err, tokencache.ErrTimeout):

@@ -109,7 +109,7 @@ func (p *purge) enter(ctx context.Context, m *minted) error {
 	if err != nil || len(ids) > 0 {
 		return err
 	}
-	ref, err := p.b.remember(ctx, p.storage, p.config, m)
+	ref, err := p.b.remember(ctx, p.storage, p.config, p.as, m)
 	if err == nil {
 		p.b.ledger.remove(ref) // the sweep has it revoked
 	}

@@ -6,6 +6,7 @@ package backend_test
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -264,5 +265,31 @@ func TestForgottenTokenThatCannotBeDeletedIsNotHandedOut(t *testing.T) {
 	e.periodic(t)
 	if got := e.below(t, "token/"); len(got) != 0 {
 		t.Errorf("%d tokens left behind", len(got))
+	}
+}
+
+// A token that a reader finds in storage while its config changes is forgotten,
+// and not revoked: others may hold leases of it.
+func TestForgottenTokenThatWasFoundIsNotRevoked(t *testing.T) {
+	e, s := ownTokens(t, fields{"reuse": true})
+	old := e.read(t, "token/c").token(t)
+	e = e.restart(t)
+	found, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	e.storage.onGot(func(key string) {
+		if strings.HasPrefix(key, "token/") {
+			once.Do(func() { close(found); <-goOn })
+		}
+	})
+	reader := soon(t, func() result { return e.read(t, "token/c") })
+	<-found
+	e.must(t, "config/c", fields{"scopes": "read"})
+	close(goOn)
+	if wait(t, reader).token(t) == old {
+		t.Error("the forgotten token is handed out")
+	}
+	e.backend.Cleanup(t.Context()) // which waits for what goes on in the background
+	if !s.Valid(old) {
+		t.Error("the token of those who hold leases is revoked")
 	}
 }

@@ -45,16 +45,29 @@ func (b *backend) revokeToken(ctx context.Context, req *logical.Request, _ *fram
 	return nil, nil
 }
 
-// revoker gives the config as whose client tokens are revoked.
-func (b *backend) revoker(ctx context.Context, s logical.Storage, name string) (*config, error) {
+// revoker gives the config as whose client tokens are revoked: as it is now,
+// since its secret may be newer, or as a token was minted, if that is known,
+// when the config is gone, has become another client, or cannot be used.
+func (b *backend) revoker(ctx context.Context, s logical.Storage, name string, minted *config) (*config, error) {
 	entry, err := load[configEntry](ctx, s, configPrefix+name)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if entry == nil {
+	case minted != nil && (entry == nil || !entry.sameClient(minted.entry)):
+		return minted, nil
+	case entry == nil:
 		return nil, &livesOn{"its config is gone"}
 	}
-	return b.settled(ctx, s, target{config: name}, entry, nil)
+	c, err := b.settled(ctx, s, target{config: name}, entry, nil)
+	if err != nil && minted != nil {
+		return minted, nil
+	}
+	return c, err
+}
+
+// sameClient says whether both are the same client at the same place.
+func (e *configEntry) sameClient(other *configEntry) bool {
+	return e.Origin == other.Origin && sameJSON(e.Fields["client_id"], other.Fields["client_id"])
 }
 
 // revoke has the provider that a token came from end it (RFC 7009). A config

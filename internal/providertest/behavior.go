@@ -19,7 +19,7 @@ import (
 // before it. The zero value is normal behavior: it lets a request through, so
 // that the next behavior in the queue meets the one after it.
 //
-// Delay goes with any of the others. Of the others the first that is set
+// Delay and Until go with any of the others. Of the others the first that is set
 // counts, in the order Hang, Drop, Redirect, Echo, canned answer.
 type Behavior struct {
 	// Times is how many requests this applies to; 0 means one, and a negative
@@ -29,6 +29,10 @@ type Behavior struct {
 	// Delay is waited out before the answer. A client that goes away, or
 	// Close, ends it without one.
 	Delay time.Duration
+
+	// Until is waited for before the answer: nil, or closed when the answer may
+	// go out. A client that goes away, or Close, ends it without one.
+	Until <-chan struct{}
 
 	// Hang answers nothing until the client goes away or the server closes.
 	Hang bool
@@ -101,6 +105,15 @@ func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, in Request, b
 		defer timer.Stop()
 		select {
 		case <-timer.C:
+		case <-r.Context().Done():
+			abort()
+		case <-s.done:
+			abort()
+		}
+	}
+	if b.Until != nil {
+		select {
+		case <-b.Until:
 		case <-r.Context().Done():
 			abort()
 		case <-s.done:

@@ -151,8 +151,8 @@ func collect(value any) []string {
 	}
 }
 
-func TestHangAndDelayEndWithTheClient(t *testing.T) {
-	for name, b := range map[string]Behavior{"hang": {Hang: true}, "delay": {Delay: time.Hour}} {
+func TestThoseWhoWaitEndWithTheClient(t *testing.T) {
+	for name, b := range map[string]Behavior{"hang": {Hang: true}, "delay": {Delay: time.Hour}, "until": {Until: make(chan struct{})}} {
 		t.Run(name, func(t *testing.T) {
 			s := Start(t, Antsomi, Options{})
 			s.Behave(b)
@@ -186,8 +186,32 @@ func TestHangAndDelayEndWithTheClient(t *testing.T) {
 	}
 }
 
+func TestAnswerThatWaitsIsGivenWhenItMay(t *testing.T) {
+	s := Start(t, Antsomi, Options{})
+	may := make(chan struct{})
+	s.Behave(Behavior{Until: may})
+	answered := make(chan int, 1)
+	go func() {
+		got, err := send(t, s, s.TokenURL(), good(Antsomi))
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- got.status
+	}()
+	awaitRequests(t, s, 1)
+	select {
+	case <-answered:
+		t.Error("answered at once")
+	default:
+	}
+	close(may)
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("status %d", status)
+	}
+}
+
 func TestCloseReleasesThoseWhoHang(t *testing.T) {
-	for name, b := range map[string]Behavior{"hang": {Hang: true}, "delay": {Delay: time.Hour}} {
+	for name, b := range map[string]Behavior{"hang": {Hang: true}, "delay": {Delay: time.Hour}, "until": {Until: make(chan struct{})}} {
 		t.Run(name, func(t *testing.T) {
 			s, err := New(Antsomi, Options{})
 			if err != nil {
