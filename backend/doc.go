@@ -26,7 +26,7 @@
 //	key/<key>            CRUD            a signing key that never leaves
 //	key/…/rotate         write           makes its next version
 //	key/…/csr            write           a certificate signing request
-//	key/…/certificate    write           takes what the authority made of it
+//	key/…/certificate    read, write     the newest version's; takes an authority's
 //	jwks/<key>           read            its public keys; needs no Vault token
 //	info                 read            version, commit, build date
 //

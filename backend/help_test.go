@@ -75,7 +75,7 @@ func wantedPaths() map[string][]string {
 		"/check/{config}": {"post"}, "/check/{config}/{role}": {"post"}, "/status/{config}": {"get"}, "/revoke/{config}": {"post"},
 		"/info": {"get"},
 		"/key/": {"get"}, "/key/{key}": {"delete", "get", "post"}, "/key/{key}/rotate": {"post"}, "/key/{key}/csr": {"post"},
-		"/key/{key}/certificate": {"post"}, "/jwks/{key}": {"get"},
+		"/key/{key}/certificate": {"get", "post"}, "/jwks/{key}": {"get"},
 	}
 }
 

@@ -213,6 +213,30 @@ func TestAnAuthoritysCertificateTakesThePlaceOfTheOwn(t *testing.T) {
 	wantMembers(t, e.versions(t, "k")[0], fields{"certificate": signed, "certificate_ends": ends.Format(time.RFC3339), "kid": asked["kid"]})
 }
 
+// Which certificate to upload is no question: that of the version which will sign
+// as long as any.
+func TestTheNewestVersionsCertificateIsThatToUpload(t *testing.T) {
+	e := mount(t)
+	if r := e.read(t, "key/k/certificate"); r.status() != http.StatusNotFound {
+		t.Errorf("without a key: status %d", r.status())
+	}
+	e.must(t, "key/k", fields{"algorithm": "RS256"})
+	for _, state := range []string{"current", "next"} {
+		r := e.read(t, "key/k/certificate")
+		newest := e.versions(t, "k")[0]
+		if newest["state"] != state {
+			t.Fatalf("the newest version is %v", newest["state"])
+		}
+		want := fields{}
+		for _, name := range []string{"kid", "certificate", "certificate_ends", "certificate_sha256", "certificate_sha1"} {
+			want[name] = newest[name]
+		}
+		wantMembers(t, r.data(t), want)
+		everythingIsPublic(t, e, r, "key/k")
+		e.must(t, "key/k/rotate", nil)
+	}
+}
+
 func TestJWKSetIsForAnybodyAndRaw(t *testing.T) {
 	e := mount(t)
 	e.must(t, "key/k", fields{"algorithm": "ES256"})

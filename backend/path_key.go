@@ -5,6 +5,7 @@ package backend
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -174,11 +175,10 @@ func (v statefulKey) describe(a signing.Algorithm) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	shown := map[string]any{
+	shown := described(certificates)
+	maps.Copy(shown, map[string]any{
 		"state": string(v.state), "kid": v.ID, "created": stamp(v.Created), "public_jwk": string(jwk), "public_key": public,
-		"certificate": certificates.PEM(), "certificate_ends": stamp(certificates.Ends()),
-		"certificate_sha256": certificates.FingerprintSHA256(), "certificate_sha1": certificates.FingerprintSHA1(),
-	}
+	})
 	if !v.until.IsZero() {
 		shown["until"] = stamp(v.until)
 	}

@@ -18,9 +18,14 @@ const (
 	csrHelp = `A certificate signing request (RFC 2986) of the newest version of a key, for an
 authority; what it signs is written to key/<key>/certificate.`
 
-	certificateHelp = `Takes the certificate, with the chain above it, that an authority made of a
-version's public key. It is then what the version presents and is known by, in
-place of its own, self-signed one.`
+	certificateHelp = `A read answers the certificate of the newest version of a key, to be uploaded to
+a provider that knows its clients by certificates:
+
+    vault read -field=certificate oauthcc/key/entra/certificate > entra.crt
+
+It is the version's own, self-signed one. A write takes another one in its place,
+with the chain above it, that an authority made of a version's public key: it is
+then what the version presents and is known by.`
 )
 
 func (b *backend) keyCertificatePaths() []*framework.Path {
@@ -53,9 +58,16 @@ func (b *backend) keyCertificatePaths() []*framework.Path {
 			DisplayAttrs: display("key-certificate"),
 			Fields:       map[string]*framework.FieldSchema{"key": nameField("The key's name.")},
 			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: consistent(&framework.PathOperation{Callback: b.readKeyCertificate, Summary: "Read the certificate of the newest version.", Responses: answers("The certificate", map[string]*framework.FieldSchema{
+					"kid":                {Type: framework.TypeString, Required: true, Description: "The version that it is of."},
+					"certificate":        {Type: framework.TypeString, Required: true, Description: "The certificate, in PEM, and the chain above it, if there is one."},
+					"certificate_ends":   {Type: framework.TypeString, Required: true, Description: "When it ends: RFC 3339, UTC."},
+					"certificate_sha256": {Type: framework.TypeString, Required: true, Description: "Its fingerprint, in hexadecimal."},
+					"certificate_sha1":   {Type: framework.TypeString, Required: true, Description: "Its SHA-1 fingerprint, in hexadecimal, as consoles show it."},
+				})}),
 				logical.UpdateOperation: forwarded(&framework.PathOperation{Callback: b.writeKeyCertificate, Summary: "Take the certificate that an authority made.", Responses: nothing("Taken")}),
 			},
-			HelpSynopsis:    "The certificate that an authority made of a key.",
+			HelpSynopsis:    "The certificate of a key.",
 			HelpDescription: certificateHelp,
 		}, chain),
 	}
@@ -90,6 +102,30 @@ func (b *backend) writeCSR(ctx context.Context, req *logical.Request, d *framewo
 		return nil, err
 	}
 	return &logical.Response{Data: map[string]any{"csr": csr, "kid": newest.ID}}, nil
+}
+
+func (b *backend) readKeyCertificate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, _ := d.Raw["key"].(string)
+	entry, err := load[keyEntry](ctx, req.Storage, keyPrefix+name)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	newest := entry.Versions[len(entry.Versions)-1]
+	certificates, err := newest.certificates()
+	if err != nil {
+		return nil, err
+	}
+	shown := described(certificates)
+	shown["kid"] = newest.ID
+	return &logical.Response{Data: shown}, nil
+}
+
+// described is what is told of a version's certificates.
+func described(c signing.Certificates) map[string]any {
+	return map[string]any{
+		"certificate": c.PEM(), "certificate_ends": stamp(c.Ends()),
+		"certificate_sha256": c.FingerprintSHA256(), "certificate_sha1": c.FingerprintSHA1(),
+	}
 }
 
 func (b *backend) writeKeyCertificate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
