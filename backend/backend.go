@@ -81,6 +81,8 @@ type backend struct {
 	audited atomic.Int64 // when, in nanoseconds since the epoch
 	inputs  map[*framework.Path]input
 
+	discovered *discoveries // what servers say of themselves
+
 	tallies   tallies
 	loading   singleflight.Group // of views
 	nodeState atomic.Pointer[node]
@@ -107,16 +109,17 @@ func newBackend(o Options) *backend {
 		o.Now = time.Now
 	}
 	b := &backend{
-		build:    o.Build,
-		now:      o.Now,
-		client:   grant.NewClient(grant.Options{Transport: o.Transport, Now: o.Now, UserAgent: userAgent(o.Build)}),
-		views:    newViews(),
-		writers:  turns{places: 1},
-		chains:   turns{places: 1},
-		revokers: turns{places: maxRevocations},
-		holders:  turns{places: 1},
-		started:  o.Now(),
-		inputs:   map[*framework.Path]input{},
+		build:      o.Build,
+		now:        o.Now,
+		client:     grant.NewClient(grant.Options{Transport: o.Transport, Now: o.Now, UserAgent: userAgent(o.Build)}),
+		views:      newViews(),
+		discovered: newDiscoveries(),
+		writers:    turns{places: 1},
+		chains:     turns{places: 1},
+		revokers:   turns{places: maxRevocations},
+		holders:    turns{places: 1},
+		started:    o.Now(),
+		inputs:     map[*framework.Path]input{},
 	}
 	b.work = newBackground(b.guard)
 	b.tokens = tokencache.New[*minted](tokencache.Options[*minted]{

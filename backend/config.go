@@ -35,6 +35,9 @@ type config struct {
 	origin    string      // where its credentials go, and what vouches for that
 	perCaller bool        // its parameters name the caller's identity
 	proofKey  signing.Key // that its tokens are bound to, none without dpop
+
+	held         error // why its credentials are sent nowhere, nil where they are
+	undiscovered error // why its endpoints were not found anew when somebody had them looked for
 }
 
 // settings say how tokens are handed out: a config's, with a role's over them.

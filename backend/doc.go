@@ -66,6 +66,17 @@
 // worth nothing with a token of another. Only where the grant is by refresh_token
 // there is one for all of the config, since a provider may bind that, too.
 //
+// # Endpoints that are found
+//
+// A config may name an issuer or a resource in place of its endpoints
+// (discovery.go). Their metadata is read before the config is stored, outside of
+// the writer's turn, and kept in its entry: the origins that it leads to are what
+// the operator confirmed, and part of the entry's Origin. Newer metadata is read
+// behind the mints and kept in memory, for all configs that ask the same server.
+// It counts while it leads to the same origins (endpoints.go). Nothing newer is
+// stored before the next write: after a restart the endpoints are those of the
+// entry until the metadata has been read again.
+//
 // # How a request passes
 //
 // HandleRequest first prepares the data (input.go), since the framework would

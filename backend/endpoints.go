@@ -4,21 +4,47 @@
 package backend
 
 import (
-	"context"
+	"fmt"
 
-	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
 // endpoints settles where c's requests go, and with that the origin that its
 // credentials and tokens are for. It is the one step between what a config's
-// layers come to and the requests that are made of it: whatever is to learn of
-// an endpoint in another way than from a field does it here, before the origin
-// is taken. Today every endpoint is a field of the dialect.
+// layers come to, which resolve tells, and the requests that are made of it.
+//
+// Endpoints that no field names are those of the metadata that the operator
+// confirmed when the config was written. Newer metadata counts as long as it
+// leads to the same origin. If it does not, or leads where none of the config's
+// credentials may go, they are held.
 //
 // A config is resolved in a writer's turn as well, where no server is asked:
 // what has to be fetched is fetched before the turn, and only looked up here.
-func (b *backend) endpoints(_ context.Context, _ logical.Storage, c *config) error {
-	origin, err := c.effective.Origin()
-	c.origin = origin
-	return err
+func (b *backend) endpoints(c *config, resolve func(*provider.Discovered) (*provider.Effective, error)) error {
+	var err error
+	if c.effective, err = resolve(c.entry.Discovered); err != nil {
+		return err
+	}
+	if c.origin, err = c.effective.Origin(); err != nil {
+		return err
+	}
+	latest, _ := b.latest(c.effective) // status tells why there is no later one
+	if latest == nil || latest.Same(c.effective.Discovered()) {
+		return nil
+	}
+	newer, err := resolve(latest)
+	if err != nil {
+		c.held = fmt.Errorf("the credentials are held: %w", err)
+		return nil
+	}
+	origin, err := newer.Origin()
+	if err != nil {
+		return err
+	}
+	if origin != c.origin {
+		c.held = refuse("the credentials are held: %s", newer.Moved(c.effective))
+		return nil
+	}
+	c.effective = newer
+	return nil
 }

@@ -4,7 +4,6 @@
 package backend
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -74,20 +73,16 @@ func checkSecretEnd(text string) error {
 	return nil
 }
 
-// tellEnds adds to a config's status what of it ends. A config that gives no
-// token as it stands has other worries, which its read tells.
-func (b *backend) tellEnds(ctx context.Context, s logical.Storage, name string, resp *logical.Response) {
+// tellEnds adds to a config's status what of it ends.
+func (b *backend) tellEnds(c *config, resp *logical.Response) {
 	shown := []map[string]any{}
-	c, err := b.load(ctx, s, target{config: name})
-	if err == nil {
-		for _, e := range c.endings() {
-			shown = append(shown, map[string]any{
-				"what": e.what, "ends_at": stamp(e.at), "days_left": int64(math.Floor(e.at.Sub(b.now()).Hours() / 24)),
-			})
-		}
-		for _, text := range endWarnings(c.endings(), b.now()) {
-			resp.AddWarning(text)
-		}
+	for _, e := range c.endings() {
+		shown = append(shown, map[string]any{
+			"what": e.what, "ends_at": stamp(e.at), "days_left": int64(math.Floor(e.at.Sub(b.now()).Hours() / 24)),
+		})
+	}
+	for _, text := range endWarnings(c.endings(), b.now()) {
+		resp.AddWarning(text)
 	}
 	resp.Data["ends"] = shown
 }

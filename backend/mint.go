@@ -92,10 +92,18 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew 
 	return m.heldAs(v.late), c, nil
 }
 
-// mint gets a token for c, as run does. One that is to be bound to a key and is
-// not is an error, but what came along with it is kept.
+// mint gets a token for c, as run does, unless its credentials are held. One that
+// is to be bound to a key and is not is an error, but what came along with it is
+// kept.
 func (b *backend) mint(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
+	b.discoverBehind(ctx, c, c.held != nil)
+	if c.held != nil {
+		return nil, fmt.Errorf("%s: %w", c.target, c.held)
+	}
 	m, err := b.run(ctx, s, c, key)
+	if err != nil {
+		b.doubt(ctx, c, err)
+	}
 	if err != nil || !c.effective.Dialect.DPoP {
 		return m, err
 	}
@@ -143,6 +151,10 @@ func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Eff
 		m.Token = *t
 		return nil
 	})
+	var failed *grant.Error
+	if said := c.effective.Mismatches(); len(said) > 0 && errors.As(err, &failed) && failed.Kind == grant.Refused {
+		err = fmt.Errorf("%w (%s)", err, strings.Join(said, "; "))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.target, err)
 	}

@@ -20,6 +20,9 @@ tells what came of it, but never the token. Meant for setting a config up:
 
     vault write -force oauthcc/check/antsomi
 
+Where an issuer or a resource_url leads to the endpoints, they are looked for
+anew before.
+
 Where the provider has a check_url, that resource is then got once with the
 token, and the answer's status is told as check_status.
 
@@ -53,6 +56,7 @@ func (b *backend) checkPaths() []*framework.Path {
 						"extra_fields":         {Type: framework.TypeStringSlice, Required: true, Description: "The names of the extra_fields that were there."},
 						"check_status":         {Type: framework.TypeInt, Description: "The HTTP status with which check_url answered to the new token, where the provider has one."},
 						"fallback_secret_used": {Type: framework.TypeBool, Required: true, Description: "Whether client_secret was refused and fallback_client_secret accepted."},
+						"discovered":           discoveredField(),
 					}),
 				},
 			},
@@ -70,6 +74,10 @@ func (b *backend) checkPaths() []*framework.Path {
 
 func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	v, err := b.view(ctx, req.Storage, targetOf(d), req.EntityID)
+	if err != nil {
+		return nil, err
+	}
+	undiscovered, err := b.rediscover(ctx, req.Storage, targetOf(d))
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +113,8 @@ func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *frame
 		return nil, err
 	}
 	resp := &logical.Response{Data: data}
+	c.undiscovered = undiscovered
+	b.tellDiscovered(c, resp)
 	if key, err := c.key(); err != nil || key != v.key { // changed meanwhile: the token may be another place's
 		return resp, err
 	}

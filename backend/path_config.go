@@ -119,7 +119,7 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *frame
 	c, err := b.load(ctx, req.Storage, target{config: name})
 	if err == nil {
 		resp.Data["effective"], err = c.describe()
-		for _, text := range endWarnings(c.endings(), b.now()) {
+		for _, text := range append(endWarnings(c.endings(), b.now()), c.discoveryWarnings()...) {
 			resp.AddWarning(text)
 		}
 	}
@@ -189,18 +189,23 @@ func confirmed(old, entry *configEntry, brought []string) error {
 	if old == nil || old.Origin == entry.Origin {
 		return nil
 	}
-	var missing []string
-	for _, f := range ConfigFields() {
-		kept := !empty(old.Fields[f.Name]) && !empty(entry.Fields[f.Name])
-		if f.Secret && kept && !slices.Contains(brought, f.Name) {
-			missing = append(missing, f.Name)
-		}
-	}
-	if len(missing) > 0 {
-		return refuse("this write changes where the config's credentials are sent (the scheme, host or port of token_url, tls_ca_certificate or allow_insecure_http): write %s again with it",
+	if missing := kept(old, entry, brought); len(missing) > 0 {
+		return refuse("this write changes where the config's credentials are sent (the scheme, host or port of token_url, what issuer or resource_url leads to, tls_ca_certificate or allow_insecure_http): write %s again with it",
 			strings.Join(missing, ", "))
 	}
 	return nil
+}
+
+// kept are the secrets that a change leaves as they were.
+func kept(old, entry *configEntry, brought []string) []string {
+	var out []string
+	for _, f := range ConfigFields() {
+		kept := old != nil && !empty(old.Fields[f.Name]) && !empty(entry.Fields[f.Name])
+		if f.Secret && kept && !slices.Contains(brought, f.Name) {
+			out = append(out, f.Name)
+		}
+	}
+	return out
 }
 
 // brings says whether req holds all of what a field becomes by it. A patch may

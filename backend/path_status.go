@@ -40,6 +40,8 @@ func (b *backend) statusPaths() []*framework.Path {
 					"next_attempt":         {Type: framework.TypeTime, Description: "Before then the provider is not asked again (RFC 3339, UTC)."},
 					"fallback_secret_used": {Type: framework.TypeBool, Required: true, Description: "Whether a token held was minted with fallback_client_secret, since the provider refused client_secret."},
 					"ends":                 {Type: framework.TypeSlice, Required: true, Description: "What ends of the config, the first to end first: what, ends_at (RFC 3339, UTC) and days_left (negative when it has ended)."},
+					"discovered":           discoveredField(),
+					"discovery_error":      {Type: framework.TypeString, Description: "Why the endpoints were not found when they were last looked for. Those that were found before are used."},
 					"mints":                {Type: framework.TypeInt64, Required: true, Description: "Tokens minted since the process started."},
 					"failures":             {Type: framework.TypeInt64, Required: true, Description: "Mints that failed since the process started."},
 					"served":               {Type: framework.TypeInt64, Required: true, Description: "Tokens handed out since the process started."},
@@ -106,7 +108,16 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 	})
 	data["tokens"], data["fallback_secret_used"] = tokens, fallback
 	resp := &logical.Response{Data: data}
-	b.tellEnds(ctx, req.Storage, name, resp)
+	c, err := b.load(ctx, req.Storage, target{config: name})
+	if err != nil { // which its read tells
+		resp.Data["ends"] = []map[string]any{}
+		return resp, nil //nolint:nilerr // what is known of its tokens is the answer
+	}
+	b.tellEnds(c, resp)
+	b.tellDiscovered(c, resp)
+	if _, failed := b.latest(c.effective); failed != nil {
+		resp.Data["discovery_error"] = explained(failed)
+	}
 	return resp, nil
 }
 

@@ -68,6 +68,10 @@ type configEntry struct {
 	// Origin is where the operator who wrote the secrets wanted them sent.
 	Origin string         `json:"origin"`
 	Fields provider.Layer `json:"fields"` // as written, secrets among them
+	// Discovered is what the endpoints were found in that the operator confirmed
+	// by writing the secrets, where none are written. They are asked also while
+	// its server gives no metadata.
+	Discovered *provider.Discovered `json:"discovered,omitempty"`
 }
 
 // roleEntry is a role as stored.

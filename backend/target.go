@@ -136,10 +136,11 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entr
 	if registration.TLS, err = b.material(ctx, s, "tls_key", registration.TLSKey); err != nil {
 		return nil, err
 	}
-	if c.effective, err = provider.Resolve(definition, own, registration, narrower); err != nil {
-		return nil, err
-	}
-	if err := b.endpoints(ctx, s, c); err != nil {
+	err = b.endpoints(c, func(found *provider.Discovered) (*provider.Effective, error) {
+		registration.Discovered = found
+		return provider.Resolve(definition, own, registration, narrower)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if c.effective.Dialect.DPoP {

@@ -15,18 +15,19 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// maxVerifications bounds how often verify_connection asks the provider for one
-// write, when others keep changing what it comes to.
-const maxVerifications = 5
+// maxAttempts bounds how often one change is begun anew, since a server has to be
+// asked before it and others keep changing what it comes to meanwhile.
+const maxAttempts = 5
 
-// writeConfig stores what a request makes of a config.
+// writeConfig stores what a request makes of a config. Who brings all of its
+// secrets confirms where they go, and so what its endpoints are found in.
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := targetOf(d).config
-	c, err := b.updateConfig(ctx, req.Storage, name, requested(name, req))
+	c, err := b.changeConfig(ctx, req.Storage, name, requested(name, req), answered{confirming: true})
 	if err != nil {
 		return nil, err
 	}
-	return c.warnings(req.Data, b.brokenRoles(ctx, req.Storage, c)), nil
+	return c.warnings(req.Data, append(c.discoveryWarnings(), b.brokenRoles(ctx, req.Storage, c))...), nil
 }
 
 // configChange gives what the fields of a config become; fields is nil when
@@ -60,47 +61,54 @@ func requested(name string, req *logical.Request) configChange {
 // it takes its turn among the writers, is checked as a whole, sends no secret to
 // a new place, and forgets the tokens of what the config was before.
 //
-// With verify_connection the provider is asked first, outside of the writers'
-// turn. Its answer counts if the change still comes to the same request then.
+// A server that has to be asked first is asked outside of the writers' turn: for
+// the endpoints, where they are to be found, and for a token, with
+// verify_connection. Its answer counts if the change still comes to the same then.
 func (b *backend) updateConfig(ctx context.Context, s logical.Storage, name string, change configChange) (*config, error) {
-	seed, err := newEpoch() // the same one for the request that is verified and the one that is stored
-	if err != nil {
+	return b.changeConfig(ctx, s, name, change, answered{})
+}
+
+func (b *backend) changeConfig(ctx context.Context, s logical.Storage, name string, change configChange, done answered) (_ *config, err error) {
+	if done.seed, err = newEpoch(); err != nil { // the same one for the request that is verified and the one that is stored
 		return nil, err
 	}
-	done := verification{seed: seed}
-	for range maxVerifications {
-		c, stored, err := b.commitConfig(ctx, s, name, change, done)
-		if err != nil || stored {
+	for range maxAttempts {
+		c, question, err := b.commitConfig(ctx, s, name, change, done)
+		if err != nil || question == nil {
 			return c, err
 		}
-		if done.minted, err = b.tryOut(ctx, s, c); err != nil {
-			return nil, fmt.Errorf("not written, since verify_connection is set: %w", err)
-		}
-		if done.request, err = c.effective.Identity(); err != nil {
+		if err := question(ctx, s, c, &done); err != nil {
 			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("config %q: not written, since others write it, or its provider, at the same time: %w", name, errOvertaken)
 }
 
-// verification is the request that the provider was asked, and what came of it.
-type verification struct {
-	request []byte
+// answered is what servers were asked before a change, and what came of it.
+type answered struct {
+	confirming   bool                 // whether the change can confirm what the endpoints are found in
+	found        *provider.Discovered // what they are to be found in, nil before
+	undiscovered error                // why that is not new, nil if it is
+
+	request []byte // that was verified
 	minted  *minted
 	seed    []byte // of a config that has none yet
 }
 
-// commitConfig gives the config that a change comes to, and stores it unless it
-// has to be verified first.
-func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name string, change configChange, done verification) (_ *config, stored bool, _ error) {
+// question asks a server what has to be known of a config before it is stored.
+type question func(context.Context, logical.Storage, *config, *answered) error
+
+// commitConfig gives the config that a change comes to, and stores it unless
+// there is a question to ask first.
+func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name string, change configChange, done answered) (*config, question, error) {
 	leave, err := b.writers.enter(ctx, configPrefix+name)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	defer leave()
 	old, err := load[configEntry](ctx, s, configPrefix+name)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	entry := &configEntry{}
 	if old != nil {
@@ -109,37 +117,53 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 	if len(entry.Seed) == 0 {
 		entry.Seed = done.seed
 	}
+	if done.found != nil {
+		entry.Discovered = done.found
+	}
 	var brought []string
 	if entry.Fields, brought, err = change(entry.Fields); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	for _, key := range entry.reliesOn() { // nobody deletes or changes it meanwhile
 		leave, err := b.writers.enter(ctx, key)
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
 		defer leave()
 	}
 	c, err := b.resolve(ctx, s, target{config: name}, entry, nil)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
-	entry.Origin = c.origin
+	if c.mustDiscover(old, brought, done) {
+		return c, b.findEndpoints, nil
+	}
+	c.undiscovered = done.undiscovered
+	entry.Origin, entry.Discovered = c.origin, c.effective.Discovered()
 	if err := confirmed(old, entry, brought); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	if err := c.checkKeepAlive(); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	if c.VerifyConnection {
 		identity, err := c.effective.Identity()
 		if err != nil || !bytes.Equal(identity, done.request) {
-			return c, false, err
+			return c, b.verify, err
 		}
 	} else {
 		done.minted = nil
 	}
-	return c, true, b.storeConfig(ctx, s, old, c, done.minted)
+	return c, nil, b.storeConfig(ctx, s, old, c, done.minted)
+}
+
+// verify asks for a token of c.
+func (b *backend) verify(ctx context.Context, s logical.Storage, c *config, done *answered) (err error) {
+	if done.minted, err = b.tryOut(ctx, s, c); err != nil {
+		return fmt.Errorf("not written, since verify_connection is set: %w", err)
+	}
+	done.request, err = c.effective.Identity()
+	return err
 }
 
 // reliesOn gives the storage keys of what the entry names, in the order in

@@ -43,9 +43,9 @@ type Validity struct {
 }
 
 // ServerMetadata is what an authorization server says of itself (RFC 8414
-// section 2, OpenID Connect Discovery 1.0 section 3). Its endpoints are texts of
-// at most 2048 bytes; whether they may be asked is left to the caller. A list is
-// nil when the server does not state it.
+// section 2, OpenID Connect Discovery 1.0 section 3). Its texts are visible ASCII
+// of at most 2048 bytes; whether an endpoint may be asked is left to the caller.
+// A list is nil when the server does not state it.
 type ServerMetadata struct {
 	Issuer string `json:"issuer"`
 	Endpoints
@@ -180,16 +180,21 @@ func (c *Client) readDocument(ctx context.Context, got reply) map[string]any {
 
 func endpoints(document map[string]any) Endpoints {
 	address := func(member string) string {
-		text, _ := document[member].(string)
-		if len(text) > maxAddress {
-			return ""
+		if text, isText := document[member].(string); isText && plain(text) {
+			return text
 		}
-		return text
+		return ""
 	}
 	return Endpoints{Token: address("token_endpoint"), Revocation: address("revocation_endpoint")}
 }
 
-// names reads a list of short texts. Those beyond the limits are left out.
+// plain says whether a text is of the kind that addresses and registered names
+// are: visible ASCII, and not endless.
+func plain(text string) bool {
+	return len(text) <= maxAddress && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' })
+}
+
+// names reads a list of plain texts, without those that are no such texts.
 func names(v any) []string {
 	list, isList := v.([]any)
 	if !isList {
@@ -197,7 +202,7 @@ func names(v any) []string {
 	}
 	out := make([]string, 0, min(len(list), maxListed))
 	for _, item := range list {
-		if text, isText := item.(string); isText && text != "" && len(text) <= maxAddress && len(out) < maxListed {
+		if text, isText := item.(string); isText && text != "" && plain(text) && len(out) < maxListed {
 			out = append(out, text)
 		}
 	}

@@ -114,6 +114,12 @@ func TestWhatCannotBeFoundIsExplained(t *testing.T) {
 		"a token endpoint longer than any": {func(s *providertest.Server) {
 			s.Publish(providertest.WellKnownServer, object{"issuer": s.URL(), "token_endpoint": s.URL() + "/" + strings.Repeat("x", 2048)}, nil)
 		}, Misconfigured, []string{"names no token_endpoint"}},
+		"a token endpoint that is no text": {func(s *providertest.Server) {
+			s.Publish(providertest.WellKnownServer, object{"issuer": s.URL(), "token_endpoint": []any{s.URL() + "/token"}}, nil)
+		}, Misconfigured, []string{"names no token_endpoint"}},
+		"a token endpoint with a line break": {func(s *providertest.Server) {
+			s.Publish(providertest.WellKnownServer, object{"issuer": s.URL(), "token_endpoint": s.URL() + "/token\nx"}, nil)
+		}, Misconfigured, []string{"names no token_endpoint"}},
 		"a redirect, which is not followed": {func(s *providertest.Server) {
 			s.Publish("/elsewhere", good(s), nil)
 			s.Publish(providertest.WellKnownServer, good(s), nil)

@@ -52,7 +52,7 @@ func (ts *transports) of(c Connection) (*http.Transport, error) {
 	if c.CACertificate == "" && len(c.Certificates) == 0 {
 		return ts.shared, nil
 	}
-	id, err := c.id()
+	id, err := c.ID()
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +83,9 @@ func (ts *transports) of(c Connection) (*http.Transport, error) {
 	return t, nil
 }
 
-// id is equal for connections that can share a transport.
-func (c Connection) id() ([sha256.Size]byte, error) {
+// ID is equal for connections that can share a transport: they trust the same
+// servers, and show the same of themselves. It holds no secret.
+func (c Connection) ID() ([sha256.Size]byte, error) {
 	key := ""
 	if !c.Key.IsZero() {
 		key = c.Key.Thumbprint()

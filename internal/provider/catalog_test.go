@@ -168,8 +168,8 @@ func TestWhatABuiltinProviderStillNeedsIsSaid(t *testing.T) {
 		"antsomi":  "",
 		"cognito":  `token_url needs the variable "domain" (the prefix of the user pool's domain, such as auth-provider-dev; or set token_url), which is not set: write variables=domain=…`,
 		"fuuffy":   `token_url needs the variable "host" (the host of the API_URL that Fuuffy gave you, without /v1; or set token_url), which is not set: write variables=host=…`,
-		"generic":  "token_url is required: the provider publishes no host; write token_url=https://<host>/<path of its token endpoint>",
-		"semansys": "token_url is required: the provider publishes no host; write token_url=https://<host>/<path of its token endpoint>",
+		"generic":  "token_url is required: the provider publishes no host; write token_url=https://<host>/<path of its token endpoint>, or issuer to have it found",
+		"semansys": "token_url is required: the provider publishes no host; write token_url=https://<host>/<path of its token endpoint>, or issuer to have it found",
 		"xcover":   `token_url needs the variable "host" (the host of the API that XCover gave you; or set token_url), which is not set: write variables=host=…`,
 	} {
 		got := ""

@@ -41,7 +41,7 @@ func (e *Effective) checkURLs() error {
 		}
 		e.urls[field] = u
 	}
-	return nil
+	return e.find()
 }
 
 // checkVariables refuses values that nothing would use.
@@ -86,7 +86,7 @@ func (e *Effective) checkVariables() error {
 // usedNames are the placeholders of the request itself.
 func (e *Effective) usedNames() []string {
 	var out []string
-	for _, u := range slices.AppendSeq(slices.Clone(e.resources), maps.Values(e.urls)) {
+	for _, u := range slices.AppendSeq(slices.AppendSeq(slices.Clone(e.resources), maps.Values(e.urls)), maps.Values(e.sources)) {
 		out = append(out, u.parts.names()...)
 	}
 	for _, f := range e.filledIn() {

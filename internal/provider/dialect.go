@@ -44,6 +44,7 @@ type Dialect struct {
 	DefaultTokenType        string         `json:"default_token_type"`
 	DefaultTokenLifetime    int64          `json:"default_token_lifetime"` // seconds
 	Issuer                  string         `json:"issuer"`
+	ResourceURL             string         `json:"resource_url"`
 	AssertionClaims         map[string]any `json:"assertion_claims"`
 	AssertionHeaders        map[string]any `json:"assertion_headers"`
 	AssertionLifetime       int64          `json:"assertion_lifetime"` // seconds
@@ -89,7 +90,8 @@ func dialectFields() []Field {
 		{Name: "extra_fields", Type: TextPairs, In: OnProvider | OnConfig, Description: "Further members or headers of the answer for the reader, by the name that the reader sees: instance_url=/instance_url, region=header:X-Region."},
 		{Name: "default_token_type", Type: Word, In: OnProvider | OnConfig, Default: "Bearer", Description: "The token type when the answer says none (Bearer)."},
 		{Name: "default_token_lifetime", Type: Seconds, In: OnProvider | OnConfig, Description: "The lifetime when the answer states none that can be read, and the token is no JWT that does. Without it such an answer is an error."},
-		{Name: "issuer", Type: Word, In: OnProvider | OnConfig, Description: "The authorization server's issuer identifier (RFC 8414 section 2). It is the audience of assertions."},
+		{Name: "issuer", Type: Word, In: OnProvider | OnConfig, Description: "The authorization server's issuer identifier (RFC 8414 section 2), just as the server writes it. Without a token_url, its metadata is read and names the endpoints (RFC 8414, OpenID Connect Discovery). It is the audience of assertions. Takes placeholders like token_url."},
+		{Name: "resource_url", Type: Word, In: OnProvider | OnConfig, Description: "The protected resource that tokens are for, such as an MCP server, just as it names itself. It is sent as resource (RFC 8707), unless parameters say otherwise. With neither token_url nor issuer, its metadata is read and names the authorization server (RFC 9728). Takes placeholders like token_url."},
 		{Name: "assertion_claims", Type: Values, In: OnProvider | OnConfig, KeepsNulls: true, Description: "What a signed assertion claims beside, or instead of, iss and sub (the client_id), aud, jti, iat, nbf and exp. String values may hold placeholders, {scope} among them. A null leaves a claim out."},
 		{Name: "assertion_headers", Type: Values, In: OnProvider | OnConfig, KeepsNulls: true, Description: "The headers of a signed assertion, beside alg, typ, kid and x5t#S256. true for x5t, x5t#S256 or x5c stands for that of the certificate. A null leaves a header out."},
 		{Name: "assertion_lifetime", Type: Seconds, In: OnProvider | OnConfig, Default: int64(300), Description: "How long a signed assertion is good for (300)."},

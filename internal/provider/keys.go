@@ -43,10 +43,7 @@ func (e *Effective) checkKeys() error {
 			return err
 		}
 	}
-	if err := e.checkTLSKey(); err != nil {
-		return err
-	}
-	return e.checkEndpoints()
+	return e.checkTLSKey()
 }
 
 func (e *Effective) checkSigningKey() error {
@@ -257,6 +254,9 @@ func (e *Effective) checkAudience(a *grant.Assertion, endpoint string) error {
 		return invalid("assertion_audience", "is none, or no text: key %q signs for somebody only", e.registration.SigningKey)
 	}
 	for _, text := range list {
+		if e.found["token_url"] && text == e.Dialect.Issuer {
+			continue // whose own metadata names the endpoint
+		}
 		if u, err := url.Parse(text); err == nil && u.Host == to.Host && u.User == nil {
 			continue
 		}
@@ -320,10 +320,15 @@ func (e *Effective) checkEndpoints() error {
 
 // choosesHost says whether the config decides the host of that endpoint, and
 // not the definition of its provider: itself, or by a variable that is all of
-// it, or all but the top-level domain.
+// it, or all but the top-level domain. Of one that is found, who names the source
+// decides.
 func (e *Effective) choosesHost(field string) bool {
-	host := e.urls[field].host
-	return e.own[field] != nil || len(host.names()) > 0 && strings.Count(host[len(host)-1].literal, ".") < 2
+	t := e.urls[field]
+	if e.found[field] {
+		field = e.source.Field()
+		t = e.sources[field]
+	}
+	return e.own[field] != nil || len(t.host.names()) > 0 && strings.Count(t.host[len(t.host)-1].literal, ".") < 2
 }
 
 // grantedScope is the placeholder that assertions have beyond all others: the

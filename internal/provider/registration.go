@@ -20,6 +20,11 @@ type Registration struct {
 	// Signing and TLS are the keys that SigningKey and TLSKey name, as they are
 	// now: which of their versions signs is no part of a request's identity.
 	Signing, TLS Material `json:"-"`
+
+	// Discovered is what was found of the endpoints that the config does not
+	// write; nil is nothing. It does nothing where it was found elsewhere than
+	// where the config has them looked for.
+	Discovered *Discovered `json:"-"`
 }
 
 // Credentials are what the client shows of itself.

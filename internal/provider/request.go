@@ -16,9 +16,17 @@ import (
 // endpoint is the URL in that field with its placeholders filled in.
 func (e *Effective) endpoint(field string) (*url.URL, error) {
 	t := e.urls[field]
-	if t == nil {
-		return nil, invalid(field, "is required: the provider publishes no host; write %s=https://<host>/<path of its token endpoint>", field)
+	switch {
+	case t == nil && e.source != (Source{}):
+		return nil, invalid(field, "is not known yet: it is to be found at %s", e.source)
+	case t == nil:
+		return nil, invalid(field, "is required: the provider publishes no host; write %s=https://<host>/<path of its token endpoint>, or issuer to have it found", field)
 	}
+	return e.fill(field, t)
+}
+
+// fill is the URL that stands in that field, with its placeholders filled in.
+func (e *Effective) fill(field string, t *urlTemplate) (*url.URL, error) {
 	env := *e.env
 	env.urlOnConfig = e.own[field] != nil
 	u, err := t.expand(&env)
@@ -30,6 +38,10 @@ func (e *Effective) endpoint(field string) (*url.URL, error) {
 	}
 	return u, nil
 }
+
+// paramResource is the parameter by which a token is for one resource (RFC 8707
+// section 2).
+const paramResource = "resource"
 
 // Request is the literal request. Computed variables are computed anew.
 func (e *Effective) Request() (grant.Request, error) {
@@ -79,6 +91,9 @@ func (e *Effective) Request() (grant.Request, error) {
 	}
 	for name, v := range r.SecretParameters {
 		out.Parameters[name] = v
+	}
+	if _, written := out.Parameters[paramResource]; d.ResourceURL != "" && !written {
+		out.Parameters[paramResource] = d.ResourceURL
 	}
 	out.Secrets, out.Composed = e.secrets()
 	return out, nil

@@ -20,7 +20,7 @@ func Required(definition Layer) ([]string, error) {
 		return nil, err
 	}
 	var out []string
-	if e.Dialect.TokenURL == "" {
+	if e.Dialect.TokenURL+e.Dialect.Issuer+e.Dialect.ResourceURL == "" {
 		out = append(out, "token_url")
 	}
 	used := e.usedNames()

@@ -23,6 +23,9 @@ type Effective struct {
 	declared     map[string]Variable
 	env          *environment
 	urls         map[string]*urlTemplate // by field
+	sources      map[string]*urlTemplate // issuer and resource_url
+	source       Source                  // where the endpoints are to be found, none where they are written
+	found        map[string]bool         // which of the URLs were found there
 	own          Layer                   // what the config itself sets
 	resources    []*urlTemplate          // dpop_resources
 	keys         keys
@@ -36,14 +39,15 @@ func Check(definition Layer) error {
 
 // Resolve lays own (what a config sets itself, dialect fields only) over the
 // definition of its provider, and roles over that, and checks that a request
-// can be made of it, and that the roles add parameters at most. Its errors are
-// *InvalidError.
+// can be made of it, and that the roles add parameters at most. Where the
+// endpoints are to be found at a Source and r brings none, there is none to ask
+// yet. Its errors are *InvalidError.
 func Resolve(definition, own Layer, r Registration, roles ...Layer) (*Effective, error) {
 	return resolve(definition, own, roles, r, false)
 }
 
 func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnly bool) (*Effective, error) {
-	e := &Effective{registration: r, own: own}
+	e := &Effective{registration: r, own: own, sources: map[string]*urlTemplate{}, found: map[string]bool{}}
 	said := Overlay(append([]Layer{definition, own}, roles...)...).Only(Fields())
 	layer := Overlay(defaults, said)
 	if _, chosen := said["request_format"]; !chosen && layer["http_method"] == "GET" {
@@ -62,7 +66,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		return nil, err
 	}
 	for _, check := range []func() error{
-		e.checkMethod, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
+		e.checkMethod, func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
 		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkScopes, e.checkPointers, e.checkExtraFields, e.checkAuthority,
 	} {
@@ -76,10 +80,16 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	if err := e.checkCredentials(); err != nil {
 		return nil, err
 	}
-	if _, err := e.Request(); err != nil {
+	if _, err := e.proofTargets(); err != nil {
 		return nil, err
 	}
-	if _, err := e.proofTargets(); err != nil {
+	if e.pending() {
+		return e, nil
+	}
+	if err := e.checkEndpoints(); err != nil {
+		return nil, err
+	}
+	if _, err := e.Request(); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -91,6 +101,9 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 func (e *Effective) Origin() (string, error) {
 	parts := []any{e.registration.CACertificate, e.registration.AllowInsecureHTTP}
 	for _, field := range slices.Sorted(maps.Keys(e.urls)) {
+		if e.found[field] {
+			continue
+		}
 		u, err := e.endpoint(field)
 		if err != nil {
 			return "", err
@@ -99,6 +112,13 @@ func (e *Effective) Origin() (string, error) {
 	}
 	if e.Dialect.Issuer != "" {
 		parts = append(parts, "issuer", e.Dialect.Issuer)
+	}
+	if e.source != (Source{}) {
+		found, err := e.foundOrigins()
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, "discovered", e.source, found)
 	}
 	b, err := json.Marshal(parts)
 	return string(b), err
@@ -135,6 +155,13 @@ func (e *Effective) Identity() ([]byte, error) {
 		declared[name] = d
 	}
 	parts := []any{said, declared, e.registration}
+	if e.source != (Source{}) {
+		found, err := e.foundOrigins()
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, map[string]any{"issuer": e.Dialect.Issuer, "discovered": found})
+	}
 	if d := e.dpop(""); d != nil {
 		parts = append(parts, d.Key.Thumbprint()) // a token is of use to its key alone
 	}
@@ -166,6 +193,7 @@ func (e *Effective) Describe() (map[string]any, error) {
 		}
 		out[field] = u.String()
 	}
+	out["issuer"], out["resource_url"] = e.Dialect.Issuer, e.Dialect.ResourceURL
 	resources, err := masked.proofTargets()
 	if err != nil {
 		return nil, err

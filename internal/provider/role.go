@@ -69,6 +69,9 @@ func (e *Effective) pinned(under []Layer) map[string]pin {
 			}
 		}
 	}
+	if e.Dialect.ResourceURL != "" {
+		add(paramResource, "resource_url decides")
+	}
 	for name := range e.Dialect.ParameterNames {
 		add(name, "parameter_names renames or leaves out")
 	}

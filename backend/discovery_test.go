@@ -1,0 +1,331 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// describes has a server publish its metadata, with endpoints where they are.
+func describes(s *providertest.Server, more fields) {
+	s.Publish(providertest.WellKnownServer, with(fields{
+		"issuer": s.URL(), "token_endpoint": s.TokenURL(), "revocation_endpoint": s.RevocationURL(),
+	}, more), nil)
+}
+
+// byIssuer is a config of a client at a server that is known by its issuer alone.
+func byIssuer(s *providertest.Server) fields {
+	c := s.Credentials()
+	return fields{"issuer": s.URL(), "client_id": c.ClientID, "client_secret": c.ClientSecret}
+}
+
+// discovering is an engine whose config/c found its endpoints, at a server that
+// lets its metadata be kept for an hour.
+func discovering(t *testing.T, more fields) (*engine, *providertest.Server) {
+	t.Helper()
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{Lifetime: 10 * time.Minute})
+	describes(s, nil)
+	e.must(t, "config/c", with(byIssuer(s), more))
+	return e, s
+}
+
+// reads is how often a server was asked for its metadata.
+func reads(s *providertest.Server) int { return s.PublishedReads(providertest.WellKnownServer) }
+
+// mints has another token minted, and gives what a reader gets.
+func mints(t *testing.T, e *engine) result {
+	t.Helper()
+	e.clock.advance(10 * time.Minute)
+	return e.read(t, "token/c")
+}
+
+func TestAConfigIsKnownByItsIssuerAlone(t *testing.T) {
+	e, s := discovering(t, nil)
+	if token := e.read(t, "token/c").token(t); !s.Valid(token) {
+		t.Error("a token of nobody")
+	}
+	effective := e.read(t, "config/c").object(t, "effective")
+	wantMembers(t, effective, fields{"issuer": s.URL(), "token_url": s.TokenURL(), "revocation_url": s.RevocationURL()})
+	found := fields{
+		"issuer": s.URL(), "token_url": s.TokenURL(), "revocation_url": s.RevocationURL(),
+		"read_at": "2026-01-02T03:04:05Z", "fresh_until": "2026-01-02T04:04:05Z",
+	}
+	wantMembers(t, e.read(t, "status/c").object(t, "discovered"), found)
+	e.clock.advance(4 * time.Second)
+	wantMembers(t, update(t, e, "check/c", nil).object(t, "discovered"), found) // read just now
+	if got := reads(s); got != 1 {
+		t.Errorf("the metadata was asked for %d times", got)
+	}
+	r := e.read(t, "config/c").data(t)
+	if r["token_url"] != nil || r["discovered"] != nil {
+		t.Errorf("the config's own fields hold what was found: %v", r)
+	}
+}
+
+func TestAWrittenTokenURLWinsOverTheIssuersMetadata(t *testing.T) {
+	e, s := discovering(t, nil)
+	describes(s, fields{"token_endpoint": s.URL() + "/wrong"})
+	before := reads(s)
+	e.must(t, "config/c", with(byIssuer(s), fields{"token_url": s.TokenURL()}))
+	succeeded(t, e.read(t, "token/c"))
+	if reads(s) != before || e.read(t, "status/c").data(t)["discovered"] != nil {
+		t.Error("it was asked for all the same")
+	}
+}
+
+func TestTokensAreRevokedWhereTheMetadataSays(t *testing.T) {
+	e, s := discovering(t, fields{"reuse": false})
+	r := e.read(t, "token/c")
+	succeeded(t, e.revokeLease(t, r.resp.Secret))
+	if s.Valid(r.token(t)) || s.RevocationRequests() != 1 {
+		t.Errorf("%d requests", s.RevocationRequests())
+	}
+}
+
+func TestAConfigIsNotWrittenWithoutItsEndpoints(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare func(s *providertest.Server)
+		status  int
+		says    []string
+	}{
+		"no metadata":             {func(*providertest.Server) {}, 400, []string{`config "c": not written`, "there is no metadata of issuer", "answered HTTP 404", "write token_url"}},
+		"another's metadata":      {func(s *providertest.Server) { describes(s, fields{"issuer": "https://other.example"}) }, 400, []string{`is that of "https://other.example"`}},
+		"endpoints of plain http": {func(s *providertest.Server) { describes(s, fields{"token_endpoint": "http://192.0.2.1/token"}) }, 400, []string{"is plain http"}},
+		"a server out of order": {func(s *providertest.Server) {
+			describes(s, nil)
+			s.Behave(providertest.Behavior{Published: true, Status: 500, Times: -1})
+		}, 502, []string{"answered HTTP 500"}},
+		"nobody there": {func(s *providertest.Server) { s.Close() }, 502, []string{"check issuer's host and port"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t)
+			s := e.server(t, providertest.RFC6749, providertest.Options{})
+			test.prepare(s)
+			refused(t, e.write(t, "config/c", byIssuer(s)), test.status, test.says...)
+			if len(e.list(t, "config/")) != 0 {
+				t.Error("it was written")
+			}
+			asked(t, s, 0)
+		})
+	}
+}
+
+// What a server says of itself is used for as long as it lets it be used, and
+// then asked for anew behind the readers.
+func TestMetadataIsReadAgainBehindTheReaders(t *testing.T) {
+	e, s := discovering(t, nil)
+	succeeded(t, e.read(t, "token/c"))
+	for range 5 {
+		succeeded(t, mints(t, e))
+	}
+	if got := reads(s); got != 1 {
+		t.Errorf("asked %d times within the hour", got)
+	}
+	s.Behave(providertest.Behavior{Published: true, Hang: true})
+	e.clock.advance(time.Hour)
+	succeeded(t, e.read(t, "token/c")) // though the server keeps silent about itself
+	eventually(t, "the metadata is asked for", func() bool { return reads(s) == 2 })
+	succeeded(t, mints(t, e))
+	if got := reads(s); got != 2 {
+		t.Errorf("asked %d times at once", got)
+	}
+}
+
+func TestOldEndpointsAreUsedWhileTheServerGivesNone(t *testing.T) {
+	for name, trouble := range map[string]providertest.Behavior{
+		"an error":           {Status: 500},
+		"a page":             {Body: "<html>"},
+		"another's metadata": {Body: `{"issuer":"https://other.example","token_endpoint":"https://other.example/token"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := discovering(t, fields{"reuse": false})
+			trouble.Published, trouble.Times = true, -1
+			s.Behave(trouble)
+			e.clock.advance(time.Hour)
+			succeeded(t, e.read(t, "token/c"))
+			eventually(t, "the failure is told", func() bool { return e.read(t, "status/c").data(t)["discovery_error"] != nil })
+			told := e.read(t, "status/c")
+			if text, _ := told.data(t)["discovery_error"].(string); !strings.Contains(text, "cannot be found") || !strings.Contains(text, s.URL()) {
+				t.Errorf("got %q", text)
+			}
+			wantMembers(t, told.object(t, "discovered"), fields{"token_url": s.TokenURL()})
+
+			e = e.restart(t) // also in a process that has never read it
+			succeeded(t, mints(t, e))
+			r := update(t, e, "check/c", nil)
+			wantMembers(t, r.data(t), fields{"status": "ok"})
+			warned(t, r, "those that were found before are used")
+
+			before := reads(s)
+			e.clock.advance(metadataAgain - time.Second)
+			succeeded(t, e.read(t, "token/c"))
+			if reads(s) != before {
+				t.Error("asked again at once")
+			}
+			s.Reset()
+			e.clock.advance(time.Second)
+			succeeded(t, e.read(t, "token/c"))
+			eventually(t, "the failure is over", func() bool { return e.read(t, "status/c").data(t)["discovery_error"] == nil })
+		})
+	}
+}
+
+// metadataAgain is when a server is asked again that gave no metadata.
+const metadataAgain = time.Minute
+
+func TestEndpointsThatMoveWithinTheirHostAreFollowed(t *testing.T) {
+	e, s := discovering(t, nil)
+	succeeded(t, e.read(t, "token/c"))
+	describes(s, fields{"token_endpoint": s.URL() + "/moved", "revocation_endpoint": nil})
+	s.Publish("/moved", fields{}, nil) // a 405 to a POST
+	e.clock.advance(time.Hour)
+	succeeded(t, e.read(t, "token/c")) // by the old endpoint: the new one is found behind the reader
+	eventually(t, "the move is seen", func() bool {
+		found, _ := e.read(t, "status/c").data(t)["discovered"].(map[string]any)
+		return found["token_url"] == s.URL()+"/moved" && found["revocation_url"] == nil
+	})
+	refused(t, mints(t, e), http.StatusBadRequest, "HTTP 405")
+}
+
+// An endpoint that fails may have moved: what led to it is read anew at once.
+func TestAFailingEndpointHasItsMetadataReadAnew(t *testing.T) {
+	e, s := discovering(t, nil)
+	e.clock.advance(2 * metadataAgain)
+	s.Behave(providertest.Behavior{Status: http.StatusNotFound, Body: "{}"})
+	refused(t, e.read(t, "token/c"), http.StatusBadRequest, "HTTP 404")
+	eventually(t, "the metadata is read anew", func() bool { return reads(s) == 2 })
+}
+
+// Whoever rules the metadata must not come to rule the credentials: another host
+// than the operator confirmed gets none.
+func TestCredentialsAreHeldFromAHostThatTheOperatorDidNotConfirm(t *testing.T) {
+	for name, change := range map[string]func(thief *providertest.Server) fields{
+		"of the token endpoint":      func(thief *providertest.Server) fields { return fields{"token_endpoint": thief.TokenURL()} },
+		"of the revocation endpoint": func(thief *providertest.Server) fields { return fields{"revocation_endpoint": thief.RevocationURL()} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, s := discovering(t, nil)
+			token := e.read(t, "token/c").token(t)
+			thief := e.server(t, providertest.RFC6749, providertest.Options{})
+			describes(s, change(thief))
+			e.clock.advance(5 * time.Minute)
+			warned(t, update(t, e, "config/c", byIssuer(s))) // brings the secrets: this one is confirmed
+			describes(s, nil)
+			e.clock.advance(5 * time.Minute)
+			warned(t, update(t, e, "config/c", byIssuer(s)))
+			if again := e.read(t, "token/c").token(t); again == token {
+				t.Error("a token outlived two moves")
+			}
+			s.Reset()
+
+			describes(s, change(thief))
+			held := []string{"the credentials are held", thief.URL(), s.URL(), "write the config's secrets again"}
+			e.clock.advance(time.Minute)
+			refused(t, update(t, e, "check/c", nil), http.StatusBadRequest, held...)
+			e.clock.advance(time.Hour)
+			refused(t, e.read(t, "token/c"), http.StatusBadRequest, held...)
+			for _, told := range []result{e.read(t, "config/c"), e.read(t, "status/c"), update(t, e, "config/c", fields{"description": "d"})} {
+				warned(t, told, "this config gives no token as it stands: the credentials are held")
+			}
+			wantMembers(t, e.read(t, "config/c").object(t, "effective"), fields{"token_url": s.TokenURL()})
+			if len(thief.All()) != 0 {
+				t.Errorf("the other host was sent %v", thief.All())
+			}
+
+			describes(s, nil) // a mistake that is repaired
+			e.clock.advance(2 * metadataAgain)
+			e.read(t, "token/c")
+			eventually(t, "it is repaired", func() bool { e.clock.advance(time.Minute); return e.read(t, "token/c").err == nil })
+
+			describes(s, change(thief)) // or a move that is confirmed
+			e.clock.advance(time.Minute)
+			e.must(t, "config/c", byIssuer(s))
+			r := e.read(t, "token/c")
+			if name == "of the token endpoint" && !thief.Valid(r.token(t)) || name != "of the token endpoint" && !s.Valid(r.token(t)) {
+				t.Error("a token of the wrong server")
+			}
+		})
+	}
+}
+
+// A move that the engine has not seen yet is not confirmed by a write that
+// brings no secrets.
+func TestAWriteWithoutTheSecretsConfirmsNothing(t *testing.T) {
+	e, s := discovering(t, nil)
+	thief := e.server(t, providertest.RFC6749, providertest.Options{})
+	describes(s, fields{"token_endpoint": thief.TokenURL()})
+	e.clock.advance(2 * time.Hour)
+	before := reads(s)
+	warned(t, e.patch(t, "config/c", fields{"ttl": 60}))
+	if reads(s) != before {
+		t.Error("it was asked for though nothing depends on it")
+	}
+	e.read(t, "token/c")
+	eventually(t, "the move is seen", func() bool { return e.read(t, "status/c").resp.Warnings != nil })
+	refused(t, mints(t, e), http.StatusBadRequest, "the credentials are held")
+	asked(t, thief, 0)
+
+	other := e.server(t, providertest.RFC6749, providertest.Options{})
+	describes(other, nil)
+	refused(t, e.patch(t, "config/c", fields{"issuer": other.URL()}), http.StatusBadRequest, "what issuer or resource_url leads to", "client_secret")
+	asked(t, other, 0)
+}
+
+// Configs that ask the same server share what it says.
+func TestMetadataIsSharedAmongConfigs(t *testing.T) {
+	e, s := discovering(t, nil)
+	for _, name := range []string{"config/d", "config/e"} {
+		e.must(t, name, byIssuer(s))
+	}
+	e.clock.advance(2 * time.Hour)
+	for _, name := range []string{"token/c", "token/d", "token/e"} {
+		succeeded(t, e.read(t, name))
+	}
+	eventually(t, "it is asked for", func() bool { return reads(s) == 2 })
+	for _, name := range []string{"token/c", "token/d", "token/e"} {
+		e.clock.advance(10 * time.Minute)
+		succeeded(t, e.read(t, name))
+	}
+	if got := reads(s); got != 2 {
+		t.Errorf("asked %d times", got)
+	}
+}
+
+func TestWhatTheServerDoesNotListIsWarnedOf(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	describes(s, fields{"token_endpoint_auth_methods_supported": []any{"private_key_jwt"}})
+	says := "lists private_key_jwt for token_endpoint_auth_method, and not client_secret_basic"
+	warned(t, e.write(t, "config/c", byIssuer(s)), says)
+	warned(t, e.read(t, "config/c"), says)
+	succeeded(t, e.read(t, "token/c")) // the server may know better
+	s.SetCredentials(providertest.Credentials{ClientSecret: "another-secret"})
+	refused(t, update(t, e, "check/c", nil), http.StatusBadRequest, "HTTP 401", says)
+}
+
+func TestAProviderMayHaveTheIssuer(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	s.Publish(providertest.WellKnownServer+"/acme", fields{"issuer": s.URL() + "/acme", "token_endpoint": s.TokenURL()}, nil)
+	e.must(t, "provider/p", fields{"issuer": s.URL() + "/{tenant}", "variables": fields{"tenant": fields{"description": "d"}}})
+	required, _ := e.read(t, "provider/p").data(t)["required"].([]any)
+	if slices.Contains(required, any("token_url")) || !slices.Contains(required, any("variables.tenant")) {
+		t.Errorf("required: %v", required)
+	}
+	config := with(byIssuer(s), fields{"provider": "p", "variables": fields{"tenant": "acme"}})
+	delete(config, "issuer")
+	e.must(t, "config/c", config)
+	succeeded(t, e.read(t, "token/c"))
+
+	// A provider that names another server has the credentials held as well.
+	e.must(t, "provider/p", fields{"issuer": "https://other.example/{tenant}"})
+	refused(t, e.read(t, "token/c"), http.StatusBadRequest, "now sends credentials elsewhere")
+}
