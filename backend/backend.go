@@ -83,7 +83,7 @@ type backend struct {
 
 	discovered *discoveries // what servers say of themselves
 
-	tallies   tallies
+	observer  observer
 	loading   singleflight.Group // of views
 	nodeState atomic.Pointer[node]
 	mount     atomic.Pointer[string] // as the last request named it
@@ -122,6 +122,7 @@ func newBackend(o Options) *backend {
 		inputs:     map[*framework.Path]input{},
 	}
 	b.work = newBackground(b.guard)
+	b.observer.now, b.observer.log = o.Now, b.log
 	b.tokens = tokencache.New[*minted](tokencache.Options[*minted]{
 		Now: o.Now, Again: again, Panicked: func(p any) error { return b.panicked("a mint", p) },
 	})

@@ -49,7 +49,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 			return nil, err
 		}
 	}
-	b.tallies.drop(name)
+	b.observer.deleted(name)
 	// Only now, since a config that stays needs them; tidy removes what is left.
 	if err := clearChains(ctx, req.Storage, name); err != nil {
 		b.log().Warn("the refresh tokens of a deleted config could not be deleted", "config", name, "error", err)

@@ -151,8 +151,7 @@ func (b *backend) end(ctx context.Context, s logical.Storage, ref string) error 
 		err := b.release(ctx, s, ref, h)
 		var final *livesOn
 		if errors.As(err, &final) {
-			b.log().Warn("a token cannot be revoked at its provider, and lives on until it expires",
-				"config", configOf(ref), "reason", final, "until", stamp(h.entry.Until))
+			b.observer.livesOn(configOf(ref), final, h.entry.Until)
 		} else if err != nil {
 			return err
 		}

@@ -75,14 +75,10 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew 
 	}
 	m, err := b.mint(ctx, s, c, renews)
 	if err != nil {
-		b.log().Warn("no token", "token", v.path(), "error", err)
-		v.counts.failures.Add(1)
-		v.counts.lastFailure.Store(&failure{at: b.now(), text: explained(err)})
+		b.observer.mintFailed(v.target, err)
 		return held{}, nil, err
 	}
-	b.log().Debug("minted a token", "token", v.path(), "expires_at", m.Token.ExpiresAt, "fallback", m.Fallback)
-	v.counts.mints.Add(1)
-	v.counts.lastMint.Store(&m.Token.IssuedAt)
+	b.observer.minted(v.target, m)
 	m.Origin, m.Ledger = mark([]byte(c.entry.Origin)), c.entry.Ledger
 	if v.owned() {
 		if m.ref, err = b.remember(ctx, s, v.config, c, m); err != nil {
@@ -144,6 +140,7 @@ func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Eff
 		if r.Spends { // the answer holds what the next request is made of
 			r.Timeout = tokencache.SpendTime
 		}
+		r.Observed = func(x grant.Exchange) { b.observer.asked(c.config, x) }
 		t, err := b.client.Mint(ctx, r)
 		if err != nil {
 			return fmt.Errorf("no token from provider %q: %w", c.Provider, err)

@@ -87,6 +87,7 @@ func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *frame
 		return nil, cause(err)
 	}
 	m := got.Value
+	b.observer.checked(v.config)
 	b.tokens.Forgive(v.config)
 	if m.ref != "" { // no reader gets it
 		defer b.endSoon(ctx, req.Storage, m.ref)

@@ -62,15 +62,15 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 	if entry == nil {
 		return nil, noConfig(name)
 	}
-	counts := b.tallies.of(name)
+	h := b.observer.of(name)
 	data := map[string]any{
-		"mints": counts.mints.Load(), "failures": counts.failures.Load(), "served": counts.served.Load(),
+		"mints": h.mints.Load(), "failures": h.failures.Load(), "served": h.served(),
 		"minting": false,
 	}
-	if at := counts.lastMint.Load(); at != nil {
+	if at := h.lastMint.Load(); at != nil {
 		data["last_mint"] = stamp(*at)
 	}
-	if f := counts.lastFailure.Load(); f != nil {
+	if f := h.lastFailure.Load(); f != nil {
 		data["last_failure"], data["last_error"] = stamp(f.at), f.text
 	}
 

@@ -92,8 +92,17 @@ func (b *backend) readToken(ctx context.Context, req *logical.Request, d *framew
 	return b.serve(ctx, req.Storage, w)
 }
 
-// serve hands out the token that is wanted.
+// serve answers a reader.
 func (b *backend) serve(ctx context.Context, s logical.Storage, w wanted) (*logical.Response, error) {
+	resp, err := b.answer(ctx, s, w)
+	if err != nil && !errors.Is(err, logical.ErrReadOnly) { // which has another node answer
+		b.observer.notHandedOut(w.history)
+	}
+	return resp, err
+}
+
+// answer hands out the token that is wanted.
+func (b *backend) answer(ctx context.Context, s logical.Storage, w wanted) (*logical.Response, error) {
 	if resp := b.cached(w); resp != nil {
 		return resp, nil
 	}
@@ -101,7 +110,7 @@ func (b *backend) serve(ctx context.Context, s logical.Storage, w wanted) (*logi
 	if err != nil {
 		return nil, err
 	}
-	resp, err := b.handOut(v, got)
+	resp, err := b.handOut(v, got, false)
 	if ref := got.Value.ref; ref != "" {
 		b.answered(ctx, s, ref, err == nil && ctx.Err() == nil)
 	}
@@ -166,7 +175,7 @@ func (b *backend) cached(w wanted) *logical.Response {
 	if !ok {
 		return nil
 	}
-	resp, err := b.handOut(w.view, got)
+	resp, err := b.handOut(w.view, got, true)
 	if err != nil {
 		return nil // whoever answers next says why
 	}

@@ -77,6 +77,7 @@ func (b *backend) revoke(ctx context.Context, c *config, entry *ledgerEntry) err
 		return &livesOn{"its config now sends credentials elsewhere than when the token was minted"}
 	}
 	_, err := withFallback(c.effective, func(e *provider.Effective) error { return b.askToRevoke(ctx, e, entry.Token) })
+	b.observer.revoked(c.config, err)
 	return err
 }
 

@@ -43,8 +43,8 @@ func (b *backend) tokenSecret() *framework.Secret {
 }
 
 // handOut is the answer to a reader: the token, with a lease for as long as it
-// is usable, or without one.
-func (b *backend) handOut(v *view, got answer) (*logical.Response, error) {
+// is usable, or without one. fromMemory says that it had to wait for nothing.
+func (b *backend) handOut(v *view, got answer, fromMemory bool) (*logical.Response, error) {
 	now := b.now()
 	usable, err := v.usable(got, now)
 	if err != nil {
@@ -60,7 +60,7 @@ func (b *backend) handOut(v *view, got answer) (*logical.Response, error) {
 		data["ttl"] = max(int64(got.RenewsAt().Sub(now)/time.Second), 0)
 		data["rotation_period"] = int64(got.RenewsAt().Sub(got.Born) / time.Second)
 	}
-	v.counts.served.Add(1)
+	b.observer.handedOut(v.history, got, fromMemory)
 	return resp, nil
 }
 

@@ -27,7 +27,7 @@ type view struct {
 	late      bool   // its tokens are replaced no earlier than they must be
 	revocable bool   // its provider revokes tokens
 	epoch     string // the mark of the config's: a lease is not renewed in another
-	counts    *counts
+	history   *history
 	proofs    *proofs // what its readers sign by, nil without dpop
 }
 
@@ -41,44 +41,6 @@ func (v *view) stored(ctx context.Context, s logical.Storage) (*held, error) {
 		h.Late = v.late
 	}
 	return h, err
-}
-
-// counts is what status tells of a config, since this process started.
-type counts struct {
-	served, mints, failures atomic.Int64
-	lastMint                atomic.Pointer[time.Time]
-	lastFailure             atomic.Pointer[failure]
-}
-
-type failure struct {
-	at   time.Time
-	text string
-}
-
-// tallies holds the counts of each config, which outlive its views.
-type tallies struct {
-	mu       sync.Mutex
-	byConfig map[string]*counts
-}
-
-func (t *tallies) of(config string) *counts {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.byConfig == nil {
-		t.byConfig = map[string]*counts{}
-	}
-	c := t.byConfig[config]
-	if c == nil {
-		c = &counts{}
-		t.byConfig[config] = c
-	}
-	return c
-}
-
-func (t *tallies) drop(config string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.byConfig, config)
 }
 
 // view gives the view of that target, from memory if it is there; else it is
@@ -145,7 +107,7 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, gen
 		t.entity = ""
 	}
 	v := &view{
-		target: t, key: key, perCaller: c.perCaller, settings: c.settings, counts: b.tallies.of(t.config),
+		target: t, key: key, perCaller: c.perCaller, settings: c.settings, history: b.observer.of(t.config),
 		spends: c.spends(), outlives: c.outlives(), late: c.late(), revocable: c.effective.Dialect.RevocationURL != "", epoch: mark(c.entry.Epoch),
 	}
 	if v.proofs, err = c.proofs(); err != nil {

@@ -88,6 +88,10 @@ type Request struct {
 
 	Timeout time.Duration // for the whole mint, retries included
 
+	// Observed is told what the exchange was like, however it ended; nil is
+	// nobody.
+	Observed func(Exchange)
+
 	Connection
 }
 
@@ -235,7 +239,7 @@ func (r Request) about(err error) error {
 }
 
 func (c *Client) send(ctx context.Context, r Request) (reply, error) {
-	caller := ctx
+	caller, start := ctx, c.now()
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 
@@ -244,6 +248,9 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 		return reply{}, err
 	}
 	sender := &sender{transport: transport, request: r, client: c}
+	if r.Observed != nil {
+		defer func() { r.Observed(sender.exchange(c.now().Sub(start))) }()
+	}
 	outline, err := retryablehttp.NewRequestWithContext(ctx, r.Method, r.URL, nil)
 	if err != nil {
 		return reply{}, &Error{Kind: Misconfigured, Detail: "token_url is no URL"}

@@ -89,11 +89,15 @@ type sender struct {
 	request   Request
 	client    *Client
 	last      *attempt
+	attempts  int
+	answer    *http.Response // the last one, nil without; its body is another's to read
 }
 
 // RoundTrip makes the next attempt. Attempts follow each other. A server that
 // asks for its nonce gets it at once, and that is no attempt of its own.
 func (s *sender) RoundTrip(outline *http.Request) (*http.Response, error) {
+	s.attempts++
+	s.answer = nil
 	resp, err := s.send(outline)
 	if err != nil || s.request.DPoP == nil || !wantsNonce(s.request, resp) {
 		return resp, err
@@ -112,17 +116,15 @@ func (s *sender) send(outline *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.request.DPoP == nil {
-		return s.transport.RoundTrip(req)
+	if s.request.DPoP != nil {
+		if err := s.client.prove(req, s.request.DPoP, a); err != nil {
+			return nil, err
+		}
 	}
-	if err := s.client.prove(req, s.request.DPoP, a); err != nil {
-		return nil, err
+	if s.answer, err = s.transport.RoundTrip(req); err == nil && s.request.DPoP != nil {
+		s.client.nonces.take(req.URL, s.answer.Header)
 	}
-	resp, err := s.transport.RoundTrip(req)
-	if err == nil {
-		s.client.nonces.take(req.URL, resp.Header)
-	}
-	return resp, err
+	return s.answer, err
 }
 
 // retrying wraps transport in the retries that section 4 of the design allows.
