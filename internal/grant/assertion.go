@@ -38,14 +38,21 @@ type Assertion struct {
 	Headers, Claims map[string]any
 
 	Lifetime time.Duration // of which Skew has passed already when it is sent
+
+	// Signed is the assertion itself, where it has been made for this attempt
+	// already.
+	Signed string
 }
 
 // Skew is how far another clock may be behind this one: assertions are issued
 // so much in the past.
 const Skew = 10 * time.Second
 
-// sign makes the assertion. Its error, a *Error, says that the key does not fit.
-func (a Assertion) sign(now time.Time) (string, error) {
+// Sign makes the assertion. Its error, a *Error, says that the key does not fit.
+func (a Assertion) Sign(now time.Time) (string, error) {
+	if a.Signed != "" {
+		return a.Signed, nil
+	}
 	issued := now.Add(-Skew).Unix()
 	claims := map[string]any{
 		"iss": a.Issuer, "sub": a.Subject, "aud": a.Audience, "jti": rand.Text(),

@@ -40,7 +40,7 @@ func methods() []method {
 		return nil
 	}
 	assertion := func(r Request, a *attempt) error {
-		text, err := r.ClientAssertion.sign(a.now)
+		text, err := r.ClientAssertion.Sign(a.now)
 		if err != nil {
 			return err
 		}

@@ -167,7 +167,7 @@ func TestAnAssertionSaysWhatIsExpectedOfIt(t *testing.T) {
 			t.Parallel()
 			a := base
 			tc.change(&a)
-			text, err := a.sign(clock())
+			text, err := a.Sign(clock())
 			if err != nil {
 				t.Fatal(err)
 			}

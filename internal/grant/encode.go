@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +49,8 @@ type attempt struct {
 	names      map[string]string
 	parameters map[string]any // under the names they are sent by
 	header     http.Header
-	secrets    []string // that were made for it
+	secrets    []string // that the request has, and those that were made for it
+	composed   []string // texts made of one
 }
 
 // set sets a standard parameter, unless it is renamed to nothing.
@@ -63,7 +65,7 @@ func (a *attempt) set(name string, v any) {
 
 // attempt prepares an attempt at r.
 func (r Request) attempt(now time.Time) (*attempt, error) {
-	a := &attempt{now: now, names: r.Names, parameters: make(map[string]any, len(r.Parameters)+6), header: http.Header{}}
+	a := &attempt{now: now, names: r.Names, parameters: make(map[string]any, len(r.Parameters)+6), header: http.Header{}, secrets: slices.Clone(r.Secrets), composed: r.Composed}
 	maps.Copy(a.parameters, r.Parameters)
 	if r.GrantType != "" {
 		a.set(ParamGrantType, r.GrantType)
@@ -82,12 +84,21 @@ func (r Request) attempt(now time.Time) (*attempt, error) {
 	if err := kindOfGrant(r.GrantType).add(r, a); err != nil {
 		return nil, err
 	}
-	return a, methodOf(r.Auth).show(r, a)
+	if err := methodOf(r.Auth).show(r, a); err != nil {
+		return nil, err
+	}
+	if r.Format == Template {
+		clear(a.parameters) // the body says it all
+	}
+	return a, nil
 }
 
 // encode makes the HTTP request of an attempt.
 func encode(ctx context.Context, r Request, a *attempt, userAgent string) (*http.Request, error) {
 	target, body, contentType := r.URL, []byte(nil), ""
+	if r.Format == Template && r.Body != "" {
+		body = []byte(r.Body)
+	}
 	if len(a.parameters) > 0 {
 		switch r.Format {
 		case JSON:

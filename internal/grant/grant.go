@@ -74,7 +74,12 @@ type Request struct {
 	Names map[string]string
 
 	Headers map[string]string
-	Answer  Answer
+
+	// Body is the whole body where Format is Template: nothing is added to it,
+	// and Headers say what it is.
+	Body string
+
+	Answer Answer
 
 	// Secrets are values that nothing may repeat, beyond the credentials above.
 	// Composed are texts made of one, as they are sent: no part of them by
@@ -92,6 +97,11 @@ type Request struct {
 	// nobody.
 	Observed func(Exchange)
 
+	// Anew makes the request for each attempt anew, where what it sends differs
+	// from one to the next; nil otherwise. What is sent is what it gives; how the
+	// answer is read stays as it is here.
+	Anew func(now time.Time) (Request, error)
+
 	Connection
 }
 
@@ -106,6 +116,9 @@ const (
 	Form  Format = "form"  // application/x-www-form-urlencoded, RFC 6749 appendix B
 	JSON  Format = "json"  // an application/json object
 	Query Format = "query" // the URL's query
+
+	// Template sends the Body as it is, and no parameters.
+	Template Format = "template"
 )
 
 // LifetimeSource says where a token's expiry comes from.

@@ -39,7 +39,7 @@ func kinds() []kind {
 			text := r.Assertion
 			if r.GrantAssertion != nil {
 				var err error
-				if text, err = r.GrantAssertion.sign(a.now); err != nil {
+				if text, err = r.GrantAssertion.Sign(a.now); err != nil {
 					return err
 				}
 				a.secrets = append(a.secrets, text)

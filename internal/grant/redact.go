@@ -62,7 +62,7 @@ func newRedactor(r Request, sent *attempt) redactor {
 			addWindows(out.parts, secret)
 		}
 	}
-	for _, text := range r.Composed {
+	for _, text := range slices.Concat(r.Composed, sent.composed) {
 		out.keepWhole(text)
 	}
 	if r.ClientSecret != "" {

@@ -107,12 +107,19 @@ func (s *sender) RoundTrip(outline *http.Request) (*http.Response, error) {
 }
 
 func (s *sender) send(outline *http.Request) (*http.Response, error) {
-	a, err := s.request.attempt(s.client.now())
+	now, r := s.client.now(), s.request
+	if r.Anew != nil {
+		var err error
+		if r, err = r.Anew(now); err != nil {
+			return nil, err
+		}
+	}
+	a, err := r.attempt(now)
 	if err != nil {
 		return nil, err
 	}
 	s.last = a
-	req, err := encode(outline.Context(), s.request, a, s.client.userAgent)
+	req, err := encode(outline.Context(), r, a, s.client.userAgent)
 	if err != nil {
 		return nil, err
 	}

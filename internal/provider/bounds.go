@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The bounds of what clients may send, far beyond what any provider needs.
@@ -28,6 +29,8 @@ const (
 	maxFilters     = 8        // filters of a placeholder
 	maxPattern     = 1000     // steps of a compiled pattern
 	maxMatched     = 1 << 10  // bytes of a value that has to match one
+
+	maxOffset = 10 * 366 * 24 * time.Hour // from {now}
 )
 
 // errTooLong is a text that its placeholders make too long.

@@ -47,17 +47,15 @@ func (e *Effective) checkURLs() error {
 // checkVariables refuses values that nothing would use.
 func (e *Effective) checkVariables() error {
 	used := e.usedNames()
+	e.names = e.withVariables(used)
 	for name, d := range e.declared {
 		if errors.Is(e.env.meanings[name].err, errTooLong) {
 			return invalid("variables", "declares %s, whose text %s", quoted(name), errTooLong)
 		}
-		for _, text := range []*string{d.Default, d.Value} {
-			if text == nil {
-				continue
-			}
-			t, err := parseTemplate(*text)
+		for _, text := range d.texts() {
+			t, err := parseTemplate(text)
 			if err == nil {
-				err = e.env.check(t)
+				err = e.env.checkVariable(t)
 			}
 			if err != nil {
 				return invalid("variables", "declares %s, whose text %s", quoted(name), err)
@@ -83,6 +81,28 @@ func (e *Effective) checkVariables() error {
 	return nil
 }
 
+// withVariables are those names, and what the variables among them are made of.
+func (e *Effective) withVariables(names []string) map[string]bool {
+	out := map[string]bool{}
+	for next := names; len(next) > 0; {
+		names, next = next, nil
+		for _, name := range names {
+			if out[name] {
+				continue
+			}
+			out[name] = true
+			if _, given := e.env.given[name]; given {
+				continue
+			}
+			for _, text := range e.declared[name].texts() {
+				t, _ := parseTemplate(text) // checkVariables says what is wrong with it
+				next = append(next, t.names()...)
+			}
+		}
+	}
+	return out
+}
+
 // usedNames are the placeholders of the request itself.
 func (e *Effective) usedNames() []string {
 	var out []string
@@ -96,7 +116,8 @@ func (e *Effective) usedNames() []string {
 			return s, nil
 		})
 	}
-	return out
+	body, _ := parseTemplate(e.Dialect.RequestBody) // checkBody refuses a broken one
+	return append(out, body.names()...)
 }
 
 // filled is a field whose texts may hold placeholders.
@@ -113,8 +134,8 @@ func (e *Effective) filledIn() []filled {
 		{field: "parameters", texts: d.Parameters},
 		{field: "request_headers", texts: d.RequestHeaders},
 		{field: "check_headers", texts: d.CheckHeaders, own: accessToken},
-		{field: "assertion_claims", texts: d.AssertionClaims, own: grantedScope},
-		{field: "assertion_headers", texts: d.AssertionHeaders, own: grantedScope},
+		{field: "assertion_claims", texts: d.AssertionClaims},
+		{field: "assertion_headers", texts: d.AssertionHeaders},
 	}
 }
 

@@ -82,7 +82,7 @@ func TestRefusedConfigs(t *testing.T) {
 		"any other grant":                      {object{"grant_type": "urn:ietf:params:oauth:grant-type:uma-ticket"}, ""},
 		"a value that a claim names":           {object{"assertion_claims": object{"tid": "{tenant}"}, "variables": object{"tenant": "acme"}}, ""},
 		"a value that no claim names":          {object{"assertion_claims": object{"tid": "{tenant}"}, "variables": object{"tenant": "acme", "tenants": value}}, `variables holds "tenants", which no placeholder names: did you mean "tenant"?`},
-		"a value for what is not the config's": {object{"assertion_claims": object{"scope": "{scope}"}, "variables": object{"scope": value}}, `variables holds "scope", which the provider does not declare`},
+		"a value for what is not the config's": {object{"assertion_claims": object{"scope": "{scope}"}, "variables": object{"scope": value}}, `variables holds "scope", which stands for something already`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,7 +123,7 @@ func TestCheckRefusesDefinitionsThatNoConfigCouldUse(t *testing.T) {
 		"in a JWT's header":    {object{"assertion_headers": object{"typ": "{v}"}}, `assertion_headers holds a text under "typ" that names {v}`},
 		"a broken claim":       {object{"assertion_claims": object{"sub": "{"}}, `assertion_claims holds a text under "sub" that has a single brace`},
 		"the scopes, in a JWT": {object{"assertion_claims": object{"scope": "{scope}"}, "assertion_headers": object{"s": "{scope}"}}, ""},
-		"the scopes elsewhere": {object{"parameters": object{"s": "{scope}"}}, `parameters holds a text under "s" that names {scope}`},
+		"the scopes elsewhere": {object{"parameters": object{"s": "{scope}"}, "request_headers": object{"s": "{scope}"}}, ""},
 		"the token elsewhere":  {object{"assertion_claims": object{"t": "{access_token}"}}, `assertion_claims holds a text under "t" that names {access_token}`},
 		"credentials":          {object{"parameters": object{"p": "{username}{password}"}, "assertion_claims": object{"sub": "{username}"}}, ""},
 		"a secret in the path": {object{"token_url": "https://x.example/{password}"}, "names the secret"},

@@ -331,22 +331,12 @@ func (e *Effective) choosesHost(field string) bool {
 	return e.own[field] != nil || len(t.host.names()) > 0 && strings.Count(t.host[len(t.host)-1].literal, ".") < 2
 }
 
-// grantedScope is the placeholder that assertions have beyond all others: the
-// scopes that are asked for, as a scope claim names them (RFC 8693 section 4.2).
-const grantedScope = "scope"
-
-// scoped is e's environment with that placeholder.
-func (e *Effective) scoped() *environment {
-	return e.env.with(grantedScope, strings.Join(e.Dialect.Scopes, " "), false)
-}
-
 // saidInAssertion fills in the placeholders of claims or headers. A null, which
 // leaves out a standard one, stays.
 func (e *Effective) saidInAssertion(field string, said map[string]any) (map[string]any, error) {
-	env := e.scoped()
 	out := make(map[string]any, len(said))
 	for name, v := range said {
-		expanded, set, err := leaves(v, func(s string) (any, bool, error) { return env.expandText(s) })
+		expanded, set, err := leaves(v, func(s string) (any, bool, error) { return e.env.expandValue(s) })
 		if err != nil {
 			return nil, invalidText(field, name, err)
 		}

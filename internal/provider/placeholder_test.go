@@ -54,7 +54,7 @@ func TestPlaceholdersInAParameter(t *testing.T) {
 		"{plian}":              "!names {plian}, which stands for nothing; did you mean {plain}?",
 		"{completely_unknown}": "!which stands for nothing; declare it, or write {{ and }} for literal braces",
 		"{clientid}":           "!did you mean {client_id}?",
-		"{plain|bas64}":        `!names the unknown filter "bas64"; there are base64, base64url, hex, lower, upper, urlencode`,
+		"{plain|bas64}":        `!names the unknown filter "bas64"; there are base64, base64_decode, base64url, hex, hmac_sha256, json,`,
 		"{plain|}":             "!braces that hold no placeholder",
 		"{plain |upper}":       "!braces that hold no placeholder",
 		"{Plain}":              "!braces that hold no placeholder",

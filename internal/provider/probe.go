@@ -4,7 +4,6 @@
 package provider
 
 import (
-	"maps"
 	"net/textproto"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
@@ -19,13 +18,18 @@ func (e *Effective) ProbeRequest(token string) (grant.Request, bool, error) {
 	if e.urls["check_url"] == nil {
 		return grant.Request{}, false, nil
 	}
+	r, err := e.built("", func(e *Effective) (grant.Request, error) { return e.probe(token) })
+	return r, err == nil, err
+}
+
+func (e *Effective) probe(token string) (grant.Request, error) {
 	u, err := e.endpoint("check_url")
 	if err != nil {
-		return grant.Request{}, false, err
+		return grant.Request{}, err
 	}
 	sent, err := headers("check_headers", e.Dialect.CheckHeaders, e.env.with(accessToken, token, true).expandText)
 	if err != nil {
-		return grant.Request{}, false, err
+		return grant.Request{}, err
 	}
 	authorized := false
 	for name := range e.Dialect.CheckHeaders {
@@ -42,13 +46,5 @@ func (e *Effective) ProbeRequest(token string) (grant.Request, bool, error) {
 		URL: u.String(), Field: "check_url", Method: "GET", Format: grant.Query, Auth: grant.AuthNone, Headers: sent,
 		Secrets: []string{token}, Timeout: e.registration.RequestTimeout, Connection: e.connection(),
 		DPoP: e.dpop(token),
-	}, true, nil
-}
-
-// with is e with one more value.
-func (e *environment) with(name, value string, secret bool) *environment {
-	out := *e
-	out.given, out.secret, out.meanings = maps.Clone(e.given), maps.Clone(e.secret), maps.Clone(e.meanings)
-	out.given[name], out.secret[name], out.meanings[name] = value, secret, meaning{text: value, set: true, secret: secret}
-	return &out
+	}, nil
 }

@@ -110,6 +110,6 @@ func (r Registration) has(field string) bool {
 func (r Registration) credentials() map[string]string {
 	return map[string]string{
 		"client_id": r.ClientID, "client_secret": r.ClientSecret,
-		"username": r.Username, "password": r.Password,
+		"username": r.Username, "password": r.Password, "refresh_token": r.RefreshToken,
 	}
 }

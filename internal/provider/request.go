@@ -4,8 +4,12 @@
 package provider
 
 import (
+	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
+	"net/textproto"
 	"net/url"
 	"strings"
 	"time"
@@ -43,8 +47,56 @@ func (e *Effective) fill(field string, t *urlTemplate) (*url.URL, error) {
 // section 2).
 const paramResource = "resource"
 
-// Request is the literal request. Computed variables are computed anew.
+// Request is the literal request.
 func (e *Effective) Request() (grant.Request, error) {
+	return e.built("", (*Effective).request)
+}
+
+// built is what build makes of e, for each attempt anew where that differs from
+// one to the next. The refresh token is the one to be spent, "" for the one that
+// the operator wrote.
+func (e *Effective) built(refreshToken string, build func(*Effective) (grant.Request, error)) (grant.Request, error) {
+	anew := func(now time.Time) (grant.Request, error) { return build(e.at(now, refreshToken)) }
+	r, err := anew(sampleTime())
+	if err == nil && e.varies() {
+		r.Anew = anew
+	}
+	return r, err
+}
+
+// sampleTime is when a request takes place that nobody sends.
+func sampleTime() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+
+// at is e with what is made for one attempt.
+func (e *Effective) at(now time.Time, refreshToken string) *Effective {
+	random := make([]byte, randomBytes)
+	_, _ = rand.Read(random) // never an error
+	between := separator(e.Dialect.ScopeSeparator)
+	if between == grant.ScopeList {
+		between = " "
+	}
+	out := *e
+	out.env = e.env.with(nameScope, strings.Join(e.Dialect.Scopes, between), false)
+	out.env.now, out.env.random = now, string(random)
+	if refreshToken != "" && !e.env.shown {
+		out.env.given["refresh_token"] = refreshToken
+	}
+	out.env.settle()
+	return &out
+}
+
+// varies says whether anything that e sends differs from one attempt to the next.
+func (e *Effective) varies() bool {
+	for name := range e.names {
+		if e.env.meanings[name].varies {
+			return true
+		}
+	}
+	return false
+}
+
+// request is the literal request of one attempt.
+func (e *Effective) request() (grant.Request, error) {
 	d, r := e.Dialect, e.registration
 	u, err := e.endpoint("token_url")
 	if err != nil {
@@ -69,16 +121,25 @@ func (e *Effective) Request() (grant.Request, error) {
 		return grant.Request{}, err
 	}
 	out.Assertion = r.Assertion
+	if err := e.nameAssertions(&out); err != nil {
+		return grant.Request{}, err
+	}
 	spent := 0
+	spend := func(text string, err error) error {
+		if spent += len(text); err == nil && spent > maxExpandedAll {
+			return errTooLong
+		}
+		return err
+	}
 	expand := func(s string) (string, bool, error) {
 		text, set, err := e.env.expandText(s)
-		if spent += len(text); err == nil && spent > maxExpandedAll {
-			err = errTooLong
-		}
-		return text, set, err
+		return text, set, spend(text, err)
 	}
 	for name, v := range d.Parameters {
-		expanded, set, err := leaves(v, func(s string) (any, bool, error) { return expand(s) })
+		expanded, set, err := leaves(v, func(s string) (any, bool, error) {
+			v, set, err := e.env.expandValue(s)
+			return v, set, spend(fmt.Sprint(v), err)
+		})
 		if err != nil {
 			return grant.Request{}, invalidText("parameters", name, err)
 		}
@@ -89,6 +150,9 @@ func (e *Effective) Request() (grant.Request, error) {
 	if out.Headers, err = headers("request_headers", d.RequestHeaders, expand); err != nil {
 		return grant.Request{}, err
 	}
+	if out.Body, err = e.body(expand); err != nil {
+		return grant.Request{}, err
+	}
 	for name, v := range r.SecretParameters {
 		out.Parameters[name] = v
 	}
@@ -97,6 +161,29 @@ func (e *Effective) Request() (grant.Request, error) {
 	}
 	out.Secrets, out.Composed = e.secrets()
 	return out, nil
+}
+
+// nameAssertions signs the assertions of r that placeholders name, and has them
+// stand for these.
+func (e *Effective) nameAssertions(r *grant.Request) error {
+	for name, a := range map[string]*grant.Assertion{nameClientAssertion: r.ClientAssertion, nameAssertion: r.GrantAssertion} {
+		if a == nil || !e.names[name] {
+			continue
+		}
+		text := redacted
+		if !e.env.shown {
+			var err error
+			if text, err = a.Sign(e.env.now); err != nil {
+				return err
+			}
+			a.Signed = text
+		}
+		e.env = e.env.with(name, text, true)
+	}
+	if r.Assertion != "" && !e.env.shown {
+		e.env = e.env.with(nameAssertion, r.Assertion, true)
+	}
+	return nil
 }
 
 // headers fills in the placeholders of a map of headers.
@@ -121,9 +208,14 @@ func headers(field string, from map[string]any, expand func(string) (string, boo
 // RefreshRequest is the literal request for the refresh token grant (RFC 6749
 // section 6). Without scopes they stay as they were granted.
 func (e *Effective) RefreshRequest(refreshToken string, scopes ...string) (grant.Request, error) {
-	r, err := e.Request()
-	r.GrantType, r.RefreshToken, r.Scopes, r.Spends = grant.GrantRefreshToken, refreshToken, scopes, true
-	return r, err
+	if e.Dialect.RequestFormat == string(grant.Template) && e.Dialect.GrantType != grant.GrantRefreshToken {
+		return e.Request() // the only request that its body can be
+	}
+	return e.WithScopes(scopes).built(refreshToken, func(e *Effective) (grant.Request, error) {
+		r, err := e.request()
+		r.GrantType, r.RefreshToken, r.Spends = grant.GrantRefreshToken, refreshToken, true
+		return r, err
+	})
 }
 
 // RevocationRequest is the literal request to revoke an access token (RFC 7009
@@ -132,21 +224,28 @@ func (e *Effective) RevocationRequest(accessToken string) (grant.Request, bool, 
 	if e.urls["revocation_url"] == nil {
 		return grant.Request{}, false, nil
 	}
-	r, err := e.Request()
-	if err != nil {
-		return grant.Request{}, false, err
-	}
-	u, err := e.endpoint("revocation_url")
-	if err != nil {
-		return grant.Request{}, false, err
-	}
-	r.URL, r.Field, r.Method, r.GrantType, r.Scopes, r.Spends, r.DPoP = u.String(), "revocation_url", "POST", "", nil, true, nil
-	if r.Format == grant.Query {
-		r.Format = grant.Form
-	}
-	r.Parameters = map[string]any{"token": accessToken, "token_type_hint": "access_token"}
-	r.Secrets = append(r.Secrets, accessToken)
-	return r, true, nil
+	r, err := e.built("", func(e *Effective) (grant.Request, error) {
+		r, err := e.request()
+		if err != nil {
+			return grant.Request{}, err
+		}
+		u, err := e.endpoint("revocation_url")
+		if err != nil {
+			return grant.Request{}, err
+		}
+		r.URL, r.Field, r.Method, r.GrantType, r.Scopes, r.Spends, r.DPoP = u.String(), "revocation_url", "POST", "", nil, true, nil
+		switch r.Format {
+		case grant.Template:
+			maps.DeleteFunc(r.Headers, func(name, _ string) bool { return textproto.CanonicalMIMEHeaderKey(name) == "Content-Type" })
+			r.Format = grant.Form
+		case grant.Query:
+			r.Format = grant.Form
+		}
+		r.Parameters = map[string]any{"token": accessToken, "token_type_hint": "access_token"}
+		r.Secrets = append(r.Secrets, accessToken)
+		return r, nil
+	})
+	return r, err == nil, err
 }
 
 // WithScopes is e asking for other scopes.
@@ -179,7 +278,21 @@ func (e *environment) expandText(s string) (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}
-	return t.expand(e.value)
+	return t.expand(e)
+}
+
+// expandValue is like expandText. What is one placeholder that ends in the filter
+// number is a number, not a text.
+func (e *environment) expandValue(s string) (any, bool, error) {
+	t, err := parseTemplate(s)
+	if err != nil {
+		return nil, false, err
+	}
+	text, set, err := t.expand(e)
+	if err == nil && len(t) == 1 && t[0].ends("number") && jsonNumber.MatchString(text) {
+		return json.Number(text), set, nil
+	}
+	return text, set, err
 }
 
 func checkHeaderValue(s string) error {

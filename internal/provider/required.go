@@ -23,10 +23,9 @@ func Required(definition Layer) ([]string, error) {
 	if e.Dialect.TokenURL+e.Dialect.Issuer+e.Dialect.ResourceURL == "" {
 		out = append(out, "token_url")
 	}
-	used := e.usedNames()
 	for _, name := range slices.Sorted(maps.Keys(e.declared)) {
 		d := e.declared[name]
-		if !e.uses(name, used) || d.Default != nil || d.Value != nil || d.Optional {
+		if !e.names[name] || d.Default != nil || d.Value != nil || d.Optional {
 			continue
 		}
 		if d.Secret {
@@ -35,7 +34,7 @@ func Required(definition Layer) ([]string, error) {
 			out = append(out, "variables."+name)
 		}
 	}
-	credentials := slices.DeleteFunc(slices.Clone(used), func(name string) bool {
+	credentials := slices.DeleteFunc(slices.Collect(maps.Keys(e.names)), func(name string) bool {
 		return !slices.Contains(credentialNames(), name)
 	})
 	for _, need := range grant.Needs(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)) {
@@ -47,25 +46,6 @@ func Required(definition Layer) ([]string, error) {
 		out = append(out, "scopes")
 	}
 	return out, nil
-}
-
-// uses says whether a request names the variable, itself or by way of the
-// variables that it names.
-func (e *Effective) uses(name string, used []string) bool {
-	if slices.Contains(used, name) {
-		return true
-	}
-	for outer, d := range e.declared {
-		for _, text := range []*string{d.Default, d.Value} {
-			if text == nil || outer == name {
-				continue
-			}
-			if t, err := parseTemplate(*text); err == nil && slices.Contains(t.names(), name) && slices.Contains(used, outer) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // Example is a command line that writes a config of the provider. It sets what

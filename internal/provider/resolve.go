@@ -29,6 +29,7 @@ type Effective struct {
 	own          Layer                   // what the config itself sets
 	resources    []*urlTemplate          // dpop_resources
 	keys         keys
+	names        map[string]bool // that placeholders may name
 }
 
 // Check refuses a provider definition that no config could use.
@@ -65,10 +66,11 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	if e.env, err = newEnvironment(e.declared, r, own["token_url"] != nil); err != nil {
 		return nil, err
 	}
+	e.env = e.at(sampleTime(), "").env
 	for _, check := range []func() error{
 		e.checkMethod, func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
-		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkScopes, e.checkPointers, e.checkExtraFields, e.checkAuthority,
+		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkScopes, e.checkPointers, e.checkExtraFields, e.checkAuthority,
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -89,7 +91,11 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	if err := e.checkEndpoints(); err != nil {
 		return nil, err
 	}
-	if _, err := e.Request(); err != nil {
+	request, err := e.Request()
+	if err == nil {
+		err = checkBodyText(request)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -206,6 +212,6 @@ func (e *Effective) Describe() (map[string]any, error) {
 	for name := range e.registration.SecretParameters {
 		delete(r.Parameters, name)
 	}
-	out["parameters"], out["request_headers"] = r.Parameters, r.Headers
+	out["parameters"], out["request_headers"], out["request_body"] = r.Parameters, r.Headers, r.Body
 	return out, nil
 }

@@ -23,28 +23,28 @@ func (e *Effective) secrets() (secrets, composed []string) {
 		secrets = append(secrets, v)
 	}
 	for name, d := range e.declared {
-		if text, set, err := e.env.value(name); d.Secret && set && err == nil { // also by default
-			secrets = append(secrets, text)
+		if m := e.env.meanings[name]; d.Secret && m.set && m.err == nil { // also by default
+			secrets = append(secrets, m.text)
 		}
 	}
 	for _, t := range e.templates() {
 		made := false
-		for _, p := range t.template {
-			if p.name == "" || !t.env.isSecret(p.name) {
+		for _, p := range t {
+			if p.name == "" {
 				continue
 			}
-			v, set, err := p.value(t.env.value)
-			if err != nil || !set || v == "" {
+			m := e.env.of(p, nil)
+			if !m.secret || m.err != nil || !m.set || m.text == "" {
 				continue
 			}
 			made = true
-			if t.env.isItselfSecret(p.name) || p.encodes() {
-				secrets = append(secrets, v)
+			if e.env.isItselfSecret(p.name) || p.hides() {
+				secrets = append(secrets, m.text)
 			} else {
-				composed = append(composed, v)
+				composed = append(composed, m.text)
 			}
 		}
-		if text, set, err := t.template.expand(t.env.value); made && set && err == nil {
+		if text, set, err := t.expand(e.env); made && set && err == nil {
 			composed = append(composed, text)
 		}
 	}
@@ -53,46 +53,35 @@ func (e *Effective) secrets() (secrets, composed []string) {
 	return slices.Compact(secrets), slices.Compact(composed)
 }
 
-// encodes says whether nothing of what p stands for can be read in what it
-// leaves: then any part of that gives away the secret that went into it.
-func (p part) encodes() bool {
-	return slices.ContainsFunc(p.filters, func(name string) bool { return slices.Contains([]string{"base64", "base64url", "hex"}, name) })
-}
-
-// placed is a template with what its placeholders stand for.
-type placed struct {
-	template template
-	env      *environment
+// hides says whether nothing of what p stands for can be read in what it leaves:
+// then any part of that gives away the secret that went into it. A signature is
+// as good as the secret, for as long as the server takes it.
+func (p part) hides() bool {
+	return slices.ContainsFunc(p.filters, func(f applied) bool { return f.hides })
 }
 
 // templates are those of the request, and of the variables that it may use.
-func (e *Effective) templates() []placed {
-	var out []placed
-	collect := func(s string, env *environment) {
-		if t, err := parseTemplate(s); err == nil { // else it is refused where it stands
-			out = append(out, placed{t, env})
+func (e *Effective) templates() []template {
+	var out []template
+	collect := func(s string) (string, error) {
+		t, err := parseTemplate(s)
+		if err == nil { // else it is refused where it stands
+			out = append(out, t)
 		}
+		return s, nil
 	}
 	for _, f := range e.filledIn() {
-		env := e.env
-		if f.own == grantedScope {
-			env = e.scoped()
-		}
-		_, _ = EachText(f.texts, func(s string) (string, error) { // which fails never
-			collect(s, env)
-			return s, nil
-		})
+		_, _ = EachText(f.texts, collect) // which fails never
 	}
+	_, _ = collect(e.Dialect.RequestBody)
 	for _, d := range e.declared {
-		for _, text := range []*string{d.Value, d.Default} {
-			if text != nil {
-				collect(*text, e.env)
-			}
+		for _, text := range d.texts() {
+			_, _ = collect(text)
 		}
 	}
 	for _, u := range e.urls {
 		for _, q := range u.query {
-			out = append(out, placed{q.value, e.env})
+			out = append(out, q.value)
 		}
 	}
 	return out

@@ -4,13 +4,11 @@
 package provider
 
 import (
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // template is text with placeholders: {name}, or {name|filter|filter}; {{ and
@@ -21,10 +19,18 @@ type template []part
 type part struct {
 	literal string
 	name    string
-	filters []string
+	offset  time.Duration // of {now}
+	filters []applied
+	source  string // as it is written
 }
 
-var placeholder = regexp.MustCompile(`^([a-z][a-z0-9_]*)((?:\|[a-z0-9]+)*)$`)
+// applied is a filter with its argument.
+type applied struct {
+	filter
+	name, arg string
+}
+
+var placeholder = regexp.MustCompile(`^([a-z][a-z0-9_]*)([+-][0-9a-z]+)?((?:\|[a-z0-9_]+(?::[^|]*)?)*)$`)
 
 func parseTemplate(s string) (template, error) {
 	if len(s) > maxExpanded {
@@ -58,21 +64,9 @@ func parseTemplate(s string) (template, error) {
 		if brace == '}' || end < 0 {
 			return nil, errors.New("has a single brace; write {{ or }} for a literal one")
 		}
-		m := placeholder.FindStringSubmatch(s[1:end])
-		if m == nil {
-			return nil, errors.New("has braces that hold no placeholder such as {tenant} or {name|filter}; write {{ or }} for literal ones")
-		}
-		p := part{name: m[1]}
-		if m[2] != "" {
-			p.filters = strings.Split(m[2][1:], "|")
-		}
-		if len(p.filters) > maxFilters {
-			return nil, fmt.Errorf("has a placeholder with more than %d filters", maxFilters)
-		}
-		for _, f := range p.filters {
-			if filter(f) == nil {
-				return nil, fmt.Errorf("names the unknown filter %q; there are %s", f, strings.Join(filterNames(), ", "))
-			}
+		p, err := parsePart(s[1:end])
+		if err != nil {
+			return nil, err
 		}
 		flush()
 		out = append(out, p)
@@ -82,72 +76,104 @@ func parseTemplate(s string) (template, error) {
 	return out, nil
 }
 
-func filterNames() []string {
-	return []string{"base64", "base64url", "hex", "lower", "upper", "urlencode"}
-}
-
-// filter gives the function of that name, or nil.
-func filter(name string) func(string) string {
-	switch name {
-	case "base64":
-		return func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
-	case "base64url":
-		return func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
-	case "hex":
-		return func(s string) string { return hex.EncodeToString([]byte(s)) }
-	case "lower":
-		return strings.ToLower
-	case "upper":
-		return strings.ToUpper
-	case "urlencode":
-		return url.QueryEscape
+// parsePart reads what stands between the braces of a placeholder.
+func parsePart(inner string) (part, error) {
+	m := placeholder.FindStringSubmatch(inner)
+	if m == nil {
+		return part{}, errors.New("has braces that hold no placeholder such as {tenant} or {name|filter}; write {{ or }} for literal ones")
 	}
-	return nil
+	p := part{name: m[1], source: "{" + inner + "}"}
+	if m[2] != "" {
+		var err error
+		if p.offset, err = time.ParseDuration(m[2]); err != nil || p.name != nameNow || p.offset.Abs() > maxOffset {
+			return part{}, fmt.Errorf("has a placeholder with %s after its name, which only {now} takes: {now+1h|unix}, of ten years at most", m[2][:1])
+		}
+	}
+	if m[3] == "" {
+		return p, nil
+	}
+	written := strings.Split(m[3][1:], "|")
+	if len(written) > maxFilters {
+		return part{}, fmt.Errorf("has a placeholder with more than %d filters", maxFilters)
+	}
+	for _, w := range written {
+		name, arg, _ := strings.Cut(w, ":")
+		f, known := filters[name]
+		if !known {
+			return part{}, fmt.Errorf("names the unknown filter %q; there are %s", name, strings.Join(filterNames(), ", "))
+		}
+		if err := f.checkArgument(name, arg); err != nil {
+			return part{}, err
+		}
+		p.filters = append(p.filters, applied{filter: f, name: name, arg: arg})
+	}
+	return p, nil
 }
 
+// names lists what the placeholders name: values, and the keys of filters.
 func (t template) names() []string {
 	var out []string
 	seen := map[string]bool{}
 	for _, p := range t {
-		if p.name != "" && !seen[p.name] {
-			seen[p.name] = true
-			out = append(out, p.name)
+		for _, name := range p.names() {
+			if !seen[name] {
+				seen[name] = true
+				out = append(out, name)
+			}
 		}
 	}
 	return out
 }
 
+func (p part) names() []string {
+	if p.name == "" {
+		return nil
+	}
+	out := []string{p.name}
+	for _, f := range p.filters {
+		if f.takes == argumentKey {
+			out = append(out, f.arg)
+		}
+	}
+	return out
+}
+
+// ends says whether the last filter of p is one of those.
+func (p part) ends(in ...string) bool {
+	if len(p.filters) == 0 {
+		return false
+	}
+	last := p.filters[len(p.filters)-1].name
+	for _, name := range in {
+		if name == last {
+			return true
+		}
+	}
+	return false
+}
+
 // expand replaces the placeholders in one pass: no value is expanded again.
 // It reports false when an optional variable that t names is unset, and fails
 // with errTooLong.
-func (t template) expand(value func(name string) (string, bool, error)) (string, bool, error) {
+func (t template) expand(e *environment) (string, bool, error) {
+	return t.expandEscaped(e, func(s string) string { return s })
+}
+
+// expandEscaped expands t, escaping the values and not the literal text.
+func (t template) expandEscaped(e *environment, escape func(string) string) (string, bool, error) {
 	var b strings.Builder
 	for _, p := range t {
 		if p.name == "" {
 			b.WriteString(p.literal)
 			continue
 		}
-		v, set, err := p.value(value)
+		v, set, err := e.fill(p)
 		if err != nil || !set {
 			return "", false, err
 		}
-		if b.WriteString(v); b.Len() > maxExpanded {
+		if b.WriteString(escape(v)); b.Len() > maxExpanded {
 			return "", false, errTooLong
 		}
 	}
 	return b.String(), true, nil
-}
-
-func (p part) value(value func(name string) (string, bool, error)) (string, bool, error) {
-	v, set, err := value(p.name)
-	if err != nil || !set {
-		return "", false, err
-	}
-	for _, f := range p.filters {
-		if len(v) > maxExpanded {
-			return "", false, errTooLong
-		}
-		v = filter(f)(v)
-	}
-	return v, true, nil
 }

@@ -132,6 +132,11 @@ func (u *urlTemplate) check(e *environment) error {
 	if err := e.check(u.parts); err != nil {
 		return err
 	}
+	for _, name := range u.host.names() {
+		if e.meanings[name].varies {
+			return fmt.Errorf("names {%s} in its host, which would be another one each time; a path segment or a query value may", name)
+		}
+	}
 	for _, t := range append([]template{u.host}, u.path...) {
 		for _, name := range t.names() {
 			if e.isSecret(name) {
@@ -164,7 +169,7 @@ func (u *urlTemplate) expand(e *environment) (*url.URL, error) {
 	}
 	var pairs []string
 	for _, q := range u.query {
-		v, set, err := expandEscaped(q.value, e, url.QueryEscape)
+		v, set, err := q.value.expandEscaped(e, url.QueryEscape)
 		length += len(v)
 		switch {
 		case err != nil:
@@ -199,14 +204,14 @@ func (u *urlTemplate) expand(e *environment) (*url.URL, error) {
 
 func (u *urlTemplate) expandHost(e *environment) (string, error) {
 	if len(u.host.names()) == 0 {
-		host, _, err := u.host.expand(e.value)
+		host, _, err := u.host.expand(e)
 		return host, err
 	}
 	for _, p := range u.host {
 		if p.name == "" {
 			continue
 		}
-		v, set, err := p.value(e.value)
+		v, set, err := e.fill(p)
 		switch {
 		case err != nil:
 			return "", err
@@ -218,7 +223,7 @@ func (u *urlTemplate) expandHost(e *environment) (string, error) {
 			return "", fmt.Errorf("takes no dot in {%s}: it would change the host; declare a pattern or an enum that allows one", p.name)
 		}
 	}
-	host, _, err := u.host.expand(e.value)
+	host, _, err := u.host.expand(e)
 	if err != nil {
 		return "", err
 	}
@@ -239,7 +244,7 @@ func expandSegment(t template, e *environment) (string, error) {
 		if p.name == "" {
 			continue
 		}
-		v, set, err := p.value(e.value)
+		v, set, err := e.fill(p)
 		switch {
 		case err != nil:
 			return "", err
@@ -249,28 +254,9 @@ func expandSegment(t template, e *environment) (string, error) {
 			return "", fmt.Errorf(`takes for {%s} one path segment: not empty, ".", "..", and without / \ %% ? #`, p.name)
 		}
 	}
-	s, _, err := expandEscaped(t, e, url.PathEscape)
+	s, _, err := t.expandEscaped(e, url.PathEscape)
 	if plain, bad := url.PathUnescape(s); err == nil && len(t.names()) > 0 && (bad != nil || plain == "." || plain == "..") {
 		err = errors.New(`has a path segment "." or ".." once its placeholders are filled in`)
 	}
 	return s, err
-}
-
-// expandEscaped expands t, escaping the values and not the literal text.
-func expandEscaped(t template, e *environment, escape func(string) string) (string, bool, error) {
-	var b strings.Builder
-	for _, p := range t {
-		if p.name == "" {
-			b.WriteString(p.literal)
-			continue
-		}
-		v, set, err := p.value(e.value)
-		if err != nil || !set {
-			return "", false, err
-		}
-		if b.WriteString(escape(v)); b.Len() > maxExpanded {
-			return "", false, errTooLong
-		}
-	}
-	return b.String(), true, nil
 }

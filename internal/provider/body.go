@@ -1,0 +1,161 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/textproto"
+	"strings"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+)
+
+// media is what a request_body can be.
+type media struct {
+	escape string   // the filter that escapes any value
+	safe   []string // those after which no value needs it
+}
+
+// mediaOf reads a Content-Type.
+func mediaOf(contentType string) media {
+	digits := []string{"number", "hex", "base64url", "uuid", "unix", "unix_ms"}
+	quotable := append(digits, "base64", "rfc3339")
+	t, _, _ := mime.ParseMediaType(contentType) // an unreadable type is no type
+	switch {
+	case t == "application/json" || strings.HasSuffix(t, "+json"):
+		return media{escape: "json", safe: quotable}
+	case t == "application/xml" || t == "text/xml" || strings.HasSuffix(t, "+xml"):
+		return media{escape: "xml", safe: quotable}
+	case t == "application/x-www-form-urlencoded":
+		return media{escape: "urlencode", safe: digits}
+	default:
+		return media{escape: "base64", safe: append(quotable, "json", "xml", "urlencode")}
+	}
+}
+
+// contentType is the one that request_headers give, "" without.
+func contentType(headers map[string]string) string {
+	for name, v := range headers {
+		if textproto.CanonicalMIMEHeaderKey(name) == "Content-Type" {
+			return v
+		}
+	}
+	return ""
+}
+
+// checkBody refuses a request_body into which a value could write more than
+// itself, and what would not be sent beside one.
+func (e *Effective) checkBody() error {
+	d := e.Dialect
+	if d.RequestFormat != string(grant.Template) {
+		if d.RequestBody != "" {
+			return invalid("request_body", "is sent with request_format=template alone: set that as well, or leave it out")
+		}
+		return nil
+	}
+	t, err := parseTemplate(d.RequestBody)
+	if err == nil {
+		err = e.env.check(t)
+	}
+	if err != nil {
+		return invalid("request_body", "%s", err)
+	}
+	of := contentType(textMap(d.RequestHeaders))
+	if len(t) > 0 && of == "" {
+		return invalid("request_headers", "holds no Content-Type, which a request_body needs: write Content-Type=application/json, or whatever it is")
+	}
+	m := mediaOf(of)
+	for _, p := range t {
+		if p.name != "" && !p.ends(append(m.safe, m.escape)...) {
+			return invalid("request_body", "has %s, which nothing escapes at its end: write %s|%s}, so that no value can be more than one", p.source, strings.TrimSuffix(p.source, "}"), m.escape)
+		}
+	}
+	return e.checkNothingIsLost()
+}
+
+// checkNothingIsLost refuses what a config sets to be sent, and what its grant
+// and its method send, where a request_body leaves it out.
+func (e *Effective) checkNothingIsLost() error {
+	d := e.Dialect
+	for field, params := range map[string]map[string]any{"parameters": d.Parameters, "secret_parameters": e.registration.SecretParameters} {
+		if len(params) > 0 {
+			return invalid(field, "holds what request_format=template does not send: put it into request_body, by a placeholder if it is not always the same")
+		}
+	}
+	if d.ResourceURL != "" {
+		return invalid("resource_url", "would not be asked for with request_format=template: put the resource into request_body, and the issuer into issuer")
+	}
+	if (len(d.Scopes) > 0 || d.ScopesRequired) && !e.names[nameScope] {
+		return invalid("scopes", "would not be asked for: put {scope} into request_body, or leave them out")
+	}
+	for _, name := range grant.Sends(d.GrantType, grant.AuthMethod(d.AuthMethod)) {
+		switch {
+		case name == grant.ParamClientID, name == grant.ParamClientAssertionType, name == grant.ParamRefreshToken && d.GrantType == grant.GrantPassword:
+		case !e.names[name]:
+			return invalid("request_body", "has no {%s}, and nothing else sends it with request_format=template: put it there, or into request_headers, or choose another token_endpoint_auth_method or grant_type", name)
+		}
+	}
+	return nil
+}
+
+// body fills in the placeholders of request_body.
+func (e *Effective) body(expand func(string) (string, bool, error)) (string, error) {
+	if e.Dialect.RequestFormat != string(grant.Template) {
+		return "", nil
+	}
+	text, set, err := expand(e.Dialect.RequestBody)
+	if err == nil && !set {
+		err = errors.New("names an optional variable that is not set, and there is no body without: give it a default")
+	}
+	if err != nil {
+		return "", invalid("request_body", "%s", err)
+	}
+	return text, nil
+}
+
+// checkBodyText refuses a body that is not what its Content-Type says.
+func checkBodyText(r grant.Request) error {
+	if r.Body == "" {
+		return nil
+	}
+	of := contentType(r.Headers)
+	switch mediaOf(of).escape {
+	case "json":
+		if !json.Valid([]byte(r.Body)) {
+			return invalid("request_body", "is no JSON once its placeholders are filled in: {name|json} writes the quotes itself, and other text has to have them")
+		}
+	case "xml":
+		if err := wellFormed(r.Body); err != nil {
+			return invalid("request_body", "is no well-formed XML once its placeholders are filled in (line %d)", err.Line)
+		}
+	}
+	return nil
+}
+
+// wellFormed reads XML to its end.
+func wellFormed(text string) *xml.SyntaxError {
+	dec := xml.NewDecoder(strings.NewReader(text))
+	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	for elements := 0; ; {
+		token, err := dec.Token()
+		var syntax *xml.SyntaxError
+		switch {
+		case errors.Is(err, io.EOF) && elements > 0:
+			return nil
+		case errors.As(err, &syntax):
+			return syntax
+		case err != nil:
+			line, _ := dec.InputPos()
+			return &xml.SyntaxError{Msg: fmt.Sprint(err), Line: line}
+		}
+		if _, begins := token.(xml.StartElement); begins {
+			elements++
+		}
+	}
+}

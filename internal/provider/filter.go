@@ -1,0 +1,204 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"hash"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// sort is what a value is on its way through the filters.
+type sort uint8
+
+const (
+	sortText   sort = 1 << iota
+	sortOctets      // bytes that are no text, such as a hash
+	sortMoment      // the time, not yet written down
+	sortRandom      // sixteen random bytes
+)
+
+// argument says what stands behind the colon of a filter.
+type argument uint8
+
+const (
+	argumentNone   argument = iota
+	argumentKey             // the name of a placeholder
+	argumentFormat          // of a date
+)
+
+// value is what a placeholder stands for, on its way through the filters.
+type value struct {
+	text string
+	at   time.Time // of sortMoment
+}
+
+// filter changes what a placeholder stands for.
+type filter struct {
+	in    sort // those that it can be applied to
+	out   sort // what it leaves
+	takes argument
+	hides bool // whether nothing of what went in can be read in what comes out
+	apply apply
+}
+
+// filters are those that there are, by name.
+var filters = map[string]filter{
+	"base64":        {in: encodable, out: sortText, hides: true, apply: plain(func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) })},
+	"base64url":     {in: encodable, out: sortText, hides: true, apply: plain(func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) })},
+	"hex":           {in: encodable, out: sortText, hides: true, apply: plain(func(s string) string { return hex.EncodeToString([]byte(s)) })},
+	"base64_decode": {in: sortText, out: sortOctets, hides: true, apply: unbase64},
+	"lower":         {in: sortText, out: sortText, apply: plain(strings.ToLower)},
+	"upper":         {in: sortText, out: sortText, apply: plain(strings.ToUpper)},
+	"urlencode":     {in: sortText, out: sortText, apply: plain(url.QueryEscape)},
+	"json":          {in: sortText, out: sortText, apply: asJSONText},
+	"xml":           {in: sortText, out: sortText, apply: asXMLText},
+	"number":        {in: sortText, out: sortText, apply: asNumber},
+	"sha256":        {in: encodable, out: sortOctets, hides: true, apply: hashed(sha256.New)},
+	"hmac_sha256":   {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(sha256.New)},
+	"rfc3339":       {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return t.Format("2006-01-02T15:04:05Z") })},
+	"unix":          {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) })},
+	"unix_ms":       {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) })},
+	"strftime":      {in: sortMoment, out: sortText, takes: argumentFormat, apply: func(v value, format string) (string, error) { return strftime(v.at, format) }},
+	"uuid":          {in: sortRandom, out: sortText, apply: plain(asUUID)},
+}
+
+// encodable is what can be written in base64 or hashed.
+const encodable = sortText | sortOctets | sortRandom
+
+// apply is how a filter changes a value, by what stands behind its colon: the
+// text of the key, or the format.
+type apply = func(v value, arg string) (string, error)
+
+func plain(f func(string) string) apply {
+	return func(v value, _ string) (string, error) { return f(v.text), nil }
+}
+
+func moment(f func(time.Time) string) apply {
+	return func(v value, _ string) (string, error) { return f(v.at), nil }
+}
+
+func hashed(with func() hash.Hash) apply {
+	return func(v value, _ string) (string, error) {
+		h := with()
+		h.Write([]byte(v.text))
+		return string(h.Sum(nil)), nil
+	}
+}
+
+func signed(with func() hash.Hash) apply {
+	return func(v value, key string) (string, error) {
+		mac := hmac.New(with, []byte(key))
+		mac.Write([]byte(v.text))
+		return string(mac.Sum(nil)), nil
+	}
+}
+
+func filterNames() []string { return slices.Sorted(maps.Keys(filters)) }
+
+// checkArgument refuses what stands behind the colon of a filter, or is missing
+// there.
+func (f filter) checkArgument(name, arg string) error {
+	switch f.takes {
+	case argumentKey:
+		if !variableName.MatchString(arg) {
+			return fmt.Errorf("has the filter %s without the name of the secret that it signs with: write %s:client_secret, or another placeholder's name", name, name)
+		}
+	case argumentFormat:
+		if arg == "" {
+			return fmt.Errorf("has the filter %s without a format: write %s:%%Y-%%m-%%d", name, name)
+		}
+		if _, err := strftime(time.Time{}, arg); err != nil {
+			return err
+		}
+	default:
+		if arg != "" {
+			return fmt.Errorf("has something behind the filter %s, which takes nothing: leave out what begins with its colon", name)
+		}
+	}
+	return nil
+}
+
+// unfit says why f cannot be applied to a value of that sort.
+func (f applied) unfit(of sort) error {
+	switch {
+	case of == sortMoment:
+		return unwritten(of)
+	case f.in == sortMoment:
+		return fmt.Errorf("has the filter %s for something else than {now}: it writes down the time", f.name)
+	case f.in == sortRandom:
+		return fmt.Errorf("has the filter %s for something else than {random}", f.name)
+	default:
+		return fmt.Errorf("has the filter %s for bytes that are no text: put hex, base64 or base64url before it", f.name)
+	}
+}
+
+// unwritten says that a value of that sort cannot be sent as it is.
+func unwritten(of sort) error {
+	switch of {
+	case sortMoment:
+		return errors.New("names {now} without saying how to write it: {now|unix}, {now|unix_ms}, {now|rfc3339} or {now|strftime:%Y-%m-%d}")
+	case sortRandom:
+		return errors.New("names {random} without saying how to write it: {random|uuid}, {random|hex} or {random|base64url}")
+	default:
+		return errors.New("has a placeholder that gives bytes and no text: end it in hex, base64 or base64url")
+	}
+}
+
+// asJSONText is a JSON string with its quotes: so no value can end the string
+// that it stands in, wherever the placeholder is put.
+func asJSONText(v value, _ string) (string, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v.text)
+	return strings.TrimSuffix(b.String(), "\n"), err
+}
+
+func asXMLText(v value, _ string) (string, error) {
+	var b bytes.Buffer
+	err := xml.EscapeText(&b, []byte(v.text))
+	return b.String(), err
+}
+
+// jsonNumber is RFC 8259's, without an exponent.
+var jsonNumber = regexp.MustCompile(`^-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?$`)
+
+func asNumber(v value, _ string) (string, error) {
+	if !jsonNumber.MatchString(v.text) {
+		return "", errors.New("takes a number only")
+	}
+	return v.text, nil
+}
+
+// unbase64 reads either alphabet, with or without padding.
+func unbase64(v value, _ string) (string, error) {
+	text := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(v.text, "="))
+	b, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil {
+		return "", errors.New("takes base64 only")
+	}
+	return string(b), nil
+}
+
+// asUUID makes a version 4 UUID (RFC 9562 section 5.4) of sixteen random bytes.
+func asUUID(random string) string {
+	b := []byte(random)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

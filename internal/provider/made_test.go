@@ -1,0 +1,466 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
+)
+
+// attemptAt is what an attempt at r sends at that time.
+func attemptAt(t *testing.T, r grant.Request, now time.Time) grant.Request {
+	t.Helper()
+	if r.Anew == nil {
+		t.Fatal("each attempt is the same")
+	}
+	r, err := r.Anew(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// madeParameter is what a parameter comes to at that time.
+func madeParameter(t *testing.T, text string, now time.Time, definition, config object) (any, error) {
+	t.Helper()
+	whole := object{"token_url": plainURL, "parameters": object{"p": text}}
+	for name, v := range config {
+		whole[name] = v
+	}
+	r, err := asked(t, definition, whole)
+	if err != nil {
+		return nil, err
+	}
+	return attemptAt(t, r, now).Parameters["p"], nil
+}
+
+func TestTheTimeOfAnAttempt(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 4, 15, 6, 7, 89e6, time.FixedZone("", 2*3600)) // 13:06:07.089 UTC
+	for text, want := range map[string]string{                               // a want with a leading ! is part of the refusal
+		"{now|rfc3339}": "2026-03-04T13:06:07Z", "{now|unix}": "1772629567", "{now|unix_ms}": "1772629567089", "t={now|unix}.": "t=1772629567.",
+		"{now+168h|rfc3339}": "2026-03-11T13:06:07Z", "{now-1h30m|rfc3339}": "2026-03-04T11:36:07Z", "{now+90s|unix}": "1772629657",
+		"{now|strftime:%Y-%m-%d %H:%M:%S}": "2026-03-04 13:06:07", "{now+8h|strftime:%Y%m%d%H%M%S}": "20260304210607",
+		"{now|strftime:%a, %d %b %Y %H:%M:%S GMT}": "Wed, 04 Mar 2026 13:06:07 GMT", "{now|strftime:%A %e %B %y, %I %p, day %j, %z %T %F %s 100%%}": "Wednesday  4 March 26, 01 PM, day 063, +0000 13:06:07 2026-03-04 1772629567 100%",
+		"{now|unix|hex}": "31373732363239353637", "{stamp}": "at 1772629567", "{stamp|upper}": "AT 1772629567",
+		"{now}":              "!names {now} without saying how to write it: {now|unix}, {now|unix_ms}, {now|rfc3339} or {now|strftime:%Y-%m-%d}",
+		"{now|base64}":       "!names {now} without saying how to write it",
+		"{now+1h}":           "!names {now} without saying how to write it",
+		"{client_id|unix}":   "!has the filter unix for something else than {now}",
+		"{now|unix|rfc3339}": "!has the filter rfc3339 for something else than {now}",
+		"{now|strftime}":     "!has the filter strftime without a format: write strftime:%Y-%m-%d",
+		"{now|strftime:}":    "!has the filter strftime without a format",
+		"{now|strftime:%Q}":  "!has the format of a date with %Q, which stands for nothing; there are %a %A",
+		"{now|strftime:%Y%}": "!has the format of a date that ends in %: write %% for a literal one",
+		"{now|unix:x}":       "!has something behind the filter unix, which takes nothing",
+		"{now+1y|unix}":      "!has a placeholder with + after its name, which only {now} takes: {now+1h|unix}, of ten years at most",
+		"{now+99999h|unix}":  "!of ten years at most",
+		"{now+h|unix}":       "!which only {now} takes",
+		"{client_id+1h}":     "!has a placeholder with + after its name, which only {now} takes",
+	} {
+		got, err := madeParameter(t, text, now, object{"variables": object{"stamp": object{"value": "at {now|unix}"}}}, nil)
+		if refusal, refused := strings.CutPrefix(want, "!"); refused {
+			wantInvalid(t, err, refusal)
+			continue
+		}
+		if err != nil || got != want {
+			t.Errorf("%s: got %v, %v, want %s", text, got, err, want)
+		}
+	}
+}
+
+func TestTheRandomBytesOfAnAttempt(t *testing.T) {
+	t.Parallel()
+	for text, shape := range map[string]string{
+		"{random|uuid}": `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`,
+		"{random|hex}":  `^[0-9a-f]{32}$`, "{random|base64url}": `^[A-Za-z0-9_-]{22}$`, "{random|base64}": `^[A-Za-z0-9+/]{22}==$`,
+		"{random|sha256|hex|upper}": `^[0-9A-F]{64}$`, "{random|uuid} {random|uuid}": `^(.{36}) .{36}$`,
+	} {
+		r, err := asked(t, nil, object{"token_url": plainURL + "?n={random|hex}", "parameters": object{"p": text, "again": text}, "request_headers": object{"X-P": text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for range 20 {
+			a := attemptAt(t, r, sampleTime())
+			got, _ := a.Parameters["p"].(string)
+			if !regexp.MustCompile(shape).MatchString(got) || seen[got] {
+				t.Errorf("%s: got %q, seen before: %t", text, got, seen[got])
+			}
+			if a.Parameters["again"] != got || a.Headers["X-P"] != got {
+				t.Errorf("%s: one attempt sends %q, %q and %q", text, got, a.Parameters["again"], a.Headers["X-P"])
+			}
+			if left, right, both := strings.Cut(got, " "); both && left != right {
+				t.Errorf("%s: one text holds %q", text, got)
+			}
+			seen[got] = true
+		}
+	}
+	for text, refusal := range map[string]string{
+		"{random}":         "names {random} without saying how to write it: {random|uuid}, {random|hex} or {random|base64url}",
+		"{random|upper}":   "has the filter upper for bytes that are no text: put hex, base64 or base64url before it",
+		"{client_id|uuid}": "has the filter uuid for something else than {random}",
+		"{random+1h|hex}":  "which only {now} takes",
+	} {
+		_, err := madeParameter(t, text, sampleTime(), nil, nil)
+		wantInvalid(t, err, refusal)
+	}
+}
+
+// Each provider's own worked example.
+func TestSignaturesAsProvidersDocumentThem(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		variables, config object
+		now               int64 // in milliseconds
+		text, want        string
+	}{
+		"Tuya, https://developer.tuya.com/cn/docs/iot/singnature-archived?id=Kaphntrbrbaeb": {
+			config: object{"client_id": "1KAD46OrT9HafiKdsXeg", "client_secret": "4OHBOnWOqaEC1mWXOpVL3yV50s0qGSRC"}, now: 1588925778000,
+			variables: object{"to_sign": object{"value": "{client_id}{now|unix_ms}"}},
+			text:      "{to_sign|hmac_sha256:client_secret|hex|upper}", want: "CEAAFB5CCDC2F723A9FD3E91D3D2238EE0DD9A6D7C3C365DEB50FC2AF277AA83",
+		},
+		"Lazada, https://open.alitrip.com/docs/doc.htm?articleId=108069&docType=1&treeId=499": {
+			config: object{"client_id": "123456", "client_secret": "helloworld", "variables": object{"order": "1234"}}, now: 1517820392000,
+			variables: object{"order": object{}, "to_sign": object{"value": "/order/getaccess_tokentestapp_key{client_id}order_id{order}sign_methodsha256timestamp{now|unix_ms}"}},
+			text:      "{to_sign|hmac_sha256:client_secret|hex|upper}", want: "4190D32361CFB9581350222F345CB77F3B19F0E31D162316848A2C1FFD5FAB4A",
+		},
+		"Kingdee, https://blog.csdn.net/jiangfeng82/article/details/132852099": {
+			config: object{"client_id": "abc", "client_secret": "abc123"}, now: 1655775240000,
+			variables: object{"signature": object{"value": "{client_id|hmac_sha256:client_secret|hex|base64}"}},
+			text:      "{signature}{now|unix_ms}", want: "ZDljMTI3NGIyNTE1MTRkYzlkNjc1MDNhYjUzMzgzNWMyY2M4YTdjMzdmNmM3YTVlNDkxMTkzNjdiOTFjNzUyZQ==1655775240000",
+		},
+		// A key that is made of keys, each of them bytes.
+		"AWS, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-examples.html": {
+			config: object{"client_secret": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}, now: 1440938160000, // 2015-08-30
+			variables: object{
+				"k0": object{"value": "AWS4{client_secret}"}, "date": object{"value": "{now|strftime:%Y%m%d}"}, "region": object{"value": "us-east-1"}, "service": object{"value": "iam"},
+				"k1": object{"value": "{date|hmac_sha256:k0}"}, "k2": object{"value": "{region|hmac_sha256:k1}"}, "k3": object{"value": "{service|hmac_sha256:k2}"}, "last": object{"value": "aws4_request"},
+			},
+			text: "{last|hmac_sha256:k3|hex}", want: "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9",
+		},
+		"RFC 4231 section 4.3": {
+			config: object{"client_id": "what do ya want for nothing?", "secret_variables": object{"key": "Jefe"}}, variables: object{"key": object{"secret": true}},
+			text: "{client_id|hmac_sha256:key|hex}{now|strftime:%%}", want: "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843%",
+		},
+		"RFC 4634's abc": {config: object{"client_id": "abc"}, text: "{client_id|sha256|hex}{now|strftime:.}", want: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad."},
+	} {
+		got, err := madeParameter(t, tc.text, time.UnixMilli(tc.now), object{"variables": tc.variables}, tc.config)
+		if err != nil || got != tc.want {
+			t.Errorf("%s\n got %v, %v\nwant %s", name, got, err, tc.want)
+		}
+	}
+}
+
+// Azure Communication Services sign with a key that is written in base64, over
+// the hash of the body
+// (https://learn.microsoft.com/azure/communication-services/tutorials/hmac-header-tutorial).
+func TestAKeyInBase64Signs(t *testing.T) {
+	t.Parallel()
+	key := []byte{0, 255, 1, 254, 2, 253, '=', '{'}
+	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		got, err := madeParameter(t, "{to_sign|hmac_sha256:key|base64}", sampleTime(), object{"variables": object{
+			"to_sign": object{"value": "POST\n/identities\n{now|strftime:%a, %d %b %Y %T GMT};{content|sha256|base64}"}, "content": object{"value": "{{}}"},
+			"key": object{"value": "{client_secret|base64_decode}"},
+		}}, object{"client_secret": encoding.EncodeToString(key)})
+		content := sha256.Sum256([]byte("{}"))
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte("POST\n/identities\nFri, 02 Jan 2026 03:04:05 GMT;" + base64.StdEncoding.EncodeToString(content[:])))
+		if want := base64.StdEncoding.EncodeToString(mac.Sum(nil)); err != nil || got != want {
+			t.Errorf("got %v, %v, want %s", got, err, want)
+		}
+	}
+	_, err := madeParameter(t, "{key|hex}{now|unix}", sampleTime(), object{"variables": object{"key": object{"value": "{client_secret|base64_decode}"}}}, object{"client_secret": "no base64!"})
+	wantInvalid(t, err, "takes base64 only in {client_secret|base64_decode}", "no base64!")
+}
+
+func TestRulesOfSigning(t *testing.T) {
+	t.Parallel()
+	for text, refusal := range map[string]string{
+		"{client_id|hmac_sha256}":                    "has the filter hmac_sha256 without the name of the secret that it signs with: write hmac_sha256:client_secret",
+		"{client_id|hmac_sha256:Key|hex}":            "without the name of the secret",
+		"{client_id|hmac_sha256:client_id|hex}":      `signs with "client_id" (filter hmac_sha256), which is no secret: anybody could sign so`,
+		"{client_id|hmac_sha256:tenant|hex}":         `signs with "tenant" (filter hmac_sha256), which is no secret`,
+		"{client_id|hmac_sha256:client_secre|hex}":   "did you mean {client_secret}?",
+		"{client_id|hmac_sha256:now|hex}":            "which is no secret",
+		"{client_id|hmac_sha256:client_secret}":      "has a placeholder that gives bytes and no text: end it in hex, base64 or base64url",
+		"{client_id|sha256}":                         "gives bytes and no text",
+		"{client_id|sha256|upper|hex}":               "has the filter upper for bytes that are no text",
+		"{hash}":                                     "gives bytes and no text",
+		"{hash|json}":                                "has the filter json for bytes that are no text",
+		"{client_id|base64_decode}":                  "gives bytes and no text",
+		"{unset|hmac_sha256:client_secret|hex}":      `needs the variable "unset"`,
+		"{client_id|hmac_sha256:missing|hex}":        `needs the variable "missing", which is not set: write secret_variables=missing=…`,
+		"{loop|hex}":                                 "circle: loop, loop",
+		"{client_id|sha256:x|hex}":                   "has something behind the filter sha256, which takes nothing",
+		"{client_id|hmac_sha256:client_secret:|hex}": "without the name of the secret",
+	} {
+		_, err := asked(t, object{"variables": object{
+			"tenant": object{"default": "acme"}, "hash": object{"value": "{client_id|sha256}"}, "unset": object{}, "missing": object{"secret": true},
+			"loop": object{"value": "{client_secret|hmac_sha256:loop}"},
+		}}, object{"token_url": plainURL, "parameters": object{"p": text}})
+		wantInvalid(t, err, refusal, "the-secret-value")
+	}
+	// Bytes go on as bytes, and whether a hash is set follows what it is of.
+	r, err := asked(t, object{"variables": object{"hash": object{"value": "{client_id|sha256}"}, "opt": object{"optional": true}, "optkey": object{"optional": true, "secret": true}}},
+		object{"token_url": plainURL, "parameters": object{"p": "{hash|hex}", "q": "{opt|sha256|hex}", "r": "{client_id|hmac_sha256:optkey|hex}"}})
+	sum := sha256.Sum256([]byte("the-client"))
+	if want := (object{"p": hex.EncodeToString(sum[:])}); err != nil || !reflect.DeepEqual(r.Parameters, want) || r.Anew != nil {
+		t.Errorf("got %v, %v, want %v, and the same each time", r.Parameters, err, want)
+	}
+}
+
+// What a role adds could otherwise sign what its writer likes.
+func TestARoleSignsNothing(t *testing.T) {
+	t.Parallel()
+	definition, err := Canonical(DefinitionFields(), object{"token_url": plainURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Registration{Credentials: Credentials{ClientID: "c", ClientSecret: "the-secret-value"}}
+	_, err = Resolve(definition, nil, r, Layer{"parameters": object{"sig": "{client_id|hmac_sha256:client_secret|hex}"}})
+	wantInvalid(t, err, "names the secret {client_secret}: a role cannot name a secret")
+	if _, err = Resolve(definition, nil, r, Layer{"parameters": object{"nonce": "{random|hex}"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestANumberIsSentAsOne(t *testing.T) {
+	t.Parallel()
+	s := anyGrant(t)
+	config := object{"request_format": "json", "token_endpoint_auth_method": "none", "client_id": "", "grant_type": "none", "variables": object{"shop": "123456789012345678"}}
+	send := func(format, text string) string {
+		t.Helper()
+		config["request_format"], config["parameters"] = format, object{"a": []any{text}, "t": "{now|unix|number}"}
+		got, err := sentTo(t, s, nil, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Body
+	}
+	if got, want := send("json", "{shop|number}"), `{"a":[123456789012345678],"t":1767323045}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := send("json", "n{shop|number}"), `{"a":["n123456789012345678"],"t":1767323045}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := send("form", "{shop|number}"), `a=123456789012345678&t=1767323045`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for _, v := range []string{"", "x", "1e5", "01", "1.", "+1", "0x1", "1 ", "NaN", "--1", strings.Repeat("9", 42)} {
+		_, err := asked(t, nil, object{"token_url": plainURL, "parameters": "p={shop|number}", "variables": object{"shop": v}})
+		wantInvalid(t, err, "takes a number only in {shop|number}")
+	}
+}
+
+// A server that has seen a nonce, or finds the time too long ago, refuses: so
+// every attempt has its own.
+func TestEachAttemptIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	s := anyGrant(t)
+	s.Behave(providertest.Behavior{Times: 1, Status: http.StatusServiceUnavailable})
+	clock := sampleTime()
+	r, err := asked(t, object{"variables": object{"sig": object{"value": "{client_id}{now|unix}{random|hex}"}}}, object{
+		"token_url": s.TokenURL() + "?t={now|unix}", "parameters": object{"nonce": "{random|hex}", "sig": "{sig|hmac_sha256:client_secret|hex}"}, "request_headers": object{"X-T": "{now|unix_ms}"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Timeout = 20 * time.Second
+	client := grant.NewClient(grant.Options{Now: func() time.Time { clock = clock.Add(time.Second); return clock }})
+	defer client.Close()
+	if _, err := client.Mint(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	got := s.All()
+	if len(got) != 2 || got[0].RawQuery == got[1].RawQuery || got[0].Body == got[1].Body || got[0].Header.Get("X-T") == got[1].Header.Get("X-T") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// An operator sees what will be sent, and no hash of "REDACTED".
+func TestWhatDiffersIsShownAsItIsWritten(t *testing.T) {
+	t.Parallel()
+	definition, err := Canonical(DefinitionFields(), object{"variables": object{"sig": object{"value": "{client_id}{now|unix}"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := resolveConfig(definition, object{
+		"client_id": "c", "client_secret": "the-secret-value", "token_url": plainURL + "/{now|unix}?n={random|hex}",
+		"parameters": object{"sig": "v1 {sig|hmac_sha256:client_secret|hex}", "hash": "{client_secret|sha256|hex}", "plain": "{sig}", "id": "{client_id|sha256|base64url}", "n": "{now|unix|number}"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := e.Describe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"sig": "v1 {sig|hmac_sha256:client_secret|hex}", "hash": "{client_secret|sha256|hex}", "plain": "{sig}", "id": "Ln0sA6lQeuJl7PW1NWiFpTOTogKdJBOUmXJloaJa78Y", "n": "{now|unix|number}"}
+	if p, _ := got["parameters"].(map[string]any); !reflect.DeepEqual(p, want) {
+		t.Errorf("got %v", p)
+	}
+	if got["token_url"] != plainURL+"/%7Bnow%7Cunix%7D?n=%7Brandom%7Chex%7D" {
+		t.Errorf("got %v", got["token_url"])
+	}
+}
+
+func TestTheTimeChangesNoIdentity(t *testing.T) {
+	t.Parallel()
+	e, err := resolveConfig(nil, usualWith(object{"parameters": object{"t": "{now|unix}", "n": "{random|hex}"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := e.Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := e.Request()
+	if err != nil || r.Anew == nil {
+		t.Fatal(err)
+	}
+	attemptAt(t, r, sampleTime().Add(time.Hour))
+	if again, err := e.Identity(); err != nil || !slices.Equal(first, again) {
+		t.Errorf("%v: %s", err, again)
+	}
+}
+
+func TestWhatCannotBeAVariableIsReserved(t *testing.T) {
+	t.Parallel()
+	for _, name := range madeNames() {
+		_, err := asked(t, object{"variables": object{name: object{}}}, object{"token_url": plainURL})
+		wantInvalid(t, err, `variables declares "`+name+`", which stands for something already`)
+		_, err = asked(t, nil, object{"token_url": plainURL, "variables": object{name: "x"}})
+		wantInvalid(t, err, `variables holds "`+name+`", which stands for something already`)
+		_, err = asked(t, nil, object{"token_url": plainURL, "secret_variables": object{name: "x"}})
+		wantInvalid(t, err, `secret_variables holds "`+name+`", which stands elsewhere already`)
+	}
+	_, err := asked(t, nil, object{"token_url": "https://x{now|unix}.example.com/token"})
+	wantInvalid(t, err, "token_url names {now} in its host, which would be another one each time")
+	_, err = asked(t, nil, object{"token_url": plainURL, "parameters": "p={client_assertion}"})
+	wantInvalid(t, err, "needs {client_assertion}, which only token_endpoint_auth_method=private_key_jwt or client_secret_jwt makes")
+	_, err = asked(t, nil, object{"token_url": plainURL, "parameters": "p={assertion}"})
+	wantInvalid(t, err, "needs {assertion}, which the field of that name holds")
+}
+
+// GitHub takes an app's JWT in the Authorization header, and no parameters
+// (https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app).
+func TestAnAssertionStandsWhereItIsNamed(t *testing.T) {
+	t.Parallel()
+	pair := newKeyPair(t, signing.RS256)
+	s := anyGrant(t)
+	definition := object{"variables": object{"jwt": object{"value": "Bearer {client_assertion}"}}}
+	github := object{
+		"client_id": "12345", "private_key": pair.pem, "token_endpoint_auth_method": "private_key_jwt", "request_format": "template", "grant_type": "none",
+		"request_headers": object{"Authorization": "{jwt}"}, "assertion_claims": object{"aud": nil, "sub": nil, "jti": "{random|uuid}"},
+	}
+	var seen []string
+	for range 2 {
+		got, err := sentTo(t, s, definition, github)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, isBearer := strings.CutPrefix(got.Header.Get("Authorization"), "Bearer ")
+		claims, verified := verifiedClaims(t, pair, token)
+		if !isBearer || !verified || claims["iss"] != "12345" || claims["aud"] != nil || got.Body != "" || slices.Contains(seen, token) {
+			t.Errorf("got %v, %t, %q, %v", got.Header, verified, got.Body, claims)
+		}
+		seen = append(seen, token)
+	}
+	// What is sent twice is one and the same, also where it is sent as a parameter.
+	got, err := sentTo(t, s, nil, object{"private_key": pair.pem, "token_endpoint_auth_method": "private_key_jwt", "request_headers": object{"X-Proof": "{client_assertion}"}, "parameters": object{"again": "{client_assertion}"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	form, err := url.ParseQuery(got.Body)
+	if text := form.Get("client_assertion"); err != nil || text == "" || text != got.Header.Get("X-Proof") || text != form.Get("again") {
+		t.Errorf("got %v, %v", form, got.Header)
+	}
+	// The grant's own, beside a client that shows itself by Basic.
+	got, err = sentTo(t, s, nil, object{
+		"private_key": pair.pem, "grant_type": grant.GrantJWTBearer, "request_format": "template", "request_body": `{{"jwt":{assertion|json}}}`, "request_headers": object{"Content-Type": "application/json"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.TrimSuffix(strings.TrimPrefix(got.Body, `{"jwt":"`), `"}`)
+	if claims, verified := verifiedClaims(t, pair, text); !verified || claims["sub"] != "the-client" || !strings.HasPrefix(got.Header.Get("Authorization"), "Basic ") {
+		t.Errorf("got %s, %v", got.Body, got.Header)
+	}
+	for field, text := range map[string]string{"token_url": plainURL + "?jwt={client_assertion}", "assertion_claims": "x={client_assertion}"} {
+		config := object{"token_url": plainURL, "private_key": pair.pem, "token_endpoint_auth_method": "private_key_jwt"}
+		config[field] = text
+		_, err := asked(t, nil, config)
+		wantInvalid(t, err, "needs {client_assertion}")
+	}
+}
+
+// verifiedClaims are those of a JWT, and whether the key signed it.
+func verifiedClaims(t *testing.T, pair keyPair, text string) (map[string]any, bool) {
+	t.Helper()
+	parsed, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	payload, err := parsed.Verify(pair.certificates[0].PublicKey)
+	if err != nil {
+		return nil, false
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	return claims, true
+}
+
+// What an attempt made is as secret as what it was made of.
+func TestAnEchoOfASignatureIsNotHandedOut(t *testing.T) {
+	t.Parallel()
+	pair := newKeyPair(t, signing.ES256)
+	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"access_token":"granted","expires_in":60,"sent":"` + r.Header.Get("X-Sent") + `"}`))
+	})
+	for text, shown := range map[string]bool{
+		"{sig|hmac_sha256:client_secret|hex}": false, "v1={sig|hmac_sha256:client_secret|base64}": false, "{client_secret|sha256|hex|upper}": false, "{client_assertion}": false,
+		"{client_secret}.{random|hex}": false, "{sig}": true, "{now|rfc3339}": true, "{client_id|sha256|hex}": true,
+	} {
+		got, err := mintOf(t, object{"variables": object{"sig": object{"value": "{client_id}{now|unix}{random|hex}"}}}, object{
+			"token_url": s.TokenURL(), "request_headers": object{"X-Sent": text}, "extra_fields": "x=/sent",
+			"token_endpoint_auth_method": "private_key_jwt", "private_key": pair.pem,
+		})
+		if err != nil || (got.Extra != nil) != shown {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+}
+
+func mintOf(t *testing.T, definition, config object) (*grant.Token, error) {
+	t.Helper()
+	r, err := asked(t, definition, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Timeout = 10 * time.Second
+	client := grant.NewClient(grant.Options{})
+	defer client.Close()
+	return client.Mint(t.Context(), r)
+}
