@@ -102,54 +102,59 @@ func TestSuccessThatEchoesTheRequestLeaksNothing(t *testing.T) {
 // endpoint of the same origin.
 func TestNoPointerHandsOutACredential(t *testing.T) {
 	const refresh = "the-refresh-token-of-the-user"
-	for name, tc := range map[string]struct {
-		field string
-		value any
-		fails bool
-	}{
-		"the client secret as the token":    {"access_token_pointer", "/sent", true},
-		"the client secret as its type":     {"token_type_pointer", "/sent", false},
-		"the client secret as the scope":    {"scope_pointer", "/sent", false},
-		"the client secret as a field":      {"extra_fields", "echo=/sent", false},
-		"the refresh token as the token":    {"access_token_pointer", "/again", true},
-		"the refresh token as its type":     {"token_type_pointer", "/again", false},
-		"the refresh token as the scope":    {"scope_pointer", "/again", false},
-		"the refresh token as a field":      {"extra_fields", "echo=/again", false},
-		"the refresh token, encoded":        {"extra_fields", "echo=/encoded", false},
-		"the refresh token as an error":     {"error_pointer", "/again", false},
-		"the refresh token as words":        {"error_description_pointer", "/again", false},
-		"the client secret as a lifetime":   {"expires_in_pointer", "/sent", true},
-		"the refresh token as a lifetime":   {"expires_at_pointer", "/again", false},
-		"the client secret to refresh with": {"refresh_token_pointer", "/sent", false},
-		"a header as the token":             {"access_token_pointer", "header:X-Sent", true},
-		"a header as the type":              {"token_type_pointer", "header:X-Sent", false},
-		"a header as the scope":             {"scope_pointer", "header:X-Sent", false},
-		"a header as a field":               {"extra_fields", "echo=header:X-Sent", false},
-		"a header as a lifetime":            {"expires_in_pointer", "header:X-Sent", true},
-		"the refresh token in a header":     {"access_token_pointer", "header:X-Again", true},
-		"the same as a field":               {"extra_fields", "echo=header:X-Again", false},
+	for format, answer := range map[string]struct{ below, body string }{
+		"JSON": {"", `{"access_token":"t","expires_in":60,"sent":%q,"refresh_token":%q,"again":%q,"encoded":%q}`},
+		"XML":  {"/r", `<r><access_token>t</access_token><expires_in>60</expires_in><sent>%s</sent><refresh_token>%s</refresh_token><again>%s</again><encoded>%s</encoded></r>`},
 	} {
-		t.Run(name, func(t *testing.T) {
-			e := mount(t, secretOne, refresh)
-			e.extras = []string{"echo"}
-			s := providertest.StartFunc(t, "/token", func(w http.ResponseWriter, r *http.Request, _ []byte) {
-				w.Header().Set("X-Sent", r.Header.Get("X-Sent"))
-				w.Header().Set("X-Again", refresh)
-				_, _ = fmt.Fprintf(w, `{"access_token":"t","expires_in":60,"sent":%q,"refresh_token":%q,"again":%q,"encoded":%q}`,
-					r.Header.Get("X-Sent"), refresh, refresh, base64.StdEncoding.EncodeToString([]byte(refresh))) // the client may be gone
-			})
-			c := fields{
-				"token_url": s.TokenURL(), "client_id": "c", "client_secret": secretOne, "request_headers": "X-Sent={client_secret|hex|upper|base64}", "refresh_token_pointer": "/elsewhere",
-			}
-			sent := base64.StdEncoding.EncodeToString([]byte(strings.ToUpper(hex.EncodeToString([]byte(secretOne)))))
-			e.must(t, "config/c", with(c, fields{tc.field: tc.value}))
-			for _, r := range []result{e.read(t, "token/c"), e.write(t, "check/c", nil), e.write(t, "config/c", fields{"verify_connection": true})} {
-				if (r.err != nil) != tc.fails {
-					t.Errorf("got %s", r.text())
+		for name, tc := range map[string]struct {
+			field, value string
+			fails        bool
+		}{
+			"the client secret as the token":    {"access_token_pointer", "/sent", true},
+			"the client secret as its type":     {"token_type_pointer", "/sent", false},
+			"the client secret as the scope":    {"scope_pointer", "/sent", false},
+			"the client secret as a field":      {"extra_fields", "echo=/sent", false},
+			"the refresh token as the token":    {"access_token_pointer", "/again", true},
+			"the refresh token as its type":     {"token_type_pointer", "/again", false},
+			"the refresh token as the scope":    {"scope_pointer", "/again", false},
+			"the refresh token as a field":      {"extra_fields", "echo=/again", false},
+			"the refresh token, encoded":        {"extra_fields", "echo=/encoded", false},
+			"the refresh token as an error":     {"error_pointer", "/again", false},
+			"the refresh token as words":        {"error_description_pointer", "/again", false},
+			"the client secret as a lifetime":   {"expires_in_pointer", "/sent", true},
+			"the refresh token as a lifetime":   {"expires_at_pointer", "/again", false},
+			"the client secret to refresh with": {"refresh_token_pointer", "/sent", false},
+			"a header as the token":             {"access_token_pointer", "header:X-Sent", true},
+			"a header as the type":              {"token_type_pointer", "header:X-Sent", false},
+			"a header as the scope":             {"scope_pointer", "header:X-Sent", false},
+			"a header as a field":               {"extra_fields", "echo=header:X-Sent", false},
+			"a header as a lifetime":            {"expires_in_pointer", "header:X-Sent", true},
+			"the refresh token in a header":     {"access_token_pointer", "header:X-Again", true},
+			"the same as a field":               {"extra_fields", "echo=header:X-Again", false},
+		} {
+			t.Run(format+"/"+name, func(t *testing.T) {
+				e := mount(t, secretOne, refresh)
+				e.extras = []string{"echo"}
+				s := providertest.StartFunc(t, "/token", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+					w.Header().Set("X-Sent", r.Header.Get("X-Sent"))
+					w.Header().Set("X-Again", refresh)
+					_, _ = fmt.Fprintf(w, answer.body, r.Header.Get("X-Sent"), refresh, refresh, base64.StdEncoding.EncodeToString([]byte(refresh))) // the client may be gone
+				})
+				c := fields{
+					"token_url": s.TokenURL(), "client_id": "c", "client_secret": secretOne, "request_headers": "X-Sent={client_secret|hex|upper|base64}", "refresh_token_pointer": "/elsewhere",
+					"access_token_pointer": answer.below + "/access_token", "expires_in_pointer": answer.below + "/expires_in",
 				}
-				withoutSecrets(t, "the answer", r.text(), secretOne, refresh, sent)
-			}
-		})
+				sent := base64.StdEncoding.EncodeToString([]byte(strings.ToUpper(hex.EncodeToString([]byte(secretOne)))))
+				pointer := strings.Replace(tc.value, "/", answer.below+"/", 1)
+				e.must(t, "config/c", with(c, fields{tc.field: pointer}))
+				for _, r := range []result{e.read(t, "token/c"), e.write(t, "check/c", nil), e.write(t, "config/c", fields{"verify_connection": true})} {
+					if (r.err != nil) != tc.fails {
+						t.Errorf("got %s", r.text())
+					}
+					withoutSecrets(t, "the answer", r.text(), secretOne, refresh, sent)
+				}
+			})
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 	doc := got.document()
 	refreshTokens, ok := r.Answer.refreshTokens(doc)
 	if !ok {
-		doc = document{body: tooMuch{}}
+		doc = document{body: tooMuch}
 	}
 	t, at, found := r.Answer.accessToken(doc)
 	var e *Error
@@ -63,12 +63,12 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 func readError(r Request, got reply, doc document, now time.Time, redact redactor) *Error {
 	for _, p := range r.Answer.AccessToken { // a token is shown to readers, and to nobody else
 		if v, found := doc.lookup(p); found {
-			if text, isText := stringText(v); isText {
+			if text, isText := stringText(textOf(v)); isText {
 				redact = redact.with([]string{text})
 			}
 		}
 	}
-	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now), Page: got.page()}
+	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now), Page: doc.body == page}
 	e.Code, _ = first(doc, r.Answer.Error, errorText)
 	e.Kind = kindOf(e.Status, e.Code)
 	description, found := first(doc, r.Answer.ErrorDescription, errorText)
@@ -134,6 +134,7 @@ func (a Answer) accessToken(doc document) (*Token, Pointer, bool) {
 	}
 	for _, p := range a.AccessToken {
 		v, found := doc.lookup(p)
+		v = textOf(v)
 		if n, isNumber := v.(json.Number); isNumber && p == "" {
 			v = n.String() // an unquoted token that happens to look like a number
 		}
@@ -159,7 +160,7 @@ func withoutScheme(text, kind string) string {
 func first[T any](doc document, candidates []Pointer, read func(any) (T, bool)) (T, bool) {
 	for _, p := range candidates {
 		if v, found := doc.lookup(p); found {
-			if out, ok := read(v); ok {
+			if out, ok := read(textOf(v)); ok {
 				return out, true
 			}
 		}

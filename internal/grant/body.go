@@ -4,7 +4,6 @@
 package grant
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -21,27 +20,41 @@ const (
 	maxLevels = 64     // of lists and objects within each other
 )
 
-// tooMuch stands for a document that holds more than an answer can.
-type tooMuch struct{}
+// unread says why a text cannot be read as a document, and stands for one in an
+// answer. It is "" when there is nothing the matter.
+type unread string
 
-// parseBody reads JSON, a form, or, as a last resort, text.
-func parseBody(contentType string, body []byte) any {
-	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
+// The reasons.
+const (
+	tooMuch  unread = "holds more than an answer can"
+	doctyped unread = "is XML with a document type declaration (DOCTYPE), which is never read"
+	badXML   unread = "is XML that is cut short or otherwise not well-formed"
+	badJSON  unread = "is no JSON"
+	page     unread = "is a page for people (HTML)"
+)
+
+// parseBody reads JSON, XML, a form, or, as a last resort, text. Which it is shows
+// by its first character; the type that the server states decides where that is
+// not enough.
+func parseBody(contentType, text string) any {
 	media, _, _ := mime.ParseMediaType(contentType) // an unreadable type is no type
 	saysJSON := media == "application/json" || strings.HasSuffix(media, "+json")
-	text := string(body)
-	if text != "" && strings.IndexByte("{[", text[0]) >= 0 && !bounded(body) {
-		return tooMuch{}
+	if htmlPage.MatchString(text) {
+		return page
 	}
-	if doc, ok := parseJSON(body); ok {
-		if _, isNumber := doc.(json.Number); isNumber && !saysJSON {
-			return text // a token that happens to look like a number
-		}
+	doc, why := readText(text)
+	_, isNumber := doc.(json.Number)
+	switch {
+	case isNumber && !saysJSON:
+		return text // a token that happens to look like a number
+	case why == "":
 		return doc
+	case strings.HasPrefix(text, "<"), why == tooMuch && documentLike(text):
+		return why
 	}
 	if media == "application/x-www-form-urlencoded" && strings.Contains(text, "=") || formLike.MatchString(text) {
 		if strings.Count(text, "&") > maxValues {
-			return tooMuch{}
+			return tooMuch
 		}
 		if form, err := url.ParseQuery(text); err == nil {
 			doc := make(map[string]any, len(form))
@@ -51,8 +64,8 @@ func parseBody(contentType string, body []byte) any {
 			return doc
 		}
 	}
-	if text == "" || strings.ContainsAny(text[:1], `{["<`) || saysJSON && strings.ContainsAny(text, " \t\r\n") {
-		return nil // broken JSON, or a page
+	if text == "" || documentLike(text) || saysJSON && strings.ContainsAny(text, " \t\r\n") {
+		return nil // broken JSON
 	}
 	return text
 }
@@ -60,30 +73,43 @@ func parseBody(contentType string, body []byte) any {
 // formLike is a form in disguise: some servers call theirs text/plain.
 var formLike = regexp.MustCompile(`^[A-Za-z_][\w.-]*=[^=\s<>{}"]+$|^[A-Za-z_][\w.-]*=[^=&\s<>{}"]*&[^\s<>{}"]+$`)
 
-// parseJSON reads exactly one JSON value of bounded size, keeping numbers as
-// they are written.
-func parseJSON(b []byte) (any, bool) {
-	if !bounded(b) {
-		return nil, false
+// htmlPage is a page for people, and no answer of a program.
+var htmlPage = regexp.MustCompile(`(?i)^(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+)?html\b`)
+
+// documentLike says whether a text begins like JSON or XML.
+func documentLike(text string) bool { return text != "" && strings.IndexByte(`{["<`, text[0]) >= 0 }
+
+// readText reads a text that is JSON or XML.
+func readText(text string) (any, unread) {
+	if text = strings.TrimSpace(text); strings.HasPrefix(text, "<") {
+		return parseXML(text)
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
+	return parseJSON(text)
+}
+
+// parseJSON reads exactly one JSON value, keeping numbers as they are written.
+func parseJSON(text string) (any, unread) {
+	if !bounded(text) {
+		return nil, tooMuch
+	}
+	dec := json.NewDecoder(strings.NewReader(text))
 	dec.UseNumber()
 	var v any
 	if dec.Decode(&v) != nil {
-		return nil, false
+		return nil, badJSON
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, false
+		return nil, badJSON
 	}
-	return v, true
+	return v, ""
 }
 
 // bounded says whether JSON text keeps within the limits, before memory is
 // spent on what it holds.
-func bounded(b []byte) bool {
+func bounded(text string) bool {
 	values, levels, inText := 1, 0, false
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
 		case inText && c == '\\':
 			i++
 		case c == '"':

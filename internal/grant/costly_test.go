@@ -32,6 +32,26 @@ func costlyAnswers() map[string]string {
 		"as many refresh tokens as may be": fill(token+manyRefreshTokens()+`"x":["`, `QUJDREVGR0hJSktMTU5P`, `"]}`),
 		"layers":                           fill(token+`"x":["`, `%252525255c\\\\u0026amp;YW1wO0FBQUE=`, `"]}`),
 		"refresh tokens":                   fill(token+`"x":[`, `{"refresh_token":"12345678"},`, `1]}`),
+		"XML elements":                     fill("<r>", "<a/>", "</r>"),
+		"as many XML elements as may be":   "<r>" + strings.Repeat("<a>QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo0NTY3ODk5</a>", maxValues-1) + "</r>",
+		"XML attributes":                   fill("<r", ` a=""`, "/>"),
+		"XML namespaces":                   fill("<r", ` xmlns:a="b"`, "/>"),
+		"XML text in parts":                fill("<r>", "x<!---->", "</r>"),
+		"XML characters by name":           fill("<r>", "&amp;", "</r>"),
+		"XML in XML":                       xmlInXML(),
+		"a document type":                  fill("<!DOCTYPE r [", `<!ENTITY a "&b;">`, "]><r/>"),
+	}
+}
+
+// xmlInXML is as much XML within the text of XML, and so on, as a megabyte holds.
+func xmlInXML() string {
+	text := "tok"
+	for {
+		next := "<a>" + escaped(text) + "</a>"
+		if len(next) > maxBody {
+			return text
+		}
+		text = next
 	}
 }
 

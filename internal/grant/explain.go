@@ -22,6 +22,7 @@ func (a Answer) withoutToken(doc document, redact redactor) string {
 		if !found {
 			continue
 		}
+		v = textOf(v)
 		name, isHeader := p.header()
 		_, isText := v.(string)
 		switch {
@@ -125,9 +126,12 @@ func members(doc any, redact redactor) string {
 		}
 		return "has the members " + named(paths, redact)
 	case nil:
-		return "is empty, or neither JSON nor a form"
-	case tooMuch:
-		return fmt.Sprintf("holds more than %d values, %d levels, %d texts within each other or %d refresh tokens", maxValues, maxLevels, maxTexts, maxRefreshTokens)
+		return "is empty, or neither JSON, XML nor a form"
+	case unread:
+		if doc == tooMuch {
+			return fmt.Sprintf("holds more than %d values, %d levels, %d texts within each other or %d refresh tokens", maxValues, maxLevels, maxTexts, maxRefreshTokens)
+		}
+		return string(doc)
 	case []any:
 		return "is a list"
 	default:

@@ -124,7 +124,7 @@ func (a Answer) refreshTokens(doc document) ([]string, bool) {
 	}
 	for _, p := range a.RefreshToken {
 		if v, found := doc.lookup(p); found {
-			g.take(v)
+			g.take(textOf(v))
 		}
 	}
 	return slices.Collect(maps.Keys(g.found)), !g.over
@@ -144,9 +144,9 @@ func isRefreshToken(name string) bool {
 	return len(end) >= len(bare) && strings.EqualFold(end[len(end)-len(bare):], bare)
 }
 
-// refreshTokenInText finds one in text that is no JSON by itself: a form, a
-// header, a log line.
-var refreshTokenInText = regexp.MustCompile(`(?i)refresh[_-]?token[\\"']*\s*[:=]\s*[\\"']*([^\s"'&,;<>\\}]+)`)
+// refreshTokenInText finds one in text that is no document by itself: a form, a
+// header, a log line, a document that was cut.
+var refreshTokenInText = regexp.MustCompile(`(?i)refresh[_-]?token[\\"']*\s*[:=>]\s*[\\"']*([^\s"'&,;<>\\}]+)`)
 
 // walk looks through v, which is named when it stands below a refresh token's
 // name.
@@ -176,13 +176,13 @@ func (g *gathering) walk(v any, named bool) {
 }
 
 func (g *gathering) walkText(text string, named bool) {
-	text = strings.TrimSpace(text)
-	if text != "" && strings.IndexByte(`{["`, text[0]) >= 0 {
-		if g.texts == maxTexts || !bounded([]byte(text)) {
+	if text = strings.TrimSpace(text); documentLike(text) {
+		inner, why := readText(text)
+		if g.texts == maxTexts || why == tooMuch {
 			g.over = true
 			return
 		}
-		if inner, isJSON := parseJSON([]byte(text)); isJSON {
+		if why == "" {
 			g.texts++
 			g.walk(inner, named)
 			g.texts--

@@ -6,7 +6,9 @@ package grant
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -31,19 +33,24 @@ func FuzzAnswer(f *testing.F) {
 		`{"access_token":"tok","x":"refresh_token=live-refresh-token&a=b","refresh_token":{"a":["b"]}}`,
 		`{"access_token":12,"data":[[[[[]]]]],"x":"\\u0074he-secret\\x2dof-the-client%41"}`,
 		"access_token=tok&expires_in=60", "\xef\xbb\xbf{}", "", "null", "[]", "dG9rZW4=", `"x"`, "<html>", "{\"a\":1}x",
+		`<r x="the-secret-of-the-client"><access_token>tok</access_token><x>the-<!-- -->secret-of-the-client</x></r>`,
+		`<r><access_token a="b">tok</access_token><x>&#116;he-secret-of-the-client</x><data>{"x":"the-secret-of-the-client"}</data></r>`,
+		`<r><access_token>tok</access_token><refresh_token>live-refresh-token</refresh_token><x>live-refresh-token</x></r>`,
+		`{"access_token":"tok","data":"<a><x>dGhlLXNlY3JldC1vZi10aGUtY2xpZW50</x></a>"}`,
+		`{"access_token":"tok","expires_in":60,"error":"refresh_token: live-refresh-token"}`,
 	} {
-		f.Add(200, "application/json", []byte(body))
-		f.Add(400, "text/plain", []byte(body))
-		f.Add(200, "application/x-www-form-urlencoded", []byte(body))
+		f.Add(200, "application/json", "tok", []byte(body))
+		f.Add(400, "text/plain", "the-secret-of-the-client", []byte(body))
+		f.Add(200, "application/x-www-form-urlencoded", "refresh_token=live-refresh-token", []byte(body))
 	}
 	r := standardRequest("")
 	r.Scopes = []string{"asked"}
-	r.Answer.AccessToken = []Pointer{"/access_token", "/data/access_token", ""}
-	r.Answer.Extra = map[string]Pointer{"x": "/x", "data": "/data/x"}
+	r.Answer.AccessToken = []Pointer{"/access_token", "/data/access_token", "/r/access_token", "", "header:X-Sent"}
+	r.Answer.Extra = map[string]Pointer{"x": "/x", "data": "/data/x", "element": "/r/x", "attribute": "/r/@x", "within": "/r/data/x", "deep": "/data/a/x", "header": "header:X-Sent"}
 	r.Answer.DefaultLifetime = time.Hour
 	redact := redactorFor(r)
-	f.Fuzz(func(t *testing.T, status int, contentType string, body []byte) {
-		got := reply{status: status, header: http.Header{"Content-Type": {contentType}}, body: body}
+	f.Fuzz(func(t *testing.T, status int, contentType, sent string, body []byte) {
+		got := reply{status: status, header: http.Header{"Content-Type": {contentType}, "X-Sent": {sent}}, body: body}
 		token, err := readAnswer(r, got, clock(), redact)
 		if err != nil {
 			var e *Error
@@ -90,7 +97,7 @@ func FuzzPointer(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, pointer, text string) {
-		doc, _ := parseJSON([]byte(text))
+		doc, _ := parseJSON(text)
 		p := Pointer(pointer)
 		if _, isHeader := p.header(); isHeader || p.Check() != nil {
 			return
@@ -116,6 +123,65 @@ func FuzzPointer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzXML reads anything as XML: it is a tree within the limits, which is the
+// same when it is written and read again.
+func FuzzXML(f *testing.F) {
+	for _, text := range []string{
+		`<a>x</a>`, `<a b="1" c='2'><d/> x <d>y</d></a>`, `<?xml version="1.0" encoding="utf-16"?><s:a xmlns:s="urn:s"><![CDATA[<]]>&#x41;</s:a>`,
+		`<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>`, `<a/><b/>`, `<a>`, `<a><b></a></b>`, "<a>\xff</a>", `<a xmlns="b" xmlns:c="d" c:e="f"/>`, `<a:1 b:2="3"/>`, `<!-- a --><a/>x`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		tree, why := parseXML(text)
+		if (why == "") != (tree != nil) {
+			t.Fatalf("got %v, %q", tree, why)
+		}
+		if why != "" {
+			return
+		}
+		if b, err := json.Marshal(tree); err != nil || !bounded(string(b)) {
+			t.Fatalf("%v: is more than JSON may be, %v", tree, err)
+		}
+		var again strings.Builder
+		for name, root := range tree.(map[string]any) { //nolint:forcetypeassert // panics in a test
+			writeXML(&again, name, root)
+		}
+		if strings.Contains(again.String(), "::") {
+			return // a name that nothing can be put before
+		}
+		if got, why := parseXML(again.String()); why != "" || !reflect.DeepEqual(got, tree) {
+			t.Errorf("%q: got %v, %q, want %v", again.String(), got, why, tree)
+		}
+	})
+}
+
+// writeXML writes an element of a tree.
+func writeXML(to *strings.Builder, name string, element any) {
+	members, _ := element.(map[string]any)
+	each := func(attributes bool, write func(name string, v any)) {
+		for name, v := range members {
+			list, several := v.([]any)
+			if !several {
+				list = []any{v}
+			}
+			for _, v := range list {
+				if attribute, is := strings.CutPrefix(name, "@"); is == attributes && name != xmlText {
+					write(attribute, v)
+				}
+			}
+		}
+	}
+	to.WriteString("<x:" + name)
+	each(true, func(name string, v any) { fmt.Fprintf(to, ` x:%s="%s"`, name, escaped(fmt.Sprint(v))) })
+	to.WriteByte('>')
+	if text, isText := textOf(element).(string); isText {
+		to.WriteString(escaped(text))
+	}
+	each(false, func(name string, v any) { writeXML(to, name, v) })
+	to.WriteString("</x:" + name + ">")
 }
 
 // FuzzDecoding undoes what encodings there are in anything, within its budget.

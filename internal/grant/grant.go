@@ -11,7 +11,6 @@
 package grant
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -214,12 +213,6 @@ type reply struct {
 
 func (r reply) ok() bool { return r.status >= 200 && r.status < 300 }
 
-// page says whether the answer is a page for people, not a program's.
-func (r reply) page() bool {
-	body := bytes.ToLower(bytes.TrimSpace(r.body))
-	return bytes.HasPrefix(body, []byte("<!doctype html")) || bytes.HasPrefix(body, []byte("<html"))
-}
-
 // startReading waits until there is room to make sense of an answer, which can
 // take much more memory than it has bytes. It gives what ends it. Reading takes
 // no more than a moment, and an answer may hold what cannot be had again, so
@@ -233,7 +226,8 @@ func (c *Client) startReading(ctx context.Context, got reply) func() {
 }
 
 func (r reply) document() document {
-	return document{body: parseBody(r.header.Get("Content-Type"), r.body), header: r.header, within: readTextOnce()}
+	text := strings.TrimSpace(strings.TrimPrefix(string(r.body), "\ufeff"))
+	return document{body: parseBody(r.header.Get("Content-Type"), text), header: r.header, within: readTextOnce()}
 }
 
 // exchange sends r and reads what comes back.

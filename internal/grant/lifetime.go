@@ -184,7 +184,7 @@ func jwtExpiry(token string) (time.Time, bool) {
 	if err != nil {
 		return time.Time{}, false
 	}
-	doc, _ := parseJSON(payload)
+	doc, _ := parseJSON(string(payload))
 	exp, found := Pointer("/exp").lookup(doc, readText)
 	if !found {
 		return time.Time{}, false

@@ -69,7 +69,7 @@ func TestTheLifetimeOfAToken(t *testing.T) {
 		"expires_at in the past":                            {members: `"expires_at":"2023-08-10T12:41:57.643Z"`, detail: "already expired by its expires_at"},
 		"expires_at now":                                    {members: `"expires_at":"2026-01-02T03:04:05Z"`, detail: "already expired by its expires_at"},
 		"expires_at 0":                                      {members: `"expires_at":0`, detail: "already expired by its expires_at"},
-		"expires_at negative":                               {members: `"expires_at":-1}`, detail: "neither JSON nor a form"},
+		"expires_at negative":                               {members: `"expires_at":-1}`, detail: "neither JSON, XML nor a form"},
 		"expires_at before 1970":                            {members: `"expires_at":-1`, detail: "already expired by its expires_at"},
 		"expires_at as a day":                               {members: `"expires_at":"tomorrow"`, detail: "is not a time (RFC 3339 or epoch)"},
 		"expires_at at the end of time":                     {members: `"expires_at":"9999-12-31T23:59:59-14:00"`, want: in(century), source: LifetimeExpiresAt},

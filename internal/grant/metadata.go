@@ -173,7 +173,7 @@ func (c *Client) readDocument(ctx context.Context, got reply) map[string]any {
 	if !got.ok() {
 		return nil
 	}
-	v, _ := parseJSON(got.body)
+	v, _ := parseJSON(string(got.body))
 	document, _ := v.(map[string]any)
 	return document
 }

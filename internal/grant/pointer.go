@@ -73,7 +73,7 @@ func (p Pointer) NamesRefreshToken() bool {
 type document struct {
 	body   any // what encoding/json makes of one
 	header http.Header
-	within func(text string) (any, bool) // reads a text of the answer that is JSON
+	within func(text string) (any, unread) // reads a text of the answer that is a document
 }
 
 // lookup finds the value at p. Of a header that is there several times it is the
@@ -90,9 +90,9 @@ func (d document) lookup(p Pointer) (any, bool) {
 }
 
 // lookup finds the value at p in the body doc. Unlike RFC 6901 it reads through
-// a string that itself is JSON, by way of read, because providers wrap their
-// answers so.
-func (p Pointer) lookup(doc any, read func(string) (any, bool)) (any, bool) {
+// a string that itself is JSON or XML, by way of read, because providers wrap
+// their answers so.
+func (p Pointer) lookup(doc any, read func(string) (any, unread)) (any, bool) {
 	if p == "" {
 		return doc, true
 	}
@@ -100,8 +100,8 @@ func (p Pointer) lookup(doc any, read func(string) (any, bool)) (any, bool) {
 	for _, token := range strings.Split(string(p)[1:], "/") {
 		token = unescape.Replace(token)
 		if text, isText := doc.(string); isText {
-			inner, ok := read(text)
-			if !ok {
+			inner, why := read(text)
+			if why != "" {
 				return nil, false
 			}
 			doc = inner
@@ -126,22 +126,20 @@ func (p Pointer) lookup(doc any, read func(string) (any, bool)) (any, bool) {
 	return doc, true
 }
 
-func readText(text string) (any, bool) { return parseJSON([]byte(text)) }
-
 // readTextOnce is readText for one answer: what a text holds is kept, however
 // many pointers lead into it.
-func readTextOnce() func(string) (any, bool) {
+func readTextOnce() func(string) (any, unread) {
 	type inner struct {
-		value  any
-		isJSON bool
+		value any
+		why   unread
 	}
 	known := map[string]inner{}
-	return func(text string) (any, bool) {
+	return func(text string) (any, unread) {
 		in, again := known[text]
 		if !again {
-			in.value, in.isJSON = readText(text)
+			in.value, in.why = readText(text)
 			known[text] = in
 		}
-		return in.value, in.isJSON
+		return in.value, in.why
 	}
 }
