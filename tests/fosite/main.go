@@ -106,7 +106,7 @@ func run(path string) error {
 		return err
 	}
 	server := &http.Server{
-		Handler:           endpoints(compose.ComposeAllEnabled(config, store, key)),
+		Handler:           endpoints(issuer, compose.ComposeAllEnabled(config, store, key)),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 		ReadHeaderTimeout: 10 * time.Second,
 	}
@@ -114,8 +114,16 @@ func run(path string) error {
 	return server.ServeTLS(listener, "", "")
 }
 
-func endpoints(p fosite.OAuth2Provider) http.Handler {
+func endpoints(issuer string, p fosite.OAuth2Provider) http.Handler {
 	mux := http.NewServeMux()
+	// Hydra serves its metadata at this address.
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{ // the client may be gone
+			"issuer": issuer, "token_endpoint": issuer + "/token", "revocation_endpoint": issuer + "/revoke",
+			"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic", "private_key_jwt", "none"},
+		})
+	})
 	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
 		request, err := p.NewAccessRequest(r.Context(), r, new(fosite.DefaultSession))
 		if err != nil {

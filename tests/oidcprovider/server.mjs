@@ -70,6 +70,7 @@ const configuration = {
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo(ctx, indicator) {
+        if (indicator.startsWith('http://127.0.0.1:')) return { scope: 'read', accessTokenTTL: 600 }; // a test's own
         if (!resources[indicator]) throw new errors.InvalidTarget('no such resource');
         return resources[indicator];
       },
@@ -99,7 +100,10 @@ const server = createServer({
 
 server.listen(0, '127.0.0.1', () => {
   const issuer = `https://127.0.0.1:${server.address().port}`;
-  const provider = new Provider(issuer, configuration);
+  // Clients that show a certificate are to go to another host (RFC 8705 section 5).
+  const elsewhere = issuer.replace('127.0.0.1', 'localhost');
+  const aliases = { token_endpoint: `${elsewhere}/token`, revocation_endpoint: `${elsewhere}/token/revocation` };
+  const provider = new Provider(issuer, { ...configuration, discovery: { mtls_endpoint_aliases: aliases } });
   const client = (ctx) => ctx.oidc?.client?.clientId;
   const kid = ({ oidc: { params } }) => params.client_assertion && decodeProtectedHeader(params.client_assertion).kid;
   provider.on('grant.success', (ctx) => say({ event: 'issued', client: client(ctx), kid: kid(ctx) }));
