@@ -210,6 +210,13 @@ func TestATokenThatIsBoundToNothingIsNotHandedOut(t *testing.T) {
 		refused(t, e.read(t, "token/c"), http.StatusBadRequest, "another type than DPoP", "dpop=false")
 		refused(t, e.write(t, "check/c", nil), http.StatusBadRequest, "another type than DPoP")
 	})
+	t.Run("it is revoked where that can be", func(t *testing.T) {
+		e, p := proved(t, nil)
+		e.must(t, "config/c", fields{"revocation_url": p.URL() + "/revoke", "client_secret": proofSecret})
+		p.kind = "Bearer"
+		refused(t, e.read(t, "token/c"), http.StatusBadRequest, "another type than DPoP")
+		eventually(t, "the token is revoked", func() bool { return slices.Equal(p.revocations(), []string{"access-token-number-0"}) })
+	})
 	t.Run("whatever the case of the type", func(t *testing.T) {
 		e, p := proved(t, nil)
 		p.kind = "dpop"

@@ -34,8 +34,9 @@ type proving struct {
 
 	mu       sync.Mutex
 	tokens   map[string]string // and the thumbprint of its key
-	spent    map[string]bool   // refresh tokens
-	seen     map[string]bool   // jti
+	revoked  []string
+	spent    map[string]bool // refresh tokens
+	seen     map[string]bool // jti
 	nonce    int
 	optional bool   // the nonce
 	kind     string // token_type
@@ -48,9 +49,12 @@ func startProving(t *testing.T, e *engine) *proving {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
-		if strings.HasPrefix(r.URL.Path, "/api") {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/api"):
 			p.serveAPI(w, r)
-		} else {
+		case r.URL.Path == "/revoke":
+			p.revoked = append(p.revoked, r.PostFormValue("token"))
+		default:
 			p.issue(w, r)
 		}
 	})
@@ -107,6 +111,12 @@ func (p *proving) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = w.Write([]byte(`{"ok":true}`))
+}
+
+func (p *proving) revocations() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.revoked)
 }
 
 func (p *proving) refuse(w http.ResponseWriter, status int, who string, err error) {

@@ -149,7 +149,7 @@ func TestTokenThatAnEarlierProcessLeft(t *testing.T) {
 			test.do(t, e, s)
 			e.aMinuteLater(t)
 			eventually(t, "something came of it", func() bool {
-				return len(e.below(t, "lease/")) == 0 || strings.Contains(e.log.String(), "[WARN]")
+				return len(e.below(t, "lease/")) == 0 || strings.Contains(e.log.String(), "revoked")
 			})
 			e.storage.onUse(nil)
 			withoutSecrets(t, "the log", e.log.String(), token, s.Credentials().ClientSecret)

@@ -79,7 +79,6 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew 
 		return held{}, nil, err
 	}
 	b.observer.minted(v.target, m)
-	m.Origin, m.Ledger = mark([]byte(c.entry.Origin)), c.entry.Ledger
 	if v.owned() {
 		if m.ref, err = b.remember(ctx, s, v.config, c, m); err != nil {
 			return held{}, nil, err
@@ -104,6 +103,7 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, c *config, key st
 		return m, err
 	}
 	if !strings.EqualFold(m.Token.TokenType, grant.TypeDPoP) {
+		b.undo(ctx, s, c, m)
 		return nil, fmt.Errorf("%s: %w", c.target, errUnbound())
 	}
 	m.Token.TokenType = grant.TypeDPoP
@@ -130,7 +130,7 @@ func (b *backend) run(ctx context.Context, s logical.Storage, c *config, key str
 
 // ask sends one request for a token.
 func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Effective) (grant.Request, error)) (*minted, error) {
-	m := &minted{}
+	m := &minted{Origin: mark([]byte(c.entry.Origin)), Ledger: c.entry.Ledger}
 	var err error
 	m.Fallback, err = withFallback(c.effective, func(e *provider.Effective) error {
 		r, err := request(e)
@@ -219,6 +219,7 @@ func (b *backend) tryOut(ctx context.Context, s logical.Storage, c *config) (*mi
 			}
 			return m.held(), nil
 		},
+		Discard: func(ctx context.Context, h held) { b.undo(ctx, s, c, h.Value) },
 	})
 	return got.Value, cause(err)
 }
@@ -237,15 +238,33 @@ func cause(err error) error {
 // readers: some providers let a client have one at a time. Where each reader has
 // a token of its own it is revoked.
 func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key string, m *minted) {
-	m.Origin, m.Ledger = mark([]byte(c.entry.Origin)), c.entry.Ledger
-	switch {
-	case c.reused():
-		b.keep(ctx, s, key, m)
-		b.tokens.Put(key, c.config, m.heldAs(c.late()))
-	case c.effective.Dialect.RevocationURL != "":
-		if ref, err := b.remember(ctx, s, c.config, c, m); err == nil { // else it is being revoked
-			b.endSoon(ctx, s, ref)
-		}
+	m.Ledger = c.entry.Ledger // a new config had none yet
+	if !c.reused() {
+		b.dismiss(ctx, s, c, m)
+		return
+	}
+	b.keep(ctx, s, key, m)
+	b.tokens.Put(key, c.config, m.heldAs(c.late()))
+}
+
+// dismiss has a token revoked that nobody gets, where that can be, if need be as
+// the client c that it was minted as: its config may be gone.
+func (b *backend) dismiss(ctx context.Context, s logical.Storage, c *config, m *minted) {
+	if c.effective.Dialect.RevocationURL == "" {
+		return
+	}
+	if ref, err := b.remember(ctx, s, c.config, c, m); err == nil { // else it is being revoked
+		b.endSoon(ctx, s, ref)
+	}
+}
+
+// undo dismisses a token, if there is one, that a grant brought in vain: the
+// grant can be repeated.
+// One of a chain is left to expire, since a provider may end the refresh token
+// with it (RFC 7009 section 2.1).
+func (b *backend) undo(ctx context.Context, s logical.Storage, c *config, m *minted) {
+	if m != nil && m.chain == (chain{}) {
+		b.dismiss(ctx, s, c, m)
 	}
 }
 
@@ -261,22 +280,19 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 
 // discard removes what a mint stored whose token nobody gets: the token, and
 // the chain, if its config names it no longer. The token is revoked as well,
-// where that can be, if need be as the client that it was minted as: its config
-// may be gone.
+// where that can be.
 func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, c *config, m *minted) {
 	defer b.guard("a discard")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	ref, err := m.ref, error(nil)
-	if ref == "" && v.revocable {
-		ref, err = b.remember(ctx, s, v.config, c, m)
+	if m.ref != "" {
+		b.endSoon(ctx, s, m.ref)
+	} else {
+		b.dismiss(ctx, s, c, m)
 	}
-	if ref != "" {
-		b.endSoon(ctx, s, ref)
-	}
-	stored, loadErr := loadTokenEntry(ctx, s, v.key)
-	if loadErr == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // and not a later one
-		err = errors.Join(err, s.Delete(ctx, tokenPrefix+v.key))
+	stored, err := loadTokenEntry(ctx, s, v.key)
+	if err == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // and not a later one
+		err = s.Delete(ctx, tokenPrefix+v.key)
 	}
 	if m.chain != (chain{}) {
 		b.dropChain(ctx, s, m.chain)

@@ -72,8 +72,9 @@ func (b *backend) changeConfig(ctx context.Context, s logical.Storage, name stri
 	if done.seed, err = newEpoch(); err != nil { // the same one for the request that is verified and the one that is stored
 		return nil, err
 	}
+	defer func() { b.undo(ctx, s, done.as, done.minted) }()
 	for range maxAttempts {
-		c, question, err := b.commitConfig(ctx, s, name, change, done)
+		c, question, err := b.commitConfig(ctx, s, name, change, &done)
 		if err != nil || question == nil {
 			return c, err
 		}
@@ -91,8 +92,9 @@ type answered struct {
 	undiscovered error                // why that is not new, nil if it is
 
 	request []byte // that was verified
-	minted  *minted
-	seed    []byte // of a config that has none yet
+	as      *config
+	minted  *minted // nil once the config has it
+	seed    []byte  // of a config that has none yet
 }
 
 // question asks a server what has to be known of a config before it is stored.
@@ -100,7 +102,7 @@ type question func(context.Context, logical.Storage, *config, *answered) error
 
 // commitConfig gives the config that a change comes to, and stores it unless
 // there is a question to ask first.
-func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name string, change configChange, done answered) (*config, question, error) {
+func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name string, change configChange, done *answered) (*config, question, error) {
 	leave, err := b.writers.enter(ctx, configPrefix+name)
 	if err != nil {
 		return nil, nil, err
@@ -135,7 +137,7 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.mustDiscover(old, brought, done) {
+	if c.mustDiscover(old, brought, *done) {
 		return c, b.findEndpoints, nil
 	}
 	c.undiscovered = done.undiscovered
@@ -146,19 +148,27 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 	if err := c.checkKeepAlive(); err != nil {
 		return nil, nil, err
 	}
+	var verified *minted
 	if c.VerifyConnection {
 		identity, err := c.effective.Identity()
 		if err != nil || !bytes.Equal(identity, done.request) {
 			return c, b.verify, err
 		}
-	} else {
+		verified = done.minted
+	}
+	if err := b.storeConfig(ctx, s, old, c, verified); err != nil {
+		return nil, nil, err
+	}
+	if verified != nil {
 		done.minted = nil
 	}
-	return c, nil, b.storeConfig(ctx, s, old, c, done.minted)
+	return c, nil, nil
 }
 
-// verify asks for a token of c.
+// verify asks for a token of c, in place of the one of what the change came to before.
 func (b *backend) verify(ctx context.Context, s logical.Storage, c *config, done *answered) (err error) {
+	b.undo(ctx, s, done.as, done.minted)
+	done.as = c
 	if done.minted, err = b.tryOut(ctx, s, c); err != nil {
 		return fmt.Errorf("not written, since verify_connection is set: %w", err)
 	}
