@@ -185,7 +185,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 		}
 	}()
 	if v := b.viewOf(req); v != nil {
-		resp, err := b.serve(ctx, req.Storage, wanted{view: v, caller: req.EntityID, minLeft: v.minLeft()})
+		resp, err := b.serve(ctx, req.Storage, wanted{view: v, by: req.EntityID, minLeft: v.minLeft()})
 		return b.respond(b.final(req, resp, err))
 	}
 	mount := req.MountPoint

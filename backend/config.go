@@ -26,9 +26,10 @@ const (
 )
 
 // config is a client registration, perhaps seen through a role, with all that
-// it comes to.
+// it comes to for some inputs.
 type config struct {
 	target
+	inputs
 	entry *configEntry
 	settings
 	effective *provider.Effective
@@ -175,8 +176,11 @@ func (c *config) warnings(data provider.Layer, more ...string) *logical.Response
 	return resp
 }
 
-// key names the token that c comes to. It changes with anything that changes
-// the request, and says nothing about it.
+// key names the token that c comes to: it is the config's name and a hash of the
+// effective request, with the inputs in it, keyed by the epoch. So it changes
+// with anything that changes the request, and says nothing about it. An input
+// that is no part of the effective request is to be hashed after it, and nothing
+// when there is none: tokens that are stored already stay where they are.
 func (c *config) key() (string, error) {
 	identity, err := c.effective.Identity()
 	if err != nil {

@@ -250,7 +250,7 @@ func (c *config) discoveryWarnings() []string {
 // operator who wants to know. The first error is why they could not be found: those
 // that were found before are used.
 func (b *backend) rediscover(ctx context.Context, s logical.Storage, t target) (undiscovered, _ error) {
-	c, err := b.load(ctx, s, target{config: t.config})
+	c, err := b.load(ctx, s, target{config: t.config}, inputs{})
 	if err != nil || c.effective.Discovered() == nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func (c *config) bind() error {
 	case c.spends():
 		of = nil
 	case c.perCaller:
-		of[1] = c.entity
+		of[1] = c.caller
 	}
 	key, err := signing.Derive(c.entry.Seed, fmt.Sprintf("DPoP %q", of))
 	if err != nil {

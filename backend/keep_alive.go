@@ -150,7 +150,7 @@ func (b *backend) keepDue(ctx context.Context, s logical.Storage, config string)
 	if err != nil || entry == nil || entry.Fields["keep_alive"] == nil {
 		return later, err
 	}
-	c, err := b.load(ctx, s, target{config: config})
+	c, err := b.load(ctx, s, target{config: config}, inputs{})
 	if err != nil || c.KeepAlive == 0 || !c.spends() {
 		return later, nil //nolint:nilerr // readers are told
 	}
@@ -169,7 +169,7 @@ func (b *backend) keepDue(ctx context.Context, s logical.Storage, config string)
 // keepOne replaces the config's token, as a reader who asks for a fresh one, so
 // that a provider's trouble is remembered and told as that reader's would be.
 func (b *backend) keepOne(ctx context.Context, s logical.Storage, config string) {
-	v, err := b.view(ctx, s, target{config: config}, "")
+	v, err := b.view(ctx, s, target{config: config}, inputs{})
 	if err == nil {
 		var got answer
 		got, _, err = b.token(ctx, s, wanted{view: v, minLeft: v.minLeft(), fresh: true})

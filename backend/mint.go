@@ -62,7 +62,7 @@ const storeTime = 5 * time.Second
 // meanwhile, and gives the config as which it did; anew, it does so by the grant
 // itself also where a refresh token of the last one would do.
 func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew bool) (held, *config, error) {
-	c, err := b.load(ctx, s, v.target)
+	c, err := b.load(ctx, s, v.target, v.inputs)
 	if err != nil {
 		return held{}, nil, err
 	}

@@ -73,7 +73,7 @@ func (b *backend) checkPaths() []*framework.Path {
 }
 
 func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	v, err := b.view(ctx, req.Storage, targetOf(d), req.EntityID)
+	v, err := b.view(ctx, req.Storage, targetOf(d), inputs{caller: req.EntityID})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *frame
 		return nil, err
 	}
 	start := b.now()
-	got, v, err := b.token(ctx, req.Storage, wanted{view: v, caller: req.EntityID, now: true})
+	got, v, err := b.token(ctx, req.Storage, wanted{view: v, by: req.EntityID, now: true})
 	if err != nil {
 		return nil, cause(err)
 	}
@@ -107,9 +107,7 @@ func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *frame
 	if m.Token.Scope != "" {
 		data["scope"] = m.Token.Scope
 	}
-	t := v.target
-	t.entity = req.EntityID
-	c, err := b.load(ctx, req.Storage, t)
+	c, err := b.load(ctx, req.Storage, v.target, v.inputs)
 	if err != nil {
 		return nil, err
 	}

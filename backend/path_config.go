@@ -116,7 +116,7 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *frame
 		resp.Data["provider"] = provider.Generic
 	}
 
-	c, err := b.load(ctx, req.Storage, target{config: name})
+	c, err := b.load(ctx, req.Storage, target{config: name}, inputs{})
 	if err == nil {
 		resp.Data["effective"], err = c.describe()
 		for _, text := range append(endWarnings(c.endings(), b.now()), c.discoveryWarnings()...) {

@@ -179,7 +179,7 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 	}
 	before := map[string]string{}
 	for _, user := range users {
-		if c, err := b.load(ctx, req.Storage, target{config: user}); err == nil {
+		if c, err := b.load(ctx, req.Storage, target{config: user}, inputs{}); err == nil {
 			if before[user], err = c.key(); err != nil {
 				return nil, err
 			}
@@ -192,7 +192,7 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 	resp := &logical.Response{}
 	for _, user := range users {
 		key := ""
-		c, err := b.load(ctx, req.Storage, target{config: user})
+		c, err := b.load(ctx, req.Storage, target{config: user}, inputs{})
 		if err == nil {
 			key, err = c.key()
 		}

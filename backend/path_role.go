@@ -94,9 +94,7 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framewo
 		return nil, err
 	}
 	resp := &logical.Response{Data: entry.Fields}
-	t := targetOf(d)
-	t.entity = anyEntity
-	if _, err := b.load(ctx, req.Storage, t); err != nil {
+	if _, err := b.load(ctx, req.Storage, targetOf(d), inputs{caller: anyCaller}); err != nil {
 		resp.AddWarning("this role gives no token as it stands: " + err.Error())
 	}
 	return resp, nil
@@ -129,9 +127,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	if config == nil {
 		return nil, noConfig(t.config)
 	}
-	whoever := t
-	whoever.entity = anyEntity
-	if _, err := b.resolve(ctx, req.Storage, whoever, config, entry); err != nil {
+	if _, err := b.resolve(ctx, req.Storage, t, inputs{caller: anyCaller}, config, entry); err != nil {
 		return nil, err
 	}
 	if err := b.write(ctx, req.Storage, rolePrefix+t.path(), entry); err != nil {
@@ -148,13 +144,13 @@ func (b *backend) brokenRoles(ctx context.Context, s logical.Storage, c *config)
 	var broken []string
 	var first error
 	for _, name := range names {
-		t := target{config: c.config, role: name, entity: anyEntity}
+		t := target{config: c.config, role: name}
 		role, readErr := load[roleEntry](ctx, s, rolePrefix+t.path())
 		if readErr != nil || role == nil {
 			err = errors.Join(err, readErr)
 			continue
 		}
-		if _, unresolved := b.resolve(ctx, s, t, c.entry, role); unresolved != nil {
+		if _, unresolved := b.resolve(ctx, s, t, inputs{caller: anyCaller}, c.entry, role); unresolved != nil {
 			broken = append(broken, strconv.Quote(name))
 			first = cmp.Or(first, unresolved)
 		}

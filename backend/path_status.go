@@ -108,7 +108,7 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 	})
 	data["tokens"], data["fallback_secret_used"] = tokens, fallback
 	resp := &logical.Response{Data: data}
-	c, err := b.load(ctx, req.Storage, target{config: name})
+	c, err := b.load(ctx, req.Storage, target{config: name}, inputs{})
 	if err != nil { // which its read tells
 		resp.Data["ends"] = []map[string]any{}
 		return resp, nil //nolint:nilerr // what is known of its tokens is the answer

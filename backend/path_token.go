@@ -120,7 +120,7 @@ func (b *backend) answer(ctx context.Context, s logical.Storage, w wanted) (*log
 // wanted is what a reader wants: a view, and choices of its own.
 type wanted struct {
 	*view
-	caller  string // the entity
+	by      string // the entity that asks, whether or not the view depends on it
 	minLeft time.Duration
 	fresh   bool
 	now     bool // whatever there is, and whatever failed
@@ -136,17 +136,17 @@ func (w wanted) choice() string {
 }
 
 func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework.FieldData) (wanted, error) {
-	t := targetOf(d)
+	in := inputs{caller: req.EntityID}
 	if scopes, sent := d.Raw["scopes"]; sent {
-		if t.scopes = slices.Compact(slices.Sorted(slices.Values(textList(scopes)))); len(t.scopes) == 0 {
+		if in.scopes = slices.Compact(slices.Sorted(slices.Values(textList(scopes)))); len(in.scopes) == 0 {
 			return wanted{}, refuse("scopes names none: leave it out for all that there are")
 		}
 	}
-	v, err := b.view(ctx, req.Storage, t, req.EntityID)
+	v, err := b.view(ctx, req.Storage, targetOf(d), in)
 	if err != nil {
 		return wanted{}, err
 	}
-	w := wanted{view: v, caller: req.EntityID, minLeft: v.minLeft()}
+	w := wanted{view: v, by: req.EntityID, minLeft: v.minLeft()}
 	if seconds, sent := d.Raw["min_ttl"].(int64); sent {
 		w.minLeft = max(w.minLeft, time.Duration(seconds)*time.Second)
 	}
@@ -162,7 +162,7 @@ func (b *backend) viewOf(req *logical.Request) *view {
 	if !isToken || req.Operation != logical.ReadOperation || len(req.Data) > 0 {
 		return nil
 	}
-	return b.views.get(viewKey{path: path})
+	return b.views.get(viewName{path: path})
 }
 
 // cached answers with a token that is in memory, nil when there is more to do.
@@ -225,7 +225,7 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		// The config was changed meanwhile: what it is now decides, whatever
 		// memory says that it is.
 		b.views.drop(w.config)
-		if w.view, err = b.view(ctx, s, w.target, w.caller); err != nil {
+		if w.view, err = b.view(ctx, s, w.target, w.inputs.by(w.by)); err != nil {
 			return answer{}, nil, err
 		}
 	}

@@ -45,7 +45,7 @@ type purge struct {
 
 func (b *backend) newPurge(ctx context.Context, s logical.Storage, name string, entry *configEntry) *purge {
 	p := &purge{b: b, storage: s, config: name, seen: map[string]bool{}}
-	p.as, p.broken = b.settled(ctx, s, target{config: name}, entry, nil)
+	p.as, p.broken = b.settled(ctx, s, target{config: name}, inputs{}, entry, nil)
 	return p
 }
 

@@ -58,7 +58,7 @@ func (b *backend) revoker(ctx context.Context, s logical.Storage, name string, m
 	case entry == nil:
 		return nil, &livesOn{"its config is gone"}
 	}
-	c, err := b.settled(ctx, s, target{config: name}, entry, nil)
+	c, err := b.settled(ctx, s, target{config: name}, inputs{}, entry, nil)
 	if err != nil && minted != nil {
 		return minted, nil
 	}

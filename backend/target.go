@@ -16,12 +16,35 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// target is which token is wanted: a config's, or a narrower one.
+// target is what the path of a request names: a config, or a role of it.
 type target struct {
 	config string
-	role   string   // "" for the config's own
-	scopes []string // a reader's choice among those granted, sorted; nil for all
-	entity string   // the caller, where the role's parameters name its identity
+	role   string // "" for the config itself
+}
+
+// inputs are what a request brings along, beyond its path, that decides which
+// token it gets. The zero inputs get what the path says.
+//
+// All of them become part of the effective request, and so of the token's key
+// (config.key). An input that does not show there has to be added to that key,
+// and to name; one that is secret as a keyed hash, since both are kept.
+type inputs struct {
+	scopes []string // the reader's choice among those granted, sorted; nil for all
+	caller string   // the entity that asks, where the role's parameters name its identity
+}
+
+// by is in as it is when somebody else brings it.
+func (in inputs) by(caller string) inputs {
+	in.caller = caller
+	return in
+}
+
+// name tells different inputs apart. It is "" for none.
+func (in inputs) name() string {
+	if in.scopes == nil && in.caller == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q %q", in.scopes, in.caller) // a scope may hold a space
 }
 
 // path is the target as the API's paths name it.
@@ -30,17 +53,6 @@ func (t target) path() string {
 		return t.config
 	}
 	return t.config + "/" + t.role
-}
-
-// viewKey is the name of the target's view. It is no text, so that no path of a
-// request can name a view that is narrower than the path.
-type viewKey struct{ path, scopes string }
-
-func (t target) viewKey() viewKey {
-	if t.scopes == nil {
-		return viewKey{path: t.path()}
-	}
-	return viewKey{path: t.path(), scopes: fmt.Sprintf("%q", t.scopes)} // a scope may hold a space
 }
 
 func (t target) String() string {
@@ -60,7 +72,7 @@ func targetOf(d *framework.FieldData) target {
 // load reads the config of the target, and its role, and resolves them. Where
 // one is missing the error names it, since Vault's clients throw a 404's text
 // away.
-func (b *backend) load(ctx context.Context, s logical.Storage, t target) (*config, error) {
+func (b *backend) load(ctx context.Context, s logical.Storage, t target, in inputs) (*config, error) {
 	entry, err := load[configEntry](ctx, s, configPrefix+t.config)
 	if err != nil {
 		return nil, err
@@ -77,12 +89,12 @@ func (b *backend) load(ctx context.Context, s logical.Storage, t target) (*confi
 			return nil, refuse("no role %q of config %q: write role/%s first, or see the list of role/%s/", t.role, t.config, t.path(), t.config)
 		}
 	}
-	return b.settled(ctx, s, t, entry, role)
+	return b.settled(ctx, s, t, in, entry, role)
 }
 
 // settled resolves what load has read, unless its provider has moved.
-func (b *backend) settled(ctx context.Context, s logical.Storage, t target, entry *configEntry, role *roleEntry) (*config, error) {
-	c, err := b.resolve(ctx, s, t, entry, role)
+func (b *backend) settled(ctx context.Context, s logical.Storage, t target, in inputs, entry *configEntry, role *roleEntry) (*config, error) {
+	c, err := b.resolve(ctx, s, t, in, entry, role)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t, err)
 	}
@@ -96,10 +108,10 @@ func noConfig(name string) error {
 	return refuse("no config %q: write config/%s first, or see the list of config/", name, name)
 }
 
-// resolve lays role over entry, and both over their provider, and narrows what
-// that comes to as the target says.
-func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entry *configEntry, role *roleEntry) (*config, error) {
-	c := &config{target: t, entry: entry}
+// resolve lays role over entry, and both over their provider, and fills in what
+// the request brings along.
+func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, in inputs, entry *configEntry, role *roleEntry) (*config, error) {
+	c := &config{target: t, inputs: in, entry: entry}
 	fields, of := entry.Fields, roleEntry{}
 	if role != nil {
 		fields, of = provider.Overlay(entry.Fields, role.Fields), *role
@@ -126,7 +138,7 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entr
 	}
 	own := entry.Fields.Only(provider.Fields())
 	narrower := of.Fields.Only(provider.Fields())
-	if narrower, c.perCaller, err = b.identified(narrower, t.entity); err != nil {
+	if narrower, c.perCaller, err = b.identified(narrower, in.caller); err != nil {
 		return nil, err
 	}
 	registration.RequestTimeout = c.timeout()
@@ -156,7 +168,7 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, entr
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	return c, c.narrow(t.scopes)
+	return c, c.narrow(in.scopes)
 }
 
 // narrow leaves c those of its scopes that a reader asks for.
@@ -225,14 +237,14 @@ var identitySelector = regexp.MustCompile(`^\{\{\s*identity\.(?:` +
 // identified fills the caller's identity into a role's parameters, before any
 // other placeholder is looked at; the values are escaped so that none of them
 // is taken for one. It says whether there was anything to fill in.
-func (b *backend) identified(l provider.Layer, entity string) (provider.Layer, bool, error) {
+func (b *backend) identified(l provider.Layer, caller string) (provider.Layer, bool, error) {
 	found := false
 	params, _ := l["parameters"].(map[string]any)
 	filled, err := provider.EachText(params, func(text string) (string, error) {
 		var failed error
 		out := identityTemplate.ReplaceAllStringFunc(text, func(placeholder string) string {
 			found = true
-			value, err := b.identity(placeholder, entity)
+			value, err := b.identity(placeholder, caller)
 			failed = errors.Join(failed, err)
 			return strings.NewReplacer("{", "{{", "}", "}}").Replace(value)
 		})
@@ -246,20 +258,21 @@ func (b *backend) identified(l provider.Layer, entity string) (provider.Layer, b
 	return out, true, nil
 }
 
-// anyEntity stands for a caller while a role is written.
-const anyEntity = "*"
+// anyCaller stands for whoever may ask, while a role is written, or while it is
+// not known yet whether its token depends on the caller.
+const anyCaller = "*"
 
-func (b *backend) identity(placeholder, entity string) (string, error) {
-	if entity == anyEntity {
+func (b *backend) identity(placeholder, caller string) (string, error) {
+	if caller == anyCaller {
 		if !identitySelector.MatchString(placeholder) {
 			return "", refuse("parameters holds a text that names the caller's identity in a way that Vault does not know: write {{identity.entity.id}}, .name, .metadata.<key> or .aliases.<mount accessor>.name, or {{identity.groups.names.<name>.id}}")
 		}
 		return "caller", nil
 	}
-	if entity == "" {
+	if caller == "" {
 		return "", refuse("the parameters name the caller's identity, and this token has none: log in by an auth method that gives tokens an entity")
 	}
-	value, err := framework.PopulateIdentityTemplate(placeholder, entity, b.System())
+	value, err := framework.PopulateIdentityTemplate(placeholder, caller, b.System())
 	if err != nil {
 		return "", refuse("the parameters name %s, which the caller's identity does not have", placeholder)
 	}

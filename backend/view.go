@@ -15,10 +15,11 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// view is what handing out a token needs to know of its target. It is small,
-// and kept in memory for each target that is read.
+// view is what handing out a token needs to know of its target and inputs. It
+// is small, and kept in memory for all that are read.
 type view struct {
 	target
+	inputs
 	key       string // of the token, in memory and below tokenPrefix
 	perCaller bool   // its parameters name the caller's identity
 	settings
@@ -43,42 +44,40 @@ func (v *view) stored(ctx context.Context, s logical.Storage) (*held, error) {
 	return h, err
 }
 
-// view gives the view of that target, from memory if it is there; else it is
-// loaded once for all who ask for it at a time. Where the parameters of a role
-// name the caller, each caller has a view of its own.
-func (b *backend) view(ctx context.Context, s logical.Storage, t target, entity string) (*view, error) {
-	t.entity = anyEntity
-	v := b.views.find(t.viewKey())
+// view gives the view of that target and those inputs, from memory if it is
+// there; else it is loaded once for all who ask for it at a time. Where the
+// parameters of a role name the caller, each caller has a view of its own.
+func (b *backend) view(ctx context.Context, s logical.Storage, t target, in inputs) (*view, error) {
+	v := b.views.find(nameOf(t, in.by("")))
 	if v == nil {
 		var err error
-		if v, err = b.loadOnce(ctx, s, t); err != nil {
+		if v, err = b.loadOnce(ctx, s, t, in.by(anyCaller)); err != nil {
 			return nil, err
 		}
 	}
 	if !v.perCaller {
 		return v, nil
 	}
-	t.entity = entity
-	return b.loadOnce(ctx, s, t)
+	return b.loadOnce(ctx, s, t, in)
 }
 
 // loadOnce loads a view once for all who ask for it at a time. Whoever cannot
 // wait for it leaves the others to it.
-func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target) (*view, error) {
+func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target, in inputs) (*view, error) {
 	generation := b.views.generation.Load()
 	// With the generation, so that nobody joins a load that began before a
 	// write that it knows of.
-	name := fmt.Sprintf("%q %d", []string{t.path(), t.viewKey().scopes, t.entity}, generation)
+	name := fmt.Sprintf("%q %d", []string{t.path(), in.name()}, generation)
 	loading := b.loading.DoChan(name, func() (v any, err error) {
 		defer func() { // nobody else could outlive it
 			if p := recover(); p != nil {
 				err = b.panicked(tokenPrefix+t.path(), p)
 			}
 		}()
-		if kept := b.views.find(t.viewKey()); kept != nil && t.entity == anyEntity {
+		if kept := b.views.find(nameOf(t, in.by(""))); kept != nil && in.caller == anyCaller {
 			return kept, nil // by a load that ended since the reader looked
 		}
-		return b.loadView(context.WithoutCancel(ctx), s, t, generation)
+		return b.loadView(context.WithoutCancel(ctx), s, t, in, generation)
 	})
 	select {
 	case got := <-loading:
@@ -93,8 +92,8 @@ func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target) (*v
 
 // loadView loads the view of one caller, or of all. What is kept is that of all,
 // if only to know that it depends on the caller, whose identity may change.
-func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, generation uint64) (*view, error) {
-	c, err := b.load(ctx, s, t)
+func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, in inputs, generation uint64) (*view, error) {
+	c, err := b.load(ctx, s, t, in)
 	if err != nil {
 		return nil, err
 	}
@@ -102,12 +101,12 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, gen
 	if err != nil {
 		return nil, err
 	}
-	forAll := t.entity == anyEntity
+	forAll := in.caller == anyCaller
 	if forAll {
-		t.entity = ""
+		in = in.by("")
 	}
 	v := &view{
-		target: t, key: key, perCaller: c.perCaller, settings: c.settings, history: b.observer.of(t.config),
+		target: t, inputs: in, key: key, perCaller: c.perCaller, settings: c.settings, history: b.observer.of(t.config),
 		spends: c.spends(), outlives: c.outlives(), late: c.late(), revocable: c.effective.Dialect.RevocationURL != "", epoch: mark(c.entry.Epoch),
 	}
 	if v.proofs, err = c.proofs(); err != nil {
@@ -134,19 +133,25 @@ func (b *backend) dropViews(key string) {
 	}
 }
 
+// viewName names a view. It is no text, so that no path of a request can name
+// a view of other inputs.
+type viewName struct{ path, inputs string }
+
+func nameOf(t target, in inputs) viewName { return viewName{path: t.path(), inputs: in.name()} }
+
 // maxViews bounds the memory for views, at about 400 bytes each.
 const maxViews = 50_000
 
 // views holds the views of what is read. A view is dropped as soon as anything
 // that it was made of is written.
 type views struct {
-	byName     *lru.Cache[viewKey, *view]
+	byName     *lru.Cache[viewName, *view]
 	mu         sync.Mutex    // one writer at a time
 	generation atomic.Uint64 // counts drops, so that no view is kept that was read before one
 }
 
 func newViews() *views {
-	byName, err := lru.New[viewKey, *view](maxViews)
+	byName, err := lru.New[viewName, *view](maxViews)
 	if err != nil { // only a size below one is an error
 		panic(err)
 	}
@@ -154,7 +159,7 @@ func newViews() *views {
 }
 
 // get gives the view that all callers share, nil without.
-func (v *views) get(name viewKey) *view {
+func (v *views) get(name viewName) *view {
 	found := v.find(name)
 	if found != nil && found.perCaller {
 		return nil
@@ -164,7 +169,7 @@ func (v *views) get(name viewKey) *view {
 
 // find gives what is kept, which may be no more than that each caller has a
 // view of its own.
-func (v *views) find(name viewKey) *view {
+func (v *views) find(name viewName) *view {
 	found, _ := v.byName.Peek(name) // no exclusive lock: what is kept longest goes first
 	return found
 }
@@ -173,7 +178,7 @@ func (v *views) keep(found *view, generation uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.generation.Load() == generation {
-		v.byName.Add(found.viewKey(), found)
+		v.byName.Add(nameOf(found.target, found.inputs), found)
 	}
 }
 

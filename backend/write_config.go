@@ -133,7 +133,7 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 		}
 		defer leave()
 	}
-	c, err := b.resolve(ctx, s, target{config: name}, entry, nil)
+	c, err := b.resolve(ctx, s, target{config: name}, inputs{}, entry, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -235,7 +235,7 @@ func (b *backend) changes(ctx context.Context, s logical.Storage, old *configEnt
 	if err != nil {
 		return false, err
 	}
-	before, err := b.resolve(ctx, s, c.target, old, nil)
+	before, err := b.resolve(ctx, s, c.target, inputs{}, old, nil)
 	if err != nil {
 		return true, nil //nolint:nilerr // what cannot be resolved has minted nothing of late
 	}
