@@ -34,12 +34,16 @@ type config struct {
 	settings
 	effective *provider.Effective
 	origin    string      // where its credentials go, and what vouches for that
-	perCaller bool        // its parameters name the caller's identity
+	names     []string    // of the caller's identity, in its parameters; none where the caller makes no difference
 	proofKey  signing.Key // that its tokens are bound to, none without dpop
+	until     time.Time   // when it has to be read again, though nothing that is known of was written
 
 	held         error // why its credentials are sent nowhere, nil where they are
 	undiscovered error // why its endpoints were not found anew when somebody had them looked for
 }
+
+// perCaller says that each caller's token is its own.
+func (c *config) perCaller() bool { return len(c.names) > 0 }
 
 // settings say how tokens are handed out: a config's, with a role's over them.
 type settings struct {
@@ -182,6 +186,9 @@ func (c *config) warnings(data provider.Layer, more ...string) *logical.Response
 // that is no part of the effective request is to be hashed after it, and nothing
 // when there is none: tokens that are stored already stay where they are.
 func (c *config) key() (string, error) {
+	if c.perCaller() && c.identity == nil {
+		return "", fmt.Errorf("%s: its tokens are each a caller's own, and no caller is known", c.target)
+	}
 	identity, err := c.effective.Identity()
 	if err != nil {
 		return "", fmt.Errorf("hashing the request of %s: %w", c.target, err)

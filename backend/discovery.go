@@ -150,6 +150,9 @@ func (b *backend) discover(ctx context.Context, e *provider.Effective, id string
 			d.found = found
 		}
 	})
+	if err == nil {
+		b.views.dropConfigs() // which may have been made of what was found before
+	}
 	return found, err
 }
 

@@ -87,7 +87,13 @@
 //
 // A token's config is made in three steps, each in one place: resolve lays role
 // over config over provider (target.go), endpoints settles where that sends
-// requests (endpoints.go), and a mint makes the request of it (mint.go).
+// requests (endpoints.go), and a mint makes the request of it (mint.go). What the
+// first two come to is kept for a minute for the mints that follow, and what a
+// read needs to know of it, the view, for as long as nothing is written that it
+// was made of (view.go).
+//
+// What a request brings along beside its path, such as a choice of scopes, are
+// its inputs (target.go). A token's key is made of both, in one place (config.key).
 //
 // # Nodes
 //

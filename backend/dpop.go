@@ -22,7 +22,7 @@ func (c *config) bind() error {
 	switch {
 	case c.spends():
 		of = nil
-	case c.perCaller:
+	case c.perCaller():
 		of[1] = c.caller
 	}
 	key, err := signing.Derive(c.entry.Seed, fmt.Sprintf("DPoP %q", of))

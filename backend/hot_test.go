@@ -110,7 +110,7 @@ func TestColdReadOfAWarmEngineTouchesLittle(t *testing.T) {
 func benched(b *testing.B, config fields) (*engine, *logical.Request) {
 	b.Helper()
 	e := mount(b)
-	s := e.server(b, providertest.RFC6749, providertest.Options{})
+	s := e.server(b, providertest.RFC6749, providertest.Options{ExtraParameters: []string{"resource"}})
 	request := func(op logical.Operation, path string, data fields) {
 		b.Helper()
 		req := &logical.Request{Operation: op, Path: path, Data: data, Storage: e.storage, MountPoint: "oauthcc/"}
@@ -124,6 +124,8 @@ func benched(b *testing.B, config fields) (*engine, *logical.Request) {
 	}
 	request(logical.CreateOperation, "role/c7/r", fields{"ttl": 0})
 	request(logical.ReadOperation, "token/c7/r", nil)
+	e.system.EntityVal = &logical.Entity{ID: "e-1", Name: "alice"}
+	request(logical.CreateOperation, "role/c7/callers", fields{"parameters": fields{"resource": "{{identity.entity.name}}"}})
 	request(logical.ReadOperation, "token/c7", nil)
 	return e, &logical.Request{Operation: logical.ReadOperation, Path: "token/c7", Storage: e.storage, MountPoint: "oauthcc/"}
 }
@@ -137,11 +139,15 @@ func BenchmarkCachedRead(b *testing.B) {
 		{"leased", "token/c7", fields{}, false},
 		{"lease-less", "token/c7", fields{"leased": false}, false},
 		{"role", "token/c7/r", fields{}, false},
+		{"role that names its callers", "token/c7/callers", fields{}, false},
 		{"with a choice", "token/c7", fields{}, true},
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			e, req := benched(b, test.config)
-			req.Path = test.path
+			req.Path, req.EntityID = test.path, "e-1"
+			if _, err := e.backend.HandleRequest(b.Context(), req); err != nil {
+				b.Fatal(err)
+			}
 			e.storage.onUse(func(op, key string) error {
 				b.Errorf("%s %s", op, key)
 				return nil

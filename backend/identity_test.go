@@ -38,6 +38,16 @@ func among(t *testing.T) (*engine, *providertest.Server) {
 		"e-2": {ID: "e-2", Name: "mal{lo}ry{{x}}", Metadata: map[string]string{"team": `"},&a=b {client_secret}`, "user": "{{identity.entity.id}}"}},
 		"e-3": {ID: "e-3", Name: "nobody"},
 	}}
+	e = e.in(t, system)
+	s := e.server(t, providertest.RFC6749, providertest.Options{ExtraParameters: []string{"user", "more", "audience"}})
+	e.must(t, "config/c", standard(s))
+	return e, s
+}
+
+// in is the engine in another Vault, which knows its entities.
+func (e *engine) in(t *testing.T, system logical.SystemView) *engine {
+	t.Helper()
+	next := *e
 	b, err := backend.Factory(backend.Options{Now: e.clock.Now})(t.Context(), &logical.BackendConfig{
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log}), System: system, StorageView: e.storage,
 	})
@@ -45,10 +55,8 @@ func among(t *testing.T) (*engine, *providertest.Server) {
 		t.Fatalf("make the backend: %v", err)
 	}
 	t.Cleanup(func() { b.Cleanup(t.Context()) })
-	e.backend = b
-	s := e.server(t, providertest.RFC6749, providertest.Options{ExtraParameters: []string{"user", "more", "audience"}})
-	e.must(t, "config/c", standard(s))
-	return e, s
+	next.backend = b
+	return &next
 }
 
 func (e *engine) as(t *testing.T, entity, path string) result {
@@ -109,18 +117,9 @@ func TestEachCallerHasATokenOfItsOwn(t *testing.T) {
 
 func (e *engine) restartAmong(t *testing.T) *engine {
 	t.Helper()
-	next := *e
-	b, err := backend.Factory(backend.Options{Now: e.clock.Now})(t.Context(), &logical.BackendConfig{
-		Logger: hclog.NewNullLogger(), System: people{e.system, map[string]*logical.Entity{
-			"e-1": {ID: "e-1", Name: "alice"}, "e-2": {ID: "e-2", Name: "mal{lo}ry{{x}}"}, "e-3": {ID: "e-3", Name: "nobody"},
-		}}, StorageView: e.storage,
-	})
-	if err != nil {
-		t.Fatalf("make the backend: %v", err)
-	}
-	t.Cleanup(func() { b.Cleanup(t.Context()) })
-	next.backend = b
-	return &next
+	return e.in(t, people{e.system, map[string]*logical.Entity{
+		"e-1": {ID: "e-1", Name: "alice"}, "e-2": {ID: "e-2", Name: "mal{lo}ry{{x}}"}, "e-3": {ID: "e-3", Name: "nobody"},
+	}})
 }
 
 func TestCallerWithoutWhatTheRoleNamesIsRefused(t *testing.T) {

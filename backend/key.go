@@ -103,6 +103,14 @@ func (e *keyEntry) current(now time.Time) int {
 	return 0
 }
 
+// changes is when another version begins to sign, zero when none waits to.
+func (e *keyEntry) changes(now time.Time) time.Time {
+	if i := e.current(now) + 1; i < len(e.Versions) {
+		return e.Versions[i].From
+	}
+	return time.Time{}
+}
+
 // hasNext says whether a version waits to sign.
 func (e *keyEntry) hasNext(now time.Time) bool { return e.current(now) < len(e.Versions)-1 }
 
@@ -216,12 +224,12 @@ func (b *backend) updateKey(ctx context.Context, s logical.Storage, name string,
 	if err := change(entry); err != nil {
 		return err
 	}
-	return store(ctx, s, keyPrefix+name, entry)
+	return b.write(ctx, s, keyPrefix+name, entry)
 }
 
-// material is the version of the key that a field names which signs now; none
-// for no name.
-func (b *backend) material(ctx context.Context, s logical.Storage, field, name string) (provider.Material, error) {
+// material is the version of the key that a field of c names which signs now;
+// none for no name. When another one does, c has to be read again.
+func (b *backend) material(ctx context.Context, s logical.Storage, c *config, field, name string) (provider.Material, error) {
 	if name == "" {
 		return provider.Material{}, nil
 	}
@@ -233,7 +241,11 @@ func (b *backend) material(ctx context.Context, s logical.Storage, field, name s
 		// The name is not quoted: it may be a key, in the wrong field.
 		return provider.Material{}, refuse("%s names no key that there is: write key/<name> first, or see the list of key/", field)
 	}
-	v := entry.Versions[entry.current(b.now())]
+	now := b.now()
+	if next := entry.changes(now); !next.IsZero() && next.Before(c.until) {
+		c.until = next
+	}
+	v := entry.Versions[entry.current(now)]
 	k, err := signing.Restore(v.PEM)
 	if err != nil {
 		return provider.Material{}, err

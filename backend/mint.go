@@ -62,13 +62,14 @@ const storeTime = 5 * time.Second
 // meanwhile, and gives the config as which it did; anew, it does so by the grant
 // itself also where a refresh token of the last one would do.
 func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew bool) (held, *config, error) {
-	c, err := b.load(ctx, s, v.target, v.inputs)
+	k, err := b.current(ctx, s, v.target, v.inputs)
 	if err != nil {
 		return held{}, nil, err
 	}
-	if key, err := c.key(); err != nil || key != v.key {
-		return held{}, nil, errors.Join(err, tokencache.ErrForgotten)
+	if k.key != v.key {
+		return held{}, nil, tokencache.ErrForgotten
 	}
+	c := k.config
 	renews := v.key
 	if anew {
 		renews = ""

@@ -119,7 +119,7 @@ func (b *backend) writeKey(ctx context.Context, req *logical.Request, d *framewo
 			return nil, err
 		}
 	}
-	return nil, store(ctx, req.Storage, keyPrefix+name, entry)
+	return nil, b.write(ctx, req.Storage, keyPrefix+name, entry)
 }
 
 func (b *backend) readKey(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -216,7 +216,7 @@ func (b *backend) deleteKey(ctx context.Context, req *logical.Request, d *framew
 	if len(users) > 0 {
 		return nil, refuse("key %q is used by the configs %s: give them another key, or delete them, first", name, strings.Join(users, ", "))
 	}
-	return nil, req.Storage.Delete(ctx, keyPrefix+name)
+	return nil, b.erase(ctx, req.Storage, keyPrefix+name)
 }
 
 // configsThatSign lists the configs that name a key.

@@ -94,7 +94,7 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framewo
 		return nil, err
 	}
 	resp := &logical.Response{Data: entry.Fields}
-	if _, err := b.load(ctx, req.Storage, targetOf(d), inputs{caller: anyCaller}); err != nil {
+	if _, err := b.load(ctx, req.Storage, targetOf(d), inputs{}); err != nil {
 		resp.AddWarning("this role gives no token as it stands: " + err.Error())
 	}
 	return resp, nil
@@ -127,7 +127,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	if config == nil {
 		return nil, noConfig(t.config)
 	}
-	if _, err := b.resolve(ctx, req.Storage, t, inputs{caller: anyCaller}, config, entry); err != nil {
+	if _, err := b.resolve(ctx, req.Storage, t, inputs{}, config, entry); err != nil {
 		return nil, err
 	}
 	if err := b.write(ctx, req.Storage, rolePrefix+t.path(), entry); err != nil {
@@ -150,7 +150,7 @@ func (b *backend) brokenRoles(ctx context.Context, s logical.Storage, c *config)
 			err = errors.Join(err, readErr)
 			continue
 		}
-		if _, unresolved := b.resolve(ctx, s, t, inputs{caller: anyCaller}, c.entry, role); unresolved != nil {
+		if _, unresolved := b.resolve(ctx, s, t, inputs{}, c.entry, role); unresolved != nil {
 			broken = append(broken, strconv.Quote(name))
 			first = cmp.Or(first, unresolved)
 		}

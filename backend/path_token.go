@@ -225,7 +225,7 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		// The config was changed meanwhile: what it is now decides, whatever
 		// memory says that it is.
 		b.views.drop(w.config)
-		if w.view, err = b.view(ctx, s, w.target, w.inputs.by(w.by)); err != nil {
+		if w.view, err = b.view(ctx, s, w.target, inputs{scopes: w.scopes, caller: w.by}); err != nil {
 			return answer{}, nil, err
 		}
 	}

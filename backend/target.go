@@ -7,10 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/identitytpl"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
@@ -30,21 +33,23 @@ type target struct {
 // and to name; one that is secret as a keyed hash, since both are kept.
 type inputs struct {
 	scopes []string // the reader's choice among those granted, sorted; nil for all
-	caller string   // the entity that asks, where the role's parameters name its identity
-}
+	caller string   // the entity that asks; "" for nobody in particular
 
-// by is in as it is when somebody else brings it.
-func (in inputs) by(caller string) inputs {
-	in.caller = caller
-	return in
+	// identity is what the caller's identity has in the place of each placeholder
+	// that names it in the role's parameters; nil where none does, so that the
+	// caller makes no difference, and in the name of nobody in particular.
+	identity map[string]string
 }
 
 // name tells different inputs apart. It is "" for none.
 func (in inputs) name() string {
-	if in.scopes == nil && in.caller == "" {
-		return ""
+	switch {
+	case in.identity != nil:
+		return fmt.Sprintf("%q %q %q", in.scopes, in.caller, in.identity)
+	case in.scopes != nil:
+		return fmt.Sprintf("%q", in.scopes) // a scope may hold a space
 	}
-	return fmt.Sprintf("%q %q", in.scopes, in.caller) // a scope may hold a space
+	return ""
 }
 
 // path is the target as the API's paths name it.
@@ -111,7 +116,7 @@ func noConfig(name string) error {
 // resolve lays role over entry, and both over their provider, and fills in what
 // the request brings along.
 func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, in inputs, entry *configEntry, role *roleEntry) (*config, error) {
-	c := &config{target: t, inputs: in, entry: entry}
+	c := &config{target: t, inputs: in, entry: entry, until: b.now().Add(configLifetime)}
 	fields, of := entry.Fields, roleEntry{}
 	if role != nil {
 		fields, of = provider.Overlay(entry.Fields, role.Fields), *role
@@ -138,14 +143,19 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, in i
 	}
 	own := entry.Fields.Only(provider.Fields())
 	narrower := of.Fields.Only(provider.Fields())
-	if narrower, c.perCaller, err = b.identified(narrower, in.caller); err != nil {
+	narrower, identity, err := b.identified(narrower, in)
+	if err != nil {
 		return nil, err
+	}
+	c.names = slices.Sorted(maps.Keys(identity))
+	if c.identity != nil {
+		c.identity = identity // nil where the caller makes no difference any more
 	}
 	registration.RequestTimeout = c.timeout()
-	if registration.Signing, err = b.material(ctx, s, "signing_key", registration.SigningKey); err != nil {
+	if registration.Signing, err = b.material(ctx, s, c, "signing_key", registration.SigningKey); err != nil {
 		return nil, err
 	}
-	if registration.TLS, err = b.material(ctx, s, "tls_key", registration.TLSKey); err != nil {
+	if registration.TLS, err = b.material(ctx, s, c, "tls_key", registration.TLSKey); err != nil {
 		return nil, err
 	}
 	err = b.endpoints(c, func(found *provider.Discovered) (*provider.Effective, error) {
@@ -236,45 +246,73 @@ var identitySelector = regexp.MustCompile(`^\{\{\s*identity\.(?:` +
 
 // identified fills the caller's identity into a role's parameters, before any
 // other placeholder is looked at; the values are escaped so that none of them
-// is taken for one. It says whether there was anything to fill in.
-func (b *backend) identified(l provider.Layer, caller string) (provider.Layer, bool, error) {
-	found := false
+// is taken for one. It gives the identity that it has filled in, nil without. In
+// the name of nobody in particular, it checks that there might be one.
+func (b *backend) identified(l provider.Layer, in inputs) (provider.Layer, map[string]string, error) {
+	used := map[string]string{}
 	params, _ := l["parameters"].(map[string]any)
 	filled, err := provider.EachText(params, func(text string) (string, error) {
 		var failed error
 		out := identityTemplate.ReplaceAllStringFunc(text, func(placeholder string) string {
-			found = true
-			value, err := b.identity(placeholder, caller)
+			value, err := b.identity(placeholder, in)
 			failed = errors.Join(failed, err)
+			used[placeholder] = value
 			return strings.NewReplacer("{", "{{", "}", "}}").Replace(value)
 		})
 		return out, failed
 	})
-	if err != nil || !found {
-		return l, found, err
+	if err != nil || len(used) == 0 {
+		return l, nil, err
 	}
 	out := provider.Overlay(l)
 	out["parameters"] = filled
-	return out, true, nil
+	return out, used, nil
 }
 
-// anyCaller stands for whoever may ask, while a role is written, or while it is
-// not known yet whether its token depends on the caller.
-const anyCaller = "*"
-
-func (b *backend) identity(placeholder, caller string) (string, error) {
-	if caller == anyCaller {
+// identity is what stands for a placeholder in the parameters of a role.
+func (b *backend) identity(placeholder string, in inputs) (string, error) {
+	if in.identity == nil {
 		if !identitySelector.MatchString(placeholder) {
 			return "", refuse("parameters holds a text that names the caller's identity in a way that Vault does not know: write {{identity.entity.id}}, .name, .metadata.<key> or .aliases.<mount accessor>.name, or {{identity.groups.names.<name>.id}}")
 		}
 		return "caller", nil
 	}
+	value, known := in.identity[placeholder]
+	if known {
+		return value, nil
+	}
+	found, err := b.identify(in.caller, []string{placeholder}) // the role names another one by now
+	return found[placeholder], err
+}
+
+// identify asks Vault what the identity of a caller has in the place of each of
+// these placeholders.
+func (b *backend) identify(caller string, placeholders []string) (map[string]string, error) {
 	if caller == "" {
-		return "", refuse("the parameters name the caller's identity, and this token has none: log in by an auth method that gives tokens an entity")
+		return nil, refuse("the parameters name the caller's identity, and this token has none: log in by an auth method that gives tokens an entity")
 	}
-	value, err := framework.PopulateIdentityTemplate(placeholder, caller, b.System())
-	if err != nil {
-		return "", refuse("the parameters name %s, which the caller's identity does not have", placeholder)
+	unknown := func(placeholder string) error {
+		return refuse("the parameters name %s, which the caller's identity does not have", placeholder)
 	}
-	return value, nil
+	entity, err := b.System().EntityInfo(caller)
+	if err != nil || entity == nil {
+		return nil, unknown(placeholders[0])
+	}
+	var groups []*logical.Group
+	if slices.ContainsFunc(placeholders, func(p string) bool { return strings.Contains(p, "identity.groups") }) {
+		if groups, err = b.System().GroupsForEntity(caller); err != nil {
+			return nil, unknown(placeholders[0])
+		}
+	}
+	out := make(map[string]string, len(placeholders))
+	for _, placeholder := range placeholders {
+		_, value, err := identitytpl.PopulateString(identitytpl.PopulateStringInput{
+			String: placeholder, Entity: entity, Groups: groups, Mode: identitytpl.ACLTemplating,
+		})
+		if err != nil {
+			return nil, unknown(placeholder)
+		}
+		out[placeholder] = value
+	}
+	return out, nil
 }

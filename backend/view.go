@@ -11,8 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grouped"
 )
 
 // view is what handing out a token needs to know of its target and inputs. It
@@ -20,8 +21,8 @@ import (
 type view struct {
 	target
 	inputs
-	key       string // of the token, in memory and below tokenPrefix
-	perCaller bool   // its parameters name the caller's identity
+	key   string   // of the token, in memory and below tokenPrefix
+	names []string // of the caller's identity, in its parameters; none where the caller makes no difference
 	settings
 	spends    bool   // its grant uses up a refresh token
 	outlives  bool   // its mints may go on when their readers have gone
@@ -44,18 +45,24 @@ func (v *view) stored(ctx context.Context, s logical.Storage) (*held, error) {
 	return h, err
 }
 
-// view gives the view of that target and those inputs, from memory if it is
-// there; else it is loaded once for all who ask for it at a time. Where the
-// parameters of a role name the caller, each caller has a view of its own.
+// view gives the view of that target and those inputs. Where the parameters of
+// a role name the caller's identity, which Vault is asked for each time, since
+// it may change, there is one for each identity.
 func (b *backend) view(ctx context.Context, s logical.Storage, t target, in inputs) (*view, error) {
-	v := b.views.find(nameOf(t, in.by("")))
-	if v == nil {
-		var err error
-		if v, err = b.loadOnce(ctx, s, t, in.by(anyCaller)); err != nil {
-			return nil, err
-		}
+	v, err := b.viewFor(ctx, s, t, in)
+	if err != nil || len(v.names) == 0 {
+		return v, err
 	}
-	if !v.perCaller {
+	if in.identity, err = b.identify(in.caller, v.names); err != nil {
+		return nil, fmt.Errorf("%s: %w", t, err)
+	}
+	return b.viewFor(ctx, s, t, in)
+}
+
+// viewFor gives a view from memory if it is there; else it is loaded once for
+// all who ask for it at a time.
+func (b *backend) viewFor(ctx context.Context, s logical.Storage, t target, in inputs) (*view, error) {
+	if v := b.views.find(nameOf(t, in)); v != nil {
 		return v, nil
 	}
 	return b.loadOnce(ctx, s, t, in)
@@ -74,7 +81,7 @@ func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target, in 
 				err = b.panicked(tokenPrefix+t.path(), p)
 			}
 		}()
-		if kept := b.views.find(nameOf(t, in.by(""))); kept != nil && in.caller == anyCaller {
+		if kept := b.views.find(nameOf(t, in)); kept != nil {
 			return kept, nil // by a load that ended since the reader looked
 		}
 		return b.loadView(context.WithoutCancel(ctx), s, t, in, generation)
@@ -90,32 +97,46 @@ func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target, in 
 	}
 }
 
-// loadView loads the view of one caller, or of all. What is kept is that of all,
-// if only to know that it depends on the caller, whose identity may change.
+// loadView loads a view and keeps it. Of a role that names its callers, the view
+// of nobody in particular says no more than that.
 func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, in inputs, generation uint64) (*view, error) {
-	c, err := b.load(ctx, s, t, in)
+	k, err := b.current(ctx, s, t, in)
 	if err != nil {
 		return nil, err
 	}
-	key, err := c.key()
-	if err != nil {
-		return nil, err
-	}
-	forAll := in.caller == anyCaller
-	if forAll {
-		in = in.by("")
-	}
+	c := k.config
 	v := &view{
-		target: t, inputs: in, key: key, perCaller: c.perCaller, settings: c.settings, history: b.observer.of(t.config),
+		target: t, inputs: c.inputs, key: k.key, names: c.names, settings: c.settings, history: b.observer.of(t.config),
 		spends: c.spends(), outlives: c.outlives(), late: c.late(), revocable: c.effective.Dialect.RevocationURL != "", epoch: mark(c.entry.Epoch),
 	}
 	if v.proofs, err = c.proofs(); err != nil {
 		return nil, err
 	}
-	if forAll {
-		b.views.keep(v, generation)
-	}
+	b.views.keep(v, generation)
 	return v, nil
+}
+
+// current gives what a target and inputs have come to, from memory if it was
+// resolved a moment ago. Nobody may change what it gives.
+func (b *backend) current(ctx context.Context, s logical.Storage, t target, in inputs) (*keyed, error) {
+	generation := b.views.generation.Load()
+	if kept, ok := b.views.configs.Get(nameOf(t, in)); ok && b.now().Before(kept.until) {
+		return kept, nil
+	}
+	c, err := b.load(ctx, s, t, in)
+	if err != nil {
+		return nil, err
+	}
+	if c.perCaller() && c.identity == nil {
+		return &keyed{config: c}, nil // nobody's token
+	}
+	key, err := c.key()
+	if err != nil {
+		return nil, err
+	}
+	k := &keyed{config: c, key: key}
+	b.views.keepConfig(k, generation)
+	return k, nil
 }
 
 // dropViews drops the views that were made of what is stored at key.
@@ -128,7 +149,7 @@ func (b *backend) dropViews(key string) {
 		config, _, _ := strings.Cut(path, "/")
 		b.views.drop(config)
 	}
-	if strings.HasPrefix(key, providerPrefix) {
+	if strings.HasPrefix(key, providerPrefix) || strings.HasPrefix(key, keyPrefix) {
 		b.views.dropAll()
 	}
 }
@@ -139,29 +160,46 @@ type viewName struct{ path, inputs string }
 
 func nameOf(t target, in inputs) viewName { return viewName{path: t.path(), inputs: in.name()} }
 
-// maxViews bounds the memory for views, at about 400 bytes each.
-const maxViews = 50_000
+// keyed is a config with the key of the token that it comes to.
+type keyed struct {
+	*config
+	key string
+}
 
-// views holds the views of what is read. A view is dropped as soon as anything
-// that it was made of is written.
+const (
+	// maxViews bounds the memory for views, at about 400 bytes each.
+	maxViews = 50_000
+
+	// maxConfigs bounds that for what mints are made of, at about 20 KB each.
+	maxConfigs = 256
+
+	// configLifetime is for how long a config is taken to be what it was when it
+	// was read. What this node writes, and what Vault tells it of, it knows at
+	// once; the rest is what nobody tells, such as a write past the engine.
+	configLifetime = time.Minute
+)
+
+// views holds the views of what is read, and some of the configs that they were
+// made of. Both are dropped as soon as anything that they were made of is
+// written.
 type views struct {
-	byName     *lru.Cache[viewName, *view]
+	byName     *grouped.Cache[viewName, *view] // by config, like those
+	configs    *grouped.Cache[viewName, *keyed]
 	mu         sync.Mutex    // one writer at a time
-	generation atomic.Uint64 // counts drops, so that no view is kept that was read before one
+	generation atomic.Uint64 // counts drops, so that nothing is kept that was read before one
 }
 
 func newViews() *views {
-	byName, err := lru.New[viewName, *view](maxViews)
-	if err != nil { // only a size below one is an error
-		panic(err)
+	return &views{
+		byName:  grouped.New(maxViews, func(_ viewName, v *view) string { return v.config }),
+		configs: grouped.New(maxConfigs, func(_ viewName, k *keyed) string { return k.config.config }),
 	}
-	return &views{byName: byName}
 }
 
 // get gives the view that all callers share, nil without.
 func (v *views) get(name viewName) *view {
 	found := v.find(name)
-	if found != nil && found.perCaller {
+	if found != nil && len(found.names) > 0 {
 		return nil
 	}
 	return found
@@ -170,7 +208,7 @@ func (v *views) get(name viewName) *view {
 // find gives what is kept, which may be no more than that each caller has a
 // view of its own.
 func (v *views) find(name viewName) *view {
-	found, _ := v.byName.Peek(name) // no exclusive lock: what is kept longest goes first
+	found, _ := v.byName.Peek(name) // no exclusive lock: what was kept first goes first
 	return found
 }
 
@@ -182,16 +220,30 @@ func (v *views) keep(found *view, generation uint64) {
 	}
 }
 
-// drop drops every view of a config.
+func (v *views) keepConfig(k *keyed, generation uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.generation.Load() == generation {
+		v.configs.Add(nameOf(k.target, k.inputs), k)
+	}
+}
+
+// drop drops all that was made of a config.
 func (v *views) drop(config string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.generation.Add(1)
-	for _, name := range v.byName.Keys() {
-		if found, ok := v.byName.Peek(name); ok && found.config == config {
-			v.byName.Remove(name)
-		}
-	}
+	v.byName.RemoveGroup(config)
+	v.configs.RemoveGroup(config)
+}
+
+// dropConfigs drops what mints are made of. The views, and with them the tokens,
+// stay until a mint comes to something else.
+func (v *views) dropConfigs() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.generation.Add(1)
+	v.configs.Purge()
 }
 
 func (v *views) dropAll() {
@@ -199,4 +251,5 @@ func (v *views) dropAll() {
 	defer v.mu.Unlock()
 	v.generation.Add(1)
 	v.byName.Purge()
+	v.configs.Purge()
 }

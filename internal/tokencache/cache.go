@@ -17,7 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grouped"
 )
 
 const (
@@ -64,7 +64,7 @@ type Cache[T any] struct {
 	panicked func(any) error
 	again    func(first, minted Held[T]) (Held[T], bool)
 
-	slots *lru.Cache[string, *slot[T]]
+	slots *grouped.Cache[string, *slot[T]]
 	new   sync.Mutex // makes a slot once
 
 	mu      sync.Mutex                       // guards what follows
@@ -144,12 +144,9 @@ func New[T any](o Options[T]) *Cache[T] {
 	if o.Again == nil {
 		o.Again = func(_, minted Held[T]) (Held[T], bool) { return minted, false }
 	}
-	slots, err := lru.New[string, *slot[T]](o.Capacity)
-	if err != nil { // only a capacity below one is an error
-		panic(err)
-	}
 	return &Cache[T]{
-		now: o.Now, panicked: o.Panicked, again: o.Again, slots: slots,
+		now: o.Now, panicked: o.Panicked, again: o.Again,
+		slots:   grouped.New(o.Capacity, func(_ string, s *slot[T]) string { return s.group }),
 		clients: map[string]*client{}, flying: map[*slot[T]]int{}, stops: map[*context.CancelFunc]struct{}{},
 	}
 }

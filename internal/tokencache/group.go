@@ -34,8 +34,12 @@ func (c *Cache[T]) ofGroup(group string) map[*slot[T]]string {
 		}
 	}
 	c.mu.Unlock()
-	for _, key := range c.slots.Keys() {
-		if s, ok := c.slots.Peek(key); ok && (group == "" || s.group == group) {
+	keys := c.slots.Keys
+	if group != "" {
+		keys = func() []string { return c.slots.Group(group) }
+	}
+	for _, key := range keys() {
+		if s, ok := c.slots.Peek(key); ok {
 			out[s] = key
 		}
 	}

@@ -1,0 +1,100 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package grouped is a cache of bounded size whose values belong to groups, so
+// that all of one group are found without a walk over those of the others.
+package grouped
+
+import (
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// Cache holds a number of values at most. When it is full, the one that was
+// used least recently goes. It is safe for concurrent use.
+type Cache[K comparable, V any] struct {
+	groupOf func(K, V) string
+	values  *lru.Cache[K, V]
+
+	mu     sync.Mutex // guards what follows, and is held while a value enters or goes
+	groups map[string]map[K]struct{}
+}
+
+// New returns an empty Cache for that many values. A size below one panics.
+// groupOf says which group a value belongs to; it must always say the same.
+func New[K comparable, V any](size int, groupOf func(K, V) string) *Cache[K, V] {
+	c := &Cache[K, V]{groupOf: groupOf, groups: map[string]map[K]struct{}{}}
+	values, err := lru.NewWithEvict(size, c.gone)
+	if err != nil {
+		panic(err)
+	}
+	c.values = values
+	return c
+}
+
+// Peek gives the value of that key. It takes no exclusive lock, and does not
+// count as a use.
+func (c *Cache[K, V]) Peek(key K) (V, bool) { return c.values.Peek(key) }
+
+// Get gives the value of that key, and counts as a use.
+func (c *Cache[K, V]) Get(key K) (V, bool) { return c.values.Get(key) }
+
+// Add enters a value, over that of the same key if there is one.
+func (c *Cache[K, V]) Add(key K, value V) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.values.Remove(key) // it may have been of another group
+	group := c.groupOf(key, value)
+	if c.groups[group] == nil {
+		c.groups[group] = map[K]struct{}{}
+	}
+	c.groups[group][key] = struct{}{}
+	c.values.Add(key, value)
+}
+
+// Remove removes the value of that key.
+func (c *Cache[K, V]) Remove(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.values.Remove(key)
+}
+
+// RemoveGroup removes all values of a group.
+func (c *Cache[K, V]) RemoveGroup(group string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key := range c.groups[group] {
+		c.values.Remove(key)
+	}
+}
+
+// Purge removes all values.
+func (c *Cache[K, V]) Purge() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.values.Purge()
+}
+
+// Group gives the keys of a group's values, in no order.
+func (c *Cache[K, V]) Group(group string) []K {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]K, 0, len(c.groups[group]))
+	for key := range c.groups[group] {
+		out = append(out, key)
+	}
+	return out
+}
+
+// Keys gives the keys of all values.
+func (c *Cache[K, V]) Keys() []K { return c.values.Keys() }
+
+// gone is called for each value that goes, with mu held.
+func (c *Cache[K, V]) gone(key K, value V) {
+	group := c.groupOf(key, value)
+	delete(c.groups[group], key)
+	if len(c.groups[group]) == 0 {
+		delete(c.groups, group)
+	}
+}
