@@ -68,9 +68,10 @@ func readError(r Request, got reply, doc document, now time.Time, redact redacto
 			}
 		}
 	}
-	e := &Error{Status: got.status, RetryAfter: retryAfter(got.header, now), Page: doc.body == page}
+	e := &Error{Status: got.status, Page: doc.body == page}
 	e.Code, _ = first(doc, r.Answer.Error, errorText)
 	e.Kind = kindOf(e.Status, e.Code)
+	e.heed(got.header, now)
 	description, found := first(doc, r.Answer.ErrorDescription, errorText)
 	if found && description != e.Code {
 		e.Description = redact.text(description)

@@ -213,29 +213,6 @@ func kindOf(status int, code string) Kind {
 	}
 }
 
-// maxRetryAfter bounds a provider's wish to be left alone.
-const maxRetryAfter = 24 * time.Hour
-
-// retryAfter reads both forms of RFC 9110 section 10.2.3, and what real servers
-// send instead: a fraction, and the time since the epoch, in seconds or
-// milliseconds. It gives whole seconds, rounded up.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	v := strings.TrimSpace(h.Get("Retry-After"))
-	wait := time.Duration(0)
-	if n, ok := number(v); ok {
-		at, isTime := timeOf(v)
-		if isTime && n >= 1e9 && (n < 1e11 || n >= 1e12) { // from 2001 on
-			wait = at.Sub(now)
-		} else {
-			wait = time.Duration(min(max(n, 0), maxRetryAfter.Seconds()) * float64(time.Second))
-		}
-	} else if at, err := http.ParseTime(v); err == nil {
-		wait = at.Sub(now)
-	}
-	wait = min(max(wait, 0), maxRetryAfter)
-	return (wait + time.Second - 1).Truncate(time.Second)
-}
-
 // Ended says that the answer's token has ended: the provider repeats it, and is
 // about to issue the next one.
 func (e *Error) Ended() bool { return e.Expired }

@@ -182,7 +182,7 @@ func NewClient(o Options) *Client {
 func (c *Client) Close() { c.transports.closeIdle() }
 
 // Mint runs the grant. It asks the provider once, and again (twice at most)
-// only after a failed connection or a 502, 503 or 504 without a Retry-After.
+// only after a failed connection or a 502, 503 or 504 that asks for no wait.
 // It answers within r.Timeout. Every error is an *Error, except that ctx was
 // cancelled.
 func (c *Client) Mint(ctx context.Context, r Request) (*Token, error) {
@@ -262,7 +262,7 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 	if err != nil {
 		return reply{}, &Error{Kind: Misconfigured, Detail: "token_url is no URL"}
 	}
-	resp, err := retrying(sender, r.Spends, c.retryWait).Do(outline)
+	resp, err := retrying(sender, r.Spends, c.retryWait, c.now).Do(outline)
 	if resp != nil {
 		// The end of a context does not end the reading of every body: not of
 		// one whose connection changed hands, as with a 101.

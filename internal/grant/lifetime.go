@@ -145,8 +145,8 @@ func unitName(unit time.Duration) string {
 	}
 }
 
-// timeOf reads RFC 3339, with or without a zone (then it is UTC), and epoch
-// seconds or milliseconds.
+// timeOf reads RFC 3339, with or without a zone (then it is UTC), the times of
+// HTTP, and epoch seconds or milliseconds.
 func timeOf(v any) (time.Time, bool) {
 	if n, ok := number(v); ok {
 		if n > 1e11 { // the year 5138 in seconds, 1973 in milliseconds
@@ -158,15 +158,17 @@ func timeOf(v any) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
+	text = strings.TrimSpace(text)
 	for _, layout := range []string{
 		time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
-		"2006-01-02T15:04:05Z0700", http.TimeFormat,
+		"2006-01-02T15:04:05Z0700",
 	} {
-		if at, err := time.Parse(layout, strings.TrimSpace(text)); err == nil {
+		if at, err := time.Parse(layout, text); err == nil {
 			return at, true
 		}
 	}
-	return time.Time{}, false
+	at, err := http.ParseTime(text)
+	return at, err == nil
 }
 
 func epoch(seconds float64) time.Time {

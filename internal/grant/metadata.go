@@ -4,7 +4,6 @@
 package grant
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -155,8 +154,9 @@ func (c *Client) published(ctx context.Context, r MetadataRequest, member, ident
 			problem = append(problem, fmt.Sprintf("%s answered HTTP %d without a JSON object", printable(address), got.status))
 		default:
 			problem = append(problem, fmt.Sprintf("%s answered HTTP %d", printable(address), got.status))
-			if kind := kindOf(got.status, ""); kind != Refused && kind != Unintelligible {
-				trouble = cmp.Or(trouble, &Error{Kind: kind, RetryAfter: retryAfter(got.header, c.now())})
+			if kind := kindOf(got.status, ""); kind != Refused && kind != Unintelligible && trouble == nil {
+				trouble = &Error{Kind: kind}
+				trouble.heed(got.header, c.now())
 			}
 		}
 	}

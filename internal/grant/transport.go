@@ -136,7 +136,7 @@ func (s *sender) send(outline *http.Request) (*http.Response, error) {
 
 // retrying wraps transport in the retries that section 4 of the design allows.
 // No logger: go-retryablehttp's prints URLs, and a URL may hold a secret.
-func retrying(transport http.RoundTripper, spends bool, wait time.Duration) *retryablehttp.Client {
+func retrying(transport http.RoundTripper, spends bool, wait time.Duration, now func() time.Time) *retryablehttp.Client {
 	rc := retryablehttp.NewClient()
 	rc.Logger = nil
 	rc.RetryMax = maxRetries
@@ -160,7 +160,7 @@ func retrying(transport http.RoundTripper, spends bool, wait time.Duration) *ret
 			return false, nil // what is known now says more than the timeout would
 		case err != nil:
 			return retryableError(err, spends), nil
-		case spends || resp.Header.Get("Retry-After") != "":
+		case spends || asksToWait(resp.Header, now()):
 			return false, nil
 		}
 		switch resp.StatusCode {
