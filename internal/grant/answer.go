@@ -34,6 +34,7 @@ type Answer struct {
 // readAnswer makes a token, or a classified error, of a provider's answer.
 func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, error) {
 	doc := got.document()
+	doc.ahead = clockAhead(got.header, got.sentAt(now), now)
 	refreshTokens, ok := r.Answer.refreshTokens(doc)
 	if !ok {
 		doc = document{body: tooMuch}

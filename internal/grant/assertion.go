@@ -7,9 +7,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"maps"
-	"net/http"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
@@ -103,33 +100,4 @@ func (a Assertion) ofCertificates(header string, v any) any {
 		return a.Certificates.Base64()
 	}
 	return v
-}
-
-// ofTime is what servers say of an assertion whose times they do not accept. It
-// passes over RFC 6749's own sentence for invalid_grant ("invalid, expired,
-// revoked, ..."), which says nothing of the time.
-func ofTime(said string) bool {
-	return timeWords.MatchString(said) && !strings.Contains(strings.ToLower(said), "revoked")
-}
-
-var timeWords = regexp.MustCompile(`(?i)expired|not yet valid|not before|nbf|issued in the future|clock|\biat\b|\bexp\b`)
-
-// clocks compares this clock with the one that answered, by its Date header
-// (RFC 9110 section 6.6.1), which is of whole seconds. ofAssertion says that the
-// times are an assertion's, and not a proof's.
-func clocks(h http.Header, now time.Time, ofAssertion bool) string {
-	date, err := http.ParseTime(h.Get("Date"))
-	ahead := date.Sub(now).Round(time.Second)
-	switch {
-	case err != nil:
-		return "the times are not accepted; compare the clocks of both sides"
-	case ahead > time.Second:
-		return "the provider's clock is " + InWords(ahead) + " ahead of this one; set the clocks right"
-	case ahead < -time.Second:
-		return "the provider's clock is " + InWords(-ahead) + " behind this one; set the clocks right"
-	case ofAssertion:
-		return "the clocks agree; see how long the provider lets an assertion live (assertion_lifetime)"
-	default:
-		return "the clocks agree"
-	}
 }

@@ -225,6 +225,14 @@ func (c *Client) startReading(ctx context.Context, got reply) func() {
 	return func() { c.reading.Release(size) }
 }
 
+// sentAt is when the request was sent; now for one that was not.
+func (r reply) sentAt(now time.Time) time.Time {
+	if r.sent == nil {
+		return now
+	}
+	return r.sent.now
+}
+
 func (r reply) document() document {
 	text := strings.TrimSpace(strings.TrimPrefix(string(r.body), "\ufeff"))
 	return document{body: parseBody(r.header.Get("Content-Type"), text), header: r.header, within: readTextOnce()}

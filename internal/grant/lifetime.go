@@ -19,7 +19,8 @@ const maxLifetime = 100 * 365 * 24 * time.Hour
 
 // expire finds out until when t lives: the answer's word, else the JWT's, else
 // the configured default. A word that cannot be read counts as none, and is an
-// error when nothing else says it.
+// error when nothing else says it. A moment is one of the provider's clock, which
+// need not agree with this one.
 func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error {
 	lifetime := func(v any) (time.Duration, bool) {
 		if f.repeatsWithin(v) {
@@ -36,9 +37,9 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 	if d, found := first(doc, a.ExpiresIn, lifetime); found {
 		t.ExpiresAt, t.Lifetime = now.Add(d), LifetimeExpiresIn
 	} else if at, found := first(doc, a.ExpiresAt, moment); found {
-		t.ExpiresAt, t.Lifetime = at, LifetimeExpiresAt
+		t.ExpiresAt, t.Lifetime = at.Add(-doc.ahead), LifetimeExpiresAt
 	} else if at, ok := jwtExpiry(t.AccessToken); ok {
-		t.ExpiresAt, t.Lifetime = at, LifetimeJWT
+		t.ExpiresAt, t.Lifetime = at.Add(-doc.ahead), LifetimeJWT
 	} else if a.DefaultLifetime > 0 {
 		t.ExpiresAt, t.Lifetime = now.Add(a.DefaultLifetime), LifetimeDefault
 	} else {
@@ -49,8 +50,11 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 	}
 	t.ExpiresAt = t.ExpiresAt.UTC()
 	if !t.ExpiresAt.After(now) {
-		return &Error{Kind: Unintelligible, Expired: true, Detail: fmt.Sprintf(
-			"the token has already expired by its %s; if that does not mean an expiry, set expires_in_pointer=[] and default_token_lifetime", t.Lifetime)}
+		detail := fmt.Sprintf("the token has already expired by its %s; if that does not mean an expiry, set expires_in_pointer=[] and default_token_lifetime", t.Lifetime)
+		if differ := clocksDiffer(doc.header, now); differ != "" && t.Lifetime != LifetimeExpiresIn {
+			detail += "; " + differ
+		}
+		return &Error{Kind: Unintelligible, Expired: true, Detail: detail}
 	}
 	return nil
 }

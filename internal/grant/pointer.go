@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Pointer says where in an answer a value stands: an RFC 6901 JSON pointer into
@@ -74,6 +75,7 @@ type document struct {
 	body   any // what encoding/json makes of one
 	header http.Header
 	within func(text string) (any, unread) // reads a text of the answer that is a document
+	ahead  time.Duration                   // the clock that answered, of this one
 }
 
 // lookup finds the value at p. Of a header that is there several times it is the

@@ -34,9 +34,10 @@ func quotaOf(h http.Header, now time.Time) Quota {
 	if q := structuredQuota(h, now); q.Known() {
 		return q
 	}
+	there := now.Add(clockAhead(h, now, now))
 	for _, family := range []string{"RateLimit-", "X-RateLimit-", "X-Rate-Limit-"} {
 		q := Quota{Limit: count(h.Get(family + "Limit")), Remaining: count(h.Get(family + "Remaining"))}
-		if wait, said := waitOf(h.Get(family+"Reset"), now, true); said {
+		if wait, said := waitOf(h.Get(family+"Reset"), there, true); said {
 			q.Reset = now.Add(wait)
 		}
 		if q.Known() {
@@ -162,7 +163,7 @@ func waitOf(text string, now time.Time, milliseconds bool) (time.Duration, bool)
 // Where it refuses without saying so by Retry-After (RFC 9110 section 10.2.3), and
 // has no requests left, it is until there are new ones.
 func (e *Error) heed(h http.Header, now time.Time) {
-	wait, _ := waitOf(h.Get("Retry-After"), now, false)
+	wait, _ := waitOf(h.Get("Retry-After"), now.Add(clockAhead(h, now, now)), false)
 	if wait == 0 && (e.Kind == RateLimited || e.Kind == Unavailable) {
 		wait = quotaOf(h, now).wait(now)
 	}
