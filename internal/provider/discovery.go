@@ -129,6 +129,9 @@ func (e *Effective) checkSources(definitionOnly bool) error {
 		if err == nil && slices.ContainsFunc(t.parts.names(), e.env.isSecret) {
 			err = errors.New("names a secret, and is shown to everybody who reads the config")
 		}
+		if err == nil && slices.ContainsFunc(t.parts.names(), func(name string) bool { return e.env.meanings[name].varies }) {
+			err = errors.New("names what is another for each request, such as {now}; a server has one name")
+		}
 		if err == nil && field == "issuer" && len(t.query) > 0 {
 			err = errIssuerQuery
 		}

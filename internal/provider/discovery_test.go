@@ -109,6 +109,7 @@ func TestANameHoldsThePlaceholdersOfAURL(t *testing.T) {
 		"a text":                            {"issuer", "login.example", "must start with https://"},
 		"an unknown placeholder":            {"resource_url", "https://api.example/{tenat}", "names {tenat}, which stands for nothing; did you mean {tenant}?"},
 		"a secret":                          {"issuer", "https://login.example/{key}", "names the secret {key}"},
+		"the time":                          {"issuer", "https://login.example/{now|unix}", "names what is another for each request"},
 		"a secret in a query":               {"resource_url", "https://api.example/?key={key}", "names a secret"},
 		"a number that may be this machine": {"issuer", "https://127.1/", "has a number for a host"},
 	} {
