@@ -53,7 +53,7 @@ func schemaOf(fields []provider.Field) map[string]*framework.FieldSchema {
 		provider.URL: framework.TypeString, provider.Date: framework.TypeString,
 		provider.Flag: framework.TypeBool, provider.Seconds: framework.TypeDurationSecond,
 		provider.Texts: framework.TypeCommaStringSlice, provider.Pointers: framework.TypeStringSlice,
-		provider.Values: framework.TypeMap, provider.TextPairs: framework.TypeMap,
+		provider.Values: framework.TypeMap, provider.TextPairs: framework.TypeMap, provider.Givens: framework.TypeMap,
 	}
 	out := make(map[string]*framework.FieldSchema, len(fields))
 	for _, f := range fields {

@@ -44,13 +44,20 @@ func (e *Effective) checkURLs() error {
 	return e.find()
 }
 
-// checkVariables refuses values that nothing would use.
+// checkVariables refuses values that nothing would use, and templates that cannot
+// be filled in.
 func (e *Effective) checkVariables() error {
 	used := e.usedNames()
 	e.names = e.withVariables(used)
 	for name, d := range e.declared {
+		says := "declares %s, whose text %s"
+		if d.OfConfig {
+			says = "holds %s, whose value %s"
+		} else {
+			used = append(used, name)
+		}
 		if errors.Is(e.env.meanings[name].err, errTooLong) {
-			return invalid("variables", "declares %s, whose text %s", quoted(name), errTooLong)
+			return invalid("variables", says, quoted(name), errTooLong)
 		}
 		for _, text := range d.texts() {
 			t, err := parseTemplate(text)
@@ -58,17 +65,16 @@ func (e *Effective) checkVariables() error {
 				err = e.env.checkVariable(t)
 			}
 			if err != nil {
-				return invalid("variables", "declares %s, whose text %s", quoted(name), err)
+				return invalid("variables", says, quoted(name), err)
 			}
 			used = append(used, t.names()...)
 		}
-		used = append(used, name)
 	}
 	known := setOf(used)
-	for field, given := range map[string]map[string]string{
-		"variables": e.registration.Variables, "secret_variables": e.registration.SecretVariables,
+	for field, given := range map[string][]string{
+		"variables": slices.Collect(maps.Keys(e.registration.Variables)), "secret_variables": slices.Collect(maps.Keys(e.registration.SecretVariables)),
 	} {
-		for name := range given {
+		for _, name := range given {
 			if known[name] {
 				continue
 			}

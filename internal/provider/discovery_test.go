@@ -89,7 +89,7 @@ func TestANameHoldsThePlaceholdersOfAURL(t *testing.T) {
 		"issuer":    "https://{region}.login.example/{tenant}",
 		"variables": object{"region": object{"default": "eu"}, "tenant": object{}, "key": object{"secret": true, "optional": true}},
 	}
-	e, err := discovering(t, definition, object{}, Registration{Credentials: Credentials{Variables: map[string]string{"tenant": "acme"}}}, nil)
+	e, err := discovering(t, definition, object{}, Registration{Credentials: Credentials{Variables: map[string]any{"tenant": "acme"}}}, nil)
 	if err != nil || e.Source() != (Source{Issuer: "https://eu.login.example/acme"}) {
 		t.Errorf("got %v, %v", e, err)
 	}

@@ -125,7 +125,7 @@ func TestWhatIsNoResourceIsRefused(t *testing.T) {
 		_, err := Resolve(Layer{"variables": map[string]any{"secret": map[string]any{"secret": true}, "given": map[string]any{}}}, Layer{
 			"token_url": "https://api.example/token", "dpop": true, "dpop_resources": []string{resource},
 		}, Registration{Credentials: Credentials{
-			ClientID: "id", ClientSecret: "secret", Variables: map[string]string{"given": "x"}, SecretVariables: map[string]string{"secret": "hidden"},
+			ClientID: "id", ClientSecret: "secret", Variables: map[string]any{"given": "x"}, SecretVariables: map[string]string{"secret": "hidden"},
 		}})
 		wantInvalid(t, err, says, "hidden")
 		if err != nil && !strings.HasPrefix(err.Error(), "dpop_resources ") && resource != "https://{nothing}.example/v1" {
@@ -140,7 +140,7 @@ func TestResourcesAndKeysAreOfTheConfig(t *testing.T) {
 		"token_url": "https://{tenant}.example/token", "dpop": true, "dpop_resources": []string{"https://{tenant}.example/api"},
 		"variables": map[string]any{"tenant": map[string]any{}},
 	}
-	r := Registration{Credentials: Credentials{ClientID: "id", ClientSecret: "secret", Variables: map[string]string{"tenant": "acme"}}}
+	r := Registration{Credentials: Credentials{ClientID: "id", ClientSecret: "secret", Variables: map[string]any{"tenant": "acme"}}}
 	e, err := Resolve(definition, Layer{}, r)
 	if err != nil {
 		t.Fatal(err)

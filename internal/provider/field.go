@@ -57,7 +57,7 @@ func FieldsOn(layer In, declared []Field) []Field {
 func (f Field) Inherits() bool { return f.In != OnProvider && f.In != OnConfig }
 
 // IsMap says whether the field's values are maps.
-func (f Field) IsMap() bool { return f.Type == Values || f.Type == TextPairs }
+func (f Field) IsMap() bool { return f.Type == Values || f.Type == TextPairs || f.Type == Givens }
 
 // Declared gives all fields that a provider, a config or a role may set for what
 // is asked of the provider: the dialect, what else a provider definition holds,

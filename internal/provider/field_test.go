@@ -82,7 +82,7 @@ func TestEveryDeclarationIsComplete(t *testing.T) {
 func samples() map[Type]any {
 	return map[Type]any{
 		Text: "other", Word: "other", PEM: "other", URL: "https://other.example/", Flag: true, Seconds: int64(42), Texts: []any{"other"},
-		Pointers: []any{"/other"}, Values: object{"other": "x"}, TextPairs: object{"other": "x"},
+		Pointers: []any{"/other"}, Values: object{"other": "x"}, TextPairs: object{"other": "x"}, Givens: object{"other": "x"},
 	}
 }
 

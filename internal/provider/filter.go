@@ -6,7 +6,10 @@ package provider
 import (
 	"bytes"
 	"crypto/hmac"
+	"crypto/md5"  //nolint:gosec // what some providers want signatures made with
+	"crypto/sha1" //nolint:gosec // likewise
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -70,7 +73,13 @@ var filters = map[string]filter{
 	"xml":           {in: sortText, out: sortText, apply: asXMLText},
 	"number":        {in: sortText, out: sortText, apply: asNumber},
 	"sha256":        {in: encodable, out: sortOctets, hides: true, apply: hashed(sha256.New)},
+	"sha512":        {in: encodable, out: sortOctets, hides: true, apply: hashed(sha512.New)},
+	"sha1":          {in: encodable, out: sortOctets, hides: true, apply: hashed(sha1.New)},
+	"md5":           {in: encodable, out: sortOctets, hides: true, apply: hashed(md5.New)},
 	"hmac_sha256":   {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(sha256.New)},
+	"hmac_sha512":   {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(sha512.New)},
+	"hmac_sha1":     {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(sha1.New)},
+	"hmac_md5":      {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(md5.New)},
 	"rfc3339":       {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return t.Format("2006-01-02T15:04:05Z") })},
 	"unix":          {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) })},
 	"unix_ms":       {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) })},

@@ -202,7 +202,7 @@ func TestWhatAKeyOfTheEngineGivesAccessToStaysWithTheProvider(t *testing.T) {
 						definition["token_endpoint_auth_method"] = "private_key_jwt"
 					}
 					values, _ := test.config["variables"].(object)
-					r.Variables = textMap(values)
+					r.Variables = values
 					_, err := Resolve(Overlay(definition, test.definition), Layer(test.config).Only(Fields()), r)
 					if ok := test.ok || key == ""; (err == nil) != ok || err != nil && !strings.Contains(err.Error(), field+" has another host than token_url") {
 						t.Errorf("with %s: %v", key, err)

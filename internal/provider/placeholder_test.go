@@ -54,7 +54,7 @@ func TestPlaceholdersInAParameter(t *testing.T) {
 		"{plian}":              "!names {plian}, which stands for nothing; did you mean {plain}?",
 		"{completely_unknown}": "!which stands for nothing; declare it, or write {{ and }} for literal braces",
 		"{clientid}":           "!did you mean {client_id}?",
-		"{plain|bas64}":        `!names the unknown filter "bas64"; there are base64, base64_decode, base64url, hex, hmac_sha256, json,`,
+		"{plain|bas64}":        `!names the unknown filter "bas64"; there are base64, base64_decode, base64url, hex, hmac_md5, hmac_sha1,`,
 		"{plain|}":             "!braces that hold no placeholder",
 		"{plain |upper}":       "!braces that hold no placeholder",
 		"{Plain}":              "!braces that hold no placeholder",
@@ -188,4 +188,88 @@ func TestDeclarationsAndTheirValues(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, r.Parameters, err)
 		}
 	}
+}
+
+// A config at a provider that declares nothing can describe a signed request, too.
+func TestAConfigComputesVariablesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	const secret = "the-secret-value"
+	calc := func(value string) object { return object{"value": value} }
+	declared := object{"tenant": object{"pattern": "[a-z]+"}, "hush": object{"secret": true, "optional": true}, "made": object{"value": "x"}, "opt": object{"optional": true}}
+	for name, tc := range map[string]struct {
+		variables object
+		text      string
+		want      string // with a leading ! part of the refusal
+	}{
+		"a template":                    {object{"v": calc("{client_id}:{client_secret}"), "tenant": "acme"}, "{v|base64}", "dGhlLWNsaWVudDp0aGUtc2VjcmV0LXZhbHVl"},
+		"text with braces stays":        {object{"v": "{client_id}"}, "{v}", "{client_id}"},
+		"of another":                    {object{"v": calc("{w}-{w}"), "w": calc("{tenant|upper}"), "tenant": "acme"}, "{v}", "ACME-ACME"},
+		"of one that is unset":          {object{"v": calc("{opt}")}, "{v}", "unset"},
+		"that its pattern refuses":      {object{"tenant": calc("{client_id}")}, "{tenant}", `!names the variable "tenant", which must match [a-z]+`},
+		"that its pattern takes":        {object{"tenant": calc("acme")}, "{tenant}", "acme"},
+		"instead of a secret":           {object{"hush": calc(secret)}, "{hush}", `!variables holds "hush", which is secret: write it to secret_variables`},
+		"instead of a computed one":     {object{"made": calc(secret)}, "{made}", `!variables holds "made", which the provider computes itself`},
+		"instead of a credential":       {object{"client_id": calc(secret)}, "{client_id}", `!variables holds "client_id": write the field of that name`},
+		"with no name":                  {object{"A " + secret: calc("x")}, "x", "!variables holds what is no name"},
+		"that nothing names":            {object{"v": calc("x"), "other": calc("y")}, "{v}", `!variables holds "other", which the provider does not declare and no placeholder names`},
+		"that names nothing":            {object{"v": calc("{nothing}")}, "{v}", `!variables holds "v", whose value names {nothing}, which stands for nothing`},
+		"with a brace":                  {object{"v": calc("{")}, "{v}", `!variables holds "v", whose value has a single brace`},
+		"in a circle":                   {object{"v": calc("{v}")}, "{v}", "!in a circle: v, v"},
+		"that grows":                    {object{"v": calc(strings.Repeat("{w}", 3)), "w": calc(strings.Repeat("x", 30<<10))}, "{v}", "!is longer than 64 KiB"},
+		"no object of a value":          {object{"v": object{"default": secret}}, "{v}", `!variables has an entry "v" that must be a string, or an object of a value alone`},
+		"an object of more":             {object{"v": object{"value": "x", "secret": true}}, "{v}", `!must be a string, or an object of a value alone`},
+		"an object of no text":          {object{"v": object{"value": float64(1)}}, "{v}", `!must be a string, or an object of a value alone`},
+		"a list":                        {object{"v": []any{secret}}, "{v}", `!must be a string`},
+		"named in secret_variables too": {object{"v": calc("x"), "+": nil}, "{v}", `!secret_variables holds "v", which stands elsewhere already`},
+	} {
+		config := object{"token_url": plainURL, "parameters": object{"p": tc.text}}
+		if _, also := tc.variables["+"]; also {
+			delete(tc.variables, "+")
+			config["secret_variables"] = object{"v": secret}
+		}
+		l, err := Canonical([]Field{{Name: "variables", Type: Givens}}, object{"variables": tc.variables})
+		var r grant.Request
+		if err == nil {
+			config["variables"] = l["variables"]
+			r, err = asked(t, object{"variables": declared}, config)
+		}
+		if refusal, refused := strings.CutPrefix(tc.want, "!"); refused {
+			if err == nil {
+				t.Errorf("%s: was accepted", name)
+			}
+			wantInvalid(t, err, refusal, secret)
+			continue
+		}
+		if got, set := r.Parameters["p"]; err != nil || set != (tc.want != "unset") || set && got != tc.want {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+	// In a host it may hold dots, as a text may, where the URL is the config's own.
+	r, err := asked(t, nil, object{"token_url": "https://{host}/token", "variables": object{"host": calc("login.{tenant}.example"), "tenant": "acme"}})
+	if err != nil || r.URL != "https://login.acme.example/token" {
+		t.Errorf("got %s, %v", r.URL, err)
+	}
+	_, err = asked(t, object{"token_url": "https://{host}/token", "variables": object{"host": object{}}}, object{"variables": object{"host": calc("evil.example")}})
+	wantInvalid(t, err, "takes no dot in {host}", "evil")
+	// Another value is another request, and what is made of a secret is one.
+	identity := func(value any) string {
+		e, err := resolveConfig(nil, object{"client_id": "c", "client_secret": secret, "token_url": plainURL, "parameters": "p={v}", "variables": object{"v": value}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := e.Identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, err := e.Describe()
+		if err != nil || strings.Contains(asJSON(t, shown), secret) {
+			t.Errorf("shows %v, %v", shown, err)
+		}
+		return string(b)
+	}
+	if identity("{client_secret}") == identity(calc("{client_secret}")) || identity(calc("x")) == identity(calc("y")) {
+		t.Error("two requests are one")
+	}
+	_, err = asked(t, nil, object{"token_url": plainURL + "/{v}", "variables": object{"v": calc("{client_secret}")}})
+	wantInvalid(t, err, "names the secret {v} in its host or path", secret)
 }

@@ -36,7 +36,7 @@ type Credentials struct {
 	Username           string            `json:"username,omitempty"`
 	Password           string            `json:"password,omitempty"`
 	SecretParameters   map[string]any    `json:"secret_parameters,omitempty"` // literal
-	Variables          map[string]string `json:"variables,omitempty"`
+	Variables          map[string]any    `json:"variables,omitempty"`         // a text, or an object with a value
 	SecretVariables    map[string]string `json:"secret_variables,omitempty"`
 	PrivateKey         string            `json:"private_key,omitempty"` // PEM or JWK
 	KeyID              string            `json:"key_id,omitempty"`
@@ -62,7 +62,7 @@ func credentialFields() []Field {
 		{Name: "signing_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates of private_key, its own first, by which the provider knows the key (x5t#S256)."},
 		{Name: "signing_key", Type: Word, In: OnConfig, Description: "The name of a key that is made here (key/<key>), instead of private_key."},
 		{Name: "secret_parameters", Type: Values, In: OnConfig, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},
-		{Name: "variables", Type: TextPairs, In: OnConfig, Description: "What the placeholders of the provider and of this config stand for: tenant=acme."},
+		{Name: "variables", Type: Givens, In: OnConfig, Description: "What the placeholders of the provider and of this config stand for: tenant=acme. An object with a value is a template of its own, computed for each request: {\"to_sign\": {\"value\": \"{client_id}{now|unix}\"}}."},
 		{Name: "secret_variables", Type: TextPairs, In: OnConfig, Secret: true, Description: "Like variables, but secret: only placeholders use them. Never shown again."},
 	}
 }

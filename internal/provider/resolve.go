@@ -63,6 +63,9 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	if e.declared, err = declarations(declared); err != nil {
 		return nil, err
 	}
+	if e.declared, err = withComputed(e.declared, r.Variables); err != nil {
+		return nil, err
+	}
 	if e.env, err = newEnvironment(e.declared, r, own["token_url"] != nil); err != nil {
 		return nil, err
 	}

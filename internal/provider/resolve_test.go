@@ -126,7 +126,7 @@ func TestIdentitySurvivesStorage(t *testing.T) {
 	own["expires_in_pointer"] = []string{"/expires_in"} // a default
 	r := Registration{
 		Credentials: Credentials{
-			ClientID: "c", ClientSecret: "s", Variables: map[string]string{"tenant": "acme"}, SecretVariables: map[string]string{"key": "k"},
+			ClientID: "c", ClientSecret: "s", Variables: map[string]any{"tenant": "acme"}, SecretVariables: map[string]string{"key": "k"},
 			SecretParameters: object{},
 		},
 		Connection: Connection{RequestTimeout: time.Second},

@@ -32,6 +32,7 @@ const (
 	Pointers                  // []string, each a grant.Pointer; likewise
 	Values                    // map[string]any; JSON text and name=value are taken as well
 	TextPairs                 // map[string]any of strings and nulls; likewise
+	Givens                    // map[string]any of strings, nulls, and objects with a value, which is a string; likewise
 )
 
 // maxInteger bounds numbers to what JSON carries unchanged (RFC 8259 section 6).
@@ -70,12 +71,9 @@ func (t Type) parse(v any) (any, error) {
 	case Values:
 		return values(v, checkNumbers)
 	case TextPairs:
-		return values(v, func(v any) (any, error) {
-			if v == nil {
-				return nil, nil
-			}
-			return text(v)
-		})
+		return values(v, textOrNull)
+	case Givens:
+		return values(v, given)
 	}
 	return nil, errors.New("has no type")
 }
@@ -89,7 +87,7 @@ func (t Type) none() any {
 		return int64(0)
 	case Texts, Pointers:
 		return []string{}
-	case Values, TextPairs:
+	case Values, TextPairs, Givens:
 		return map[string]any{}
 	default:
 		return ""
@@ -296,6 +294,26 @@ func values(v any, item func(any) (any, error)) (any, error) {
 		canonical[name] = c
 	}
 	return canonical, nil
+}
+
+func textOrNull(v any) (any, error) {
+	if v == nil {
+		return nil, nil
+	}
+	return text(v)
+}
+
+// given reads what a config gives for a variable.
+func given(v any) (any, error) {
+	object, isObject := v.(map[string]any)
+	if !isObject {
+		return textOrNull(v)
+	}
+	value, isText := object["value"].(string)
+	if !isText || len(object) != 1 {
+		return nil, errors.New(`must be a string, or an object of a value alone, which is a template: {"value": "{client_id}:{client_secret}"}`)
+	}
+	return map[string]any{"value": value}, nil
 }
 
 func pair(s string, into map[string]any) error {

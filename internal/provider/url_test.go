@@ -200,7 +200,7 @@ func FuzzExpandURL(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, host, path, query string) {
 		declared := map[string]Variable{"h": {Pattern: "(?s).*"}, "p": {}, "q": {}}
-		e, err := newEnvironment(declared, Registration{Credentials: Credentials{Variables: map[string]string{"h": host, "p": path, "q": query}}}, false)
+		e, err := newEnvironment(declared, Registration{Credentials: Credentials{Variables: map[string]any{"h": host, "p": path, "q": query}}}, false)
 		if err != nil {
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -23,7 +24,9 @@ type Variable struct {
 	Enum        []string `json:"enum,omitempty"`
 	Optional    bool     `json:"optional,omitempty"` // unset drops the parameter, header or query pair
 	Secret      bool     `json:"secret,omitempty"`   // given in secret_variables, and never in a host or path
-	Value       *string  `json:"value,omitempty"`    // a template, computed once per request
+	Value       *string  `json:"value,omitempty"`    // a template, computed for each request
+
+	OfConfig bool `json:"-"` // its value is the config's
 }
 
 // VariableFields declares the members of a Variable.
@@ -105,6 +108,44 @@ func (d Variable) texts() []string {
 		}
 	}
 	return out
+}
+
+// withComputed adds to a provider's declarations the variables that a config
+// computes itself.
+func withComputed(declared map[string]Variable, given map[string]any) (map[string]Variable, error) {
+	out := maps.Clone(declared)
+	for name, v := range given {
+		object, computed := v.(map[string]any)
+		if !computed {
+			continue
+		}
+		d := declared[name]
+		if err := d.givable(name); err != nil {
+			return nil, err
+		}
+		value, _ := object["value"].(string)
+		d.Value, d.Default, d.OfConfig = &value, nil, true
+		out[name] = d
+	}
+	return out, nil
+}
+
+// givable refuses a variable that a config cannot give.
+func (d Variable) givable(name string) error {
+	switch {
+	case d.Secret:
+		return invalid("variables", "holds %q, which is secret: write it to secret_variables", name)
+	case d.Value != nil:
+		return invalid("variables", "holds %q, which the provider computes itself: leave it out", name)
+	case slices.Contains(credentialNames(), name):
+		return invalid("variables", "holds %q: write the field of that name", name)
+	case reserved(name):
+		return invalid("variables", "holds %q, which stands for something already: choose another name", name)
+	case !variableName.MatchString(name):
+		// Not quoted: what is no name may be a value in the wrong place.
+		return invalid("variables", "holds what is no name for a placeholder: use lower-case letters, digits and _")
+	}
+	return nil
 }
 
 func (d Variable) accepts(v string) error {

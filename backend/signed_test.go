@@ -1,0 +1,80 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+)
+
+// wantingSignatures is a token endpoint that takes no request but a signed one, with a
+// nonce that it has not seen.
+func wantingSignatures(t *testing.T, secret string) *providertest.Server {
+	t.Helper()
+	seen := map[string]bool{}
+	return providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		h := r.Header
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(h.Get("Id") + h.Get("T") + h.Get("Nonce")))
+		good := h.Get("Sign") == strings.ToUpper(hex.EncodeToString(mac.Sum(nil))) && len(h.Get("T")) == 13 && !seen[h.Get("Nonce")]
+		seen[h.Get("Nonce")] = true
+		w.Header().Set("Content-Type", "application/json")
+		if !good {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte(`{"error":"sign invalid","error_description":"got ` + h.Get("Sign") + `"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"access_token":"granted-` + h.Get("Nonce") + `","expires_in":60}`))
+	})
+}
+
+func TestASignedRequestIsData(t *testing.T) {
+	e := mount(t, secretOne)
+	s := wantingSignatures(t, secretOne)
+	config := fields{
+		"token_url": s.TokenURL(), "http_method": "GET", "grant_type": "none", "token_endpoint_auth_method": "none", "parameter_names": "client_id=",
+		"client_id": "the-client", "client_secret": secretOne,
+		"variables":       fields{"to_sign": fields{"value": "{client_id}{now|unix_ms}{nonce}"}, "nonce": fields{"value": "{random|uuid}"}, "plain": "{not a template}"},
+		"request_headers": fields{"id": "{client_id}", "t": "{now|unix_ms}", "nonce": "{nonce}", "sign": "{to_sign|hmac_sha256:client_secret|hex|upper}", "x": "{plain}"},
+	}
+	e.must(t, "config/c", config)
+	first := e.read(t, "token/c").data(t)["access_token"]
+	if again := e.read(t, "token/c").data(t)["access_token"]; again != first {
+		t.Errorf("one token is %v and %v", first, again)
+	}
+	e.clock.advance(70e9)
+	if next, _ := e.read(t, "token/c").data(t)["access_token"].(string); next == first || !strings.HasPrefix(next, "granted-") {
+		t.Errorf("the next token is %v, after %v", next, first)
+	}
+
+	shown := e.read(t, "config/c").data(t)
+	wantMembers(t, shown, fields{"variables": fields{"to_sign": fields{"value": "{client_id}{now|unix_ms}{nonce}"}, "nonce": fields{"value": "{random|uuid}"}, "plain": "{not a template}"}})
+	effective, _ := shown["effective"].(fields)
+	wantMembers(t, effective, fields{"request_headers": fields{
+		"id": "the-client", "t": "{now|unix_ms}", "nonce": "{nonce}", "sign": "{to_sign|hmac_sha256:client_secret|hex|upper}", "x": "{not a template}",
+	}})
+
+	// The same write again is the same request; a patch of one variable is another.
+	requests := s.Requests()
+	e.must(t, "config/c", config)
+	e.read(t, "token/c").data(t)
+	if s.Requests() != requests {
+		t.Error("the same write cost a mint")
+	}
+	succeeded(t, e.patch(t, "config/c", fields{"variables": fields{"nonce": fields{"value": "{random|hex}"}}}))
+	if next, _ := e.read(t, "token/c").data(t)["access_token"].(string); len(next) != len("granted-")+32 {
+		t.Errorf("got %v", next)
+	}
+
+	// What the provider says of a signature is kept out of the error.
+	succeeded(t, e.patch(t, "config/c", fields{"variables": fields{"to_sign": fields{"value": "{client_id}"}}}))
+	r := e.read(t, "token/c")
+	refused(t, r, http.StatusBadRequest, "HTTP 403", "(withheld: it repeats a credential)")
+}

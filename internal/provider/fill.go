@@ -1,0 +1,152 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// fill is what a placeholder comes to where it is sent, and whether it is set
+// at all.
+func (e *environment) fill(p part) (string, bool, error) {
+	m := e.of(p, nil)
+	if m.err != nil || !m.set {
+		return "", false, m.err
+	}
+	return m.text, true, nil
+}
+
+// of is what a placeholder comes to, with its filters, on behalf of the
+// variables within.
+func (e *environment) of(p part, within []string) meaning {
+	m := e.resolve(p.name, within)
+	hashes := false
+	keys := make([]string, len(p.filters))
+	for i, f := range p.filters {
+		hashes = hashes || f.out == sortOctets
+		if keys[i] = f.arg; f.takes != argumentKey {
+			continue
+		}
+		key := e.resolve(f.arg, within)
+		keys[i] = key.text
+		m.secret, m.varies, m.set = m.secret || key.secret, m.varies || key.varies, m.set && key.set
+		if m.err == nil {
+			m.err = key.err
+		}
+	}
+	last, err := e.sortOf(p)
+	m.octets = last == sortOctets
+	if m.err == nil {
+		m.err = err
+	}
+	if m.err != nil || !m.set {
+		return m
+	}
+	if e.shown && (m.varies || hashes && m.secret) { // a hash of "REDACTED" would pass for the real one
+		m.text = p.source
+		return m
+	}
+	v := value{text: m.text}
+	switch p.name {
+	case nameNow:
+		v.at = e.now.Add(p.offset).UTC()
+	case nameRandom:
+		v.text = e.random
+	}
+	for i, f := range p.filters {
+		if len(v.text) > maxExpanded {
+			m.err = errTooLong
+			return m
+		}
+		text, err := f.apply(v, keys[i])
+		if err != nil {
+			m.err = fmt.Errorf("%w in %s", err, p.source)
+			if e.shown && m.secret {
+				m.text, m.err = p.source, nil
+			}
+			return m
+		}
+		v = value{text: text}
+	}
+	m.text = v.text
+	return m
+}
+
+// sortOf is what a placeholder's filters leave. Its error says which filter does
+// not fit what is before it.
+func (e *environment) sortOf(p part) (sort, error) {
+	s := sortText
+	switch {
+	case p.name == nameNow:
+		s = sortMoment
+	case p.name == nameRandom:
+		s = sortRandom
+	case e.meanings[p.name].octets:
+		s = sortOctets
+	}
+	for _, f := range p.filters {
+		if f.in&s == 0 {
+			return s, f.unfit(s)
+		}
+		s = f.out
+	}
+	if s == sortMoment || s == sortRandom {
+		return s, unwritten(s)
+	}
+	return s, nil
+}
+
+// check refuses what cannot be sent: what checkVariable refuses, and placeholders
+// that come to no text.
+func (e *environment) check(t template, more ...string) error {
+	if err := e.checkVariable(t, more...); err != nil {
+		return err
+	}
+	for _, p := range t {
+		if s, _ := e.sortOf(p); p.name != "" && s != sortText {
+			return unwritten(s)
+		}
+	}
+	return nil
+}
+
+// checkVariable refuses placeholders that nothing stands for, but for those more
+// that there are where t stands, filters that do not fit, and keys that are no
+// secret.
+func (e *environment) checkVariable(t template, more ...string) error {
+	for _, name := range t.names() {
+		if slices.Contains(more, name) {
+			continue
+		}
+		_, declared := e.declared[name]
+		_, given := e.given[name]
+		if !declared && !given && !reserved(name) {
+			return unknownPlaceholder(name, e.names())
+		}
+	}
+	for _, p := range t {
+		if p.name == "" {
+			continue
+		}
+		if _, err := e.sortOf(p); err != nil {
+			return err
+		}
+		for _, f := range p.filters {
+			if f.takes == argumentKey && !e.isSecret(f.arg) {
+				return fmt.Errorf("signs with %q (filter %s), which is no secret: anybody could sign so; name client_secret, or one of secret_variables", f.arg, f.name)
+			}
+		}
+	}
+	return nil
+}
+
+func unknownPlaceholder(name string, known []string) error {
+	hint := "declare it, or write {{ and }} for literal braces"
+	if near := Nearest(name, known); near != "" {
+		hint = fmt.Sprintf("did you mean {%s}?", near)
+	}
+	return errors.New("names {" + name + "}, which stands for nothing; " + hint)
+}
