@@ -61,8 +61,8 @@ func methods() []method {
 		}},
 		{AuthSecretJWT, asserts, []need{{"client_id"}, {"client_secret"}}, assertion},
 		{AuthPrivateKeyJWT, asserts, []need{{"client_id"}, {"private_key", "signing_key"}}, assertion},
-		{AuthTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}}, clientID},
-		{AuthSelfSignedTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}}, clientID},
+		{AuthTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}, {"tls_client_key", "tls_key"}}, clientID},
+		{AuthSelfSignedTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}, {"tls_client_key", "tls_key"}}, clientID},
 		{AuthNone, []string{ParamClientID}, nil, clientID},
 	}
 }

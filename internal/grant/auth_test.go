@@ -142,7 +142,7 @@ func TestAnAssertionSaysWhatIsExpectedOfIt(t *testing.T) {
 		"the standard claims, a little in the past": {
 			func(*Assertion) {},
 			map[string]any{"typ": "JWT", "kid": "k-1"},
-			map[string]any{"iss": "i", "sub": "s", "aud": "a", "iat": now - 10, "nbf": now - 10, "exp": now + 110},
+			map[string]any{"iss": "i", "sub": "s", "aud": "a", "iat": now - 5, "nbf": now - 5, "exp": now + 115},
 		},
 		"further ones, others in place of standard ones, and none": {
 			func(a *Assertion) {
@@ -150,17 +150,17 @@ func TestAnAssertionSaysWhatIsExpectedOfIt(t *testing.T) {
 				a.Headers = map[string]any{"typ": nil, "kid": "mine"}
 			},
 			map[string]any{"kid": "mine"},
-			map[string]any{"iss": "other", "scope": "x y", "aud": "a", "iat": now - 10, "exp": now + 110},
+			map[string]any{"iss": "other", "scope": "x y", "aud": "a", "iat": now - 5, "exp": now + 115},
 		},
 		"a list of audiences, and a type": {
 			func(a *Assertion) { a.Audience, a.Type = []string{"a", "b"}, "client-authentication+jwt" },
 			map[string]any{"typ": "client-authentication+jwt", "kid": "k-1"},
-			map[string]any{"iss": "i", "sub": "s", "aud": []any{"a", "b"}, "iat": now - 10, "nbf": now - 10, "exp": now + 110},
+			map[string]any{"iss": "i", "sub": "s", "aud": []any{"a", "b"}, "iat": now - 5, "nbf": now - 5, "exp": now + 115},
 		},
 		"what the certificate is known by": {
 			func(a *Assertion) { a.Certificates, a.Headers = certificates, map[string]any{"x5t": true} },
 			map[string]any{"typ": "JWT", "kid": "k-1", "x5t": certificates.ThumbprintSHA1(), "x5t#S256": certificates.ThumbprintSHA256()},
-			map[string]any{"iss": "i", "sub": "s", "aud": "a", "iat": now - 10, "nbf": now - 10, "exp": now + 110},
+			map[string]any{"iss": "i", "sub": "s", "aud": "a", "iat": now - 5, "nbf": now - 5, "exp": now + 115},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,6 +30,7 @@ var catalog embed.FS
 func definitionFields() []Field {
 	return []Field{
 		{Name: "variables", Type: Values, In: OnProvider, Description: "What placeholders stand for: declarations by name, each an object of " + listOf(VariableFields()) + "."},
+		{Name: "requires", Type: Texts, In: OnProvider, Description: "What a config has to bring beyond what its grant_type and token_endpoint_auth_method need: " + listedRequirements() + "."},
 		{Name: "description", Type: Text, In: OnProvider, Description: "What the provider is, and what it needs."},
 		{Name: "documentation_url", Type: Word, In: OnProvider, Description: "Where the provider documents its token endpoint."},
 		{Name: "documentation_date", Type: Date, In: OnProvider, Description: "When that documentation was read: a date such as 2026-11-25."},

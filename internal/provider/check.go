@@ -356,8 +356,11 @@ func (e *Effective) checkAuthority() error {
 
 func (e *Effective) checkCredentials() error {
 	r := e.registration
-	for _, need := range grant.Needs(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)) {
-		if slices.ContainsFunc(need.Fields, r.has) {
+	if err := e.checkKeys(); err != nil {
+		return err
+	}
+	for _, need := range e.needs() {
+		if slices.ContainsFunc(need.Fields, e.has) {
 			continue
 		}
 		others := ""
@@ -372,5 +375,5 @@ func (e *Effective) checkCredentials() error {
 	if r.FallbackSecret != "" && r.ClientSecret == "" {
 		return invalid("fallback_client_secret", "is tried after client_secret, which is not set")
 	}
-	return e.checkKeys()
+	return nil
 }

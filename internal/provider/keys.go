@@ -77,21 +77,43 @@ func (e *Effective) checkSigningKey() error {
 	if !e.signs() || e.keys.signing.Key.IsZero() {
 		return nil
 	}
+	wanted, from := e.wantedAlgorithm()
 	var err error
-	if e.keys.algorithm, err = e.keys.signing.Key.Algorithm(r.SigningAlgorithm); err != nil {
-		return invalid("signing_algorithm", "%s", err)
+	if e.keys.algorithm, err = e.keys.signing.Key.Algorithm(wanted); err != nil {
+		return invalid(from, "%s", err)
+	}
+	return nil
+}
+
+// wantedAlgorithm is what assertions are to be signed with, and where that is
+// said: the config's choice goes before that of assertion_headers. "" is what
+// fits the key.
+func (e *Effective) wantedAlgorithm() (signing.Algorithm, string) {
+	if chosen := e.registration.SigningAlgorithm; chosen != "" {
+		return chosen, "signing_algorithm"
+	}
+	text, _ := e.Dialect.AssertionHeaders["alg"].(string)
+	return signing.Algorithm(text), "assertion_headers.alg"
+}
+
+// checkAlgorithm refuses an alg in assertion_headers that is none.
+func (e *Effective) checkAlgorithm() error {
+	alg, said := e.Dialect.AssertionHeaders["alg"]
+	text, _ := alg.(string)
+	if known := signing.Names(slices.Concat(signing.Symmetric(), signing.Asymmetric())); said && !slices.Contains(known, text) {
+		return invalid("assertion_headers", "holds an alg that is none of %s", strings.Join(known, ", "))
 	}
 	return nil
 }
 
 func (e *Effective) checkSecretAlgorithm() error {
 	r := e.registration
-	e.keys.secretAlgorithm = r.SigningAlgorithm
-	if r.SigningAlgorithm == "" || e.signsGrant() { // whose key it is of then
+	var from string
+	if e.keys.secretAlgorithm, from = e.wantedAlgorithm(); e.keys.secretAlgorithm == "" || e.signsGrant() { // whose key it is of then
 		e.keys.secretAlgorithm = signing.HS256
 	}
 	if !slices.Contains(signing.Symmetric(), e.keys.secretAlgorithm) {
-		return invalid("signing_algorithm", "must be one of %s with token_endpoint_auth_method=client_secret_jwt", signing.Listed(signing.Symmetric()))
+		return invalid(from, "must be one of %s with token_endpoint_auth_method=client_secret_jwt", signing.Listed(signing.Symmetric()))
 	}
 	for field, secret := range map[string]string{"client_secret": r.ClientSecret, "fallback_client_secret": r.FallbackSecret} {
 		if secret == "" {
@@ -224,7 +246,18 @@ func (e *Effective) complete(a *grant.Assertion, endpoint string) error {
 	if a.Headers, err = e.saidInAssertion("assertion_headers", e.Dialect.AssertionHeaders); err != nil {
 		return err
 	}
+	for name := range a.Headers {
+		if len(a.Certificates) == 0 && e.namesCertificate(name) {
+			return invalid("signing_key", "has no certificate yet, which assertion_headers.%s stands for; write it to key/<key>/certificate", name)
+		}
+	}
 	return e.checkAudience(a, endpoint)
+}
+
+// namesCertificate says whether that header of an assertion stands for the
+// certificate of its key.
+func (e *Effective) namesCertificate(header string) bool {
+	return e.Dialect.AssertionHeaders[header] == true && slices.Contains([]string{"x5t", "x5t#S256", "x5c"}, header)
 }
 
 // checkAudience refuses to sign with a key that was made here for anybody but
@@ -331,8 +364,8 @@ func (e *Effective) choosesHost(field string) bool {
 	return e.own[field] != nil || len(t.host.names()) > 0 && strings.Count(t.host[len(t.host)-1].literal, ".") < 2
 }
 
-// saidInAssertion fills in the placeholders of claims or headers. A null, which
-// leaves out a standard one, stays.
+// saidInAssertion fills in the placeholders of claims or headers. A null leaves
+// out a standard one, and so does an optional variable that is not set.
 func (e *Effective) saidInAssertion(field string, said map[string]any) (map[string]any, error) {
 	out := make(map[string]any, len(said))
 	for name, v := range said {
@@ -340,7 +373,7 @@ func (e *Effective) saidInAssertion(field string, said map[string]any) (map[stri
 		if err != nil {
 			return nil, invalidText(field, name, err)
 		}
-		if set {
+		if out[name] = nil; set {
 			out[name] = expanded
 		}
 	}

@@ -68,6 +68,11 @@ func TestKeysAreMatchedWhenWritten(t *testing.T) {
 		"a TLS key without its certificate":    {object{"tls_client_key": es.pem}, "tls_client_certificate is required beside tls_client_key"},
 		"a TLS certificate with another key":   {object{"tls_client_certificate": es.certificates.PEM(), "tls_client_key": rs.pem}, "tls_client_certificate is the certificate of another key"},
 		"a TLS key beside a named one":         {object{"tls_client_certificate": es.certificates.PEM(), "tls_client_key": es.pem, "tls_key": "k"}, "tls_key is set beside tls_client_key"},
+		"an algorithm of the provider's":       {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": rs.pem, "assertion_headers": object{"alg": "PS384"}}, ""},
+		"one that does not fit the key":        {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "assertion_headers": object{"alg": "RS384"}}, "assertion_headers.alg does not fit the key (P-256)"},
+		"one that the config overrides":        {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "signing_algorithm": "ES256", "assertion_headers": object{"alg": "RS384"}}, ""},
+		"one that is none":                     {object{"assertion_headers": object{"alg": "none"}}, "assertion_headers holds an alg that is none of HS256"},
+		"a header of a certificate, and none":  {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "assertion_headers": object{"x5c": true}}, "signing_certificate is required by assertion_headers.x5c (or signing_key"},
 		"an unknown placeholder in a claim":    {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "assertion_claims": object{"x": "{nothing}"}}, "assertion_claims holds a text"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -218,7 +223,7 @@ func TestClaimsAndHeadersAreFilledIn(t *testing.T) {
 	key := newKeyPair(t, signing.ES256)
 	a, err := assertion(t, object{
 		"scopes": "a b", "assertion_lifetime": 60, "assertion_claims": object{"scope": "{scope}", "sub": nil, "deep": object{"id": "{client_id}"}}, "assertion_headers": object{"x5t": true},
-	}, Registration{Credentials: Credentials{PrivateKey: key.pem, KeyID: "k-1"}})
+	}, Registration{Credentials: Credentials{PrivateKey: key.pem, KeyID: "k-1", SigningCertificate: key.certificates.PEM()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,6 +232,48 @@ func TestClaimsAndHeadersAreFilledIn(t *testing.T) {
 	}
 	if a.Headers["x5t"] != true || a.KeyID != "k-1" || a.Lifetime != time.Minute || a.Issuer != "the-client" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// A header that stands for a certificate needs one, also of a key that is made
+// here.
+func TestAKeyWithoutACertificateIsNotNamedByOne(t *testing.T) {
+	t.Parallel()
+	r := madeHere(t)
+	config := object{"assertion_headers": object{"x5t": true}}
+	if _, err := assertion(t, config, r); err != nil {
+		t.Error(err)
+	}
+	r.Signing.Certificates = nil
+	_, err := assertion(t, config, r)
+	wantInvalid(t, err, "signing_key has no certificate yet, which assertion_headers.x5t stands for")
+}
+
+// The usual subject is the client; where an optional variable is in its place,
+// an assertion without that variable has none.
+func TestAClaimOfAnOptionalVariableIsLeftOutWithIt(t *testing.T) {
+	t.Parallel()
+	key := newKeyPair(t, signing.ES256)
+	definition := Layer{
+		"token_url": plainURL, "token_endpoint_auth_method": "private_key_jwt", "assertion_claims": object{"sub": "{subject}"},
+		"variables": object{"subject": object{"optional": true}},
+	}
+	for subject, want := range map[string]string{"": `{"sub":null}`, "someone": `{"sub":"someone"}`} {
+		r := Registration{Credentials: Credentials{ClientID: "c", PrivateKey: key.pem}}
+		if subject != "" {
+			r.Variables = map[string]any{"subject": subject}
+		}
+		e, err := Resolve(definition, Layer{}, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := e.Request()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := asJSON(t, request.ClientAssertion.Claims); got != want {
+			t.Errorf("claims %s, want %s", got, want)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func credentialFields() []Field {
 		{Name: "private_key", Type: PEM, In: OnConfig, Secret: true, Description: "The key that the client signs with: PEM (PKCS#1, PKCS#8, SEC1) or a JWK. Never shown again."},
 		{Name: "assertion", Type: Text, In: OnConfig, Secret: true, Description: "A ready-made assertion for grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer or …:saml2-bearer, instead of one that is signed here. Never shown again."},
 		{Name: "key_id", Type: Text, In: OnConfig, Description: "The kid of signed assertions: how the provider knows the key (that of a JWK, or of the signing_key)."},
-		{Name: "signing_algorithm", Type: Word, In: OnConfig, Allowed: signing.Names(slices.Concat(signing.Symmetric(), signing.Asymmetric())), Description: "What assertions are signed with (RFC 7591: token_endpoint_auth_signing_alg): what fits the key by default; HS256 for client_secret_jwt."},
+		{Name: "signing_algorithm", Type: Word, In: OnConfig, Allowed: signing.Names(slices.Concat(signing.Symmetric(), signing.Asymmetric())), Description: "What assertions are signed with (RFC 7591: token_endpoint_auth_signing_alg): by default alg of assertion_headers, or else what fits the key; HS256 for client_secret_jwt."},
 		{Name: "signing_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates of private_key, its own first, by which the provider knows the key (x5t#S256)."},
 		{Name: "signing_key", Type: Word, In: OnConfig, Description: "The name of a key that is made here (key/<key>), instead of private_key."},
 		{Name: "secret_parameters", Type: Values, In: OnConfig, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},
@@ -95,15 +95,6 @@ type Material struct {
 	ID           string // kid
 	Certificates signing.Certificates
 	Audiences    []string // for which it may sign, beside those at the host that it is sent to
-}
-
-// has says whether a field that a grant or a method needs is set.
-func (r Registration) has(field string) bool {
-	return map[string]string{
-		"client_id": r.ClientID, "client_secret": r.ClientSecret, "username": r.Username, "password": r.Password,
-		"refresh_token": r.RefreshToken, "assertion": r.Assertion, "private_key": r.PrivateKey, "signing_key": r.SigningKey,
-		"tls_client_certificate": r.ClientCertificate, "tls_key": r.TLSKey,
-	}[field] != ""
 }
 
 // credentials are what placeholders can name.

@@ -37,7 +37,7 @@ func Required(definition Layer) ([]string, error) {
 	credentials := slices.DeleteFunc(slices.Collect(maps.Keys(e.names)), func(name string) bool {
 		return !slices.Contains(credentialNames(), name)
 	})
-	for _, need := range grant.Needs(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)) {
+	for _, need := range e.needs() {
 		credentials = append(credentials, need.Fields[0])
 	}
 	slices.Sort(credentials)
@@ -46,6 +46,54 @@ func Required(definition Layer) ([]string, error) {
 		out = append(out, "scopes")
 	}
 	return out, nil
+}
+
+// requirements are the fields that a provider may require, each with the one
+// that serves in its place, if any.
+func requirements() map[string][]string {
+	return map[string][]string{
+		"client_id": {}, "client_secret": {}, "username": {}, "password": {},
+		"key_id": {"signing_key"}, "signing_certificate": {"signing_key"},
+		"tls_client_certificate": {"tls_key"}, "tls_client_key": {"tls_key"},
+	}
+}
+
+func listedRequirements() string { return strings.Join(slices.Sorted(maps.Keys(requirements())), ", ") }
+
+// checkRequires reads what the provider requires.
+func (e *Effective) checkRequires(definition Layer) error {
+	e.required, _ = stringList(definition["requires"], strings.Fields)
+	for _, field := range e.required {
+		if _, known := requirements()[field]; !known {
+			return invalid("requires", "holds what it cannot require: it takes %s", listedRequirements())
+		}
+	}
+	return nil
+}
+
+// needs lists what a config has to bring before there can be a request.
+func (e *Effective) needs() []grant.Need {
+	out := grant.Needs(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod))
+	for _, field := range e.required {
+		out = append(out, grant.Need{Fields: append([]string{field}, requirements()[field]...), For: "the provider"})
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Dialect.AssertionHeaders)) {
+		if e.signs() && e.namesCertificate(name) {
+			out = append(out, grant.Need{Fields: []string{"signing_certificate", "signing_key"}, For: "assertion_headers." + name})
+		}
+	}
+	return out
+}
+
+// has says whether a field that something needs is set.
+func (e *Effective) has(field string) bool {
+	r := e.registration
+	return map[string]string{
+		"client_id": r.ClientID, "client_secret": r.ClientSecret, "username": r.Username, "password": r.Password,
+		"refresh_token": r.RefreshToken, "assertion": r.Assertion, "private_key": r.PrivateKey, "signing_key": r.SigningKey,
+		"key_id": e.keys.signing.ID, "signing_certificate": r.SigningCertificate,
+		"tls_client_certificate": r.ClientCertificate, "tls_client_key": r.ClientKey, "tls_key": r.TLSKey,
+	}[field] != ""
 }
 
 // Example is a command line that writes a config of the provider. It sets what

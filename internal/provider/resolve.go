@@ -28,6 +28,7 @@ type Effective struct {
 	found        map[string]bool         // which of the URLs were found there
 	own          Layer                   // what the config itself sets
 	resources    []*urlTemplate          // dpop_resources
+	required     []string                // what the provider requires beyond its grant and method
 	keys         keys
 	names        map[string]bool // that placeholders may name
 }
@@ -71,7 +72,8 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	}
 	e.env = e.at(sampleTime(), "").env
 	for _, check := range []func() error{
-		e.checkMethod, func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
+		func() error { return e.checkRequires(definition) }, e.checkAlgorithm, e.checkMethod,
+		func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
 		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkScopes, e.checkPointers, e.checkExtraFields, e.checkAuthority,
 	} {
