@@ -36,19 +36,32 @@ type documentedSuccess struct {
 }
 
 // TestCatalog mints at every built-in provider by what it says is required, and
-// by nothing else but the address of a server in the provider's place.
+// by nothing else but the address of a server in the provider's place, and the
+// authority that vouches for it. Keys and certificates are made for the test.
 func TestCatalog(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
-	answers := map[string]documentedSuccess{}
-	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+	answers, keys := map[string]documentedSuccess{}, providertest.Keys{}
+	answer := func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		x := answers[strings.Trim(r.URL.Path, "/")].Answer
 		for name, value := range x.Headers {
 			w.Header().Set(name, value)
 		}
 		w.WriteHeader(x.Status)
 		_, _ = w.Write([]byte(x.Body)) // the client has its own opinion
+	}
+	plain := providertest.StartFunc(t, "/", answer)
+	certified, err := providertest.NewFunc("/", providertest.Options{TLS: true}, func(w http.ResponseWriter, r *http.Request, body []byte) {
+		if len(r.TLS.PeerCertificates) == 0 {
+			http.Error(w, "no certificate", http.StatusUnauthorized)
+			return
+		}
+		answer(w, r, body)
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(certified.Close)
 	files, err := filepath.Glob("../internal/provider/testdata/*.json")
 	if err != nil || len(files) < 100 {
 		t.Fatalf("%d transcripts, %v", len(files), err)
@@ -60,10 +73,17 @@ func TestCatalog(t *testing.T) {
 	for name, x := range answers {
 		t.Run(name, func(t *testing.T) {
 			v := v.For(t)
-			config := fields{"provider": name, "token_url": s.URL() + "/" + name}
+			config := fields{"provider": name, "token_url": plain.URL() + "/" + name}
+			if x.Config["tls_client_key"] != nil {
+				config["token_url"], config["tls_ca_certificate"] = certified.URL()+"/"+name, certified.CACertificate()
+			}
 			required, _ := read(t, v, "oauthcc/provider/"+name).Data["required"].([]any)
 			for _, field := range required {
 				supply(t, config, x.Config, field.(string)) //nolint:forcetypeassert // a list of strings
+			}
+			config, err := keys.Fill(config)
+			if err != nil {
+				t.Fatal(err)
 			}
 			v.Write("oauthcc/config/"+name, config)
 			if got := read(t, v, "oauthcc/token/"+name).text(t, "access_token"); got != x.Token.AccessToken {

@@ -199,4 +199,4 @@ func TestWhatABuiltinProviderStillNeedsIsSaid(t *testing.T) {
 	}
 }
 
-var stillNeeded = regexp.MustCompile(`^(?:token_url is required: .+|[a-z_]+ (?:holds a (?:text|value) .+ that )?needs the variable "[a-z0-9_]+" \(.+\), which is not set: write (?:secret_)?variables=[a-z0-9_]+=…)$`)
+var stillNeeded = regexp.MustCompile(`^(?:token_url is required: .+|[a-z_]+ is required by .+|[a-z_]+ (?:holds a (?:text|value) .+ that )?needs the variable "[a-z0-9_]+" \(.+\), which is not set: write (?:secret_)?variables=[a-z0-9_]+=…)$`)

@@ -4,9 +4,15 @@
 package provider
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
 func TestAProviderSaysWhatAConfigHasToSet(t *testing.T) {
@@ -59,6 +65,21 @@ func TestAProviderSaysWhatAConfigHasToSet(t *testing.T) {
 			[]string{"password", "username", "scopes"},
 			"vault write oauthcc/config/p provider=p password=@password.txt username=USERNAME scopes=SCOPES",
 		},
+		"a certificate and its key": {
+			Layer{"token_url": "https://a.example/t", "token_endpoint_auth_method": "tls_client_auth"},
+			[]string{"client_id", "tls_client_certificate", "tls_client_key"},
+			"vault write oauthcc/config/p provider=p client_id=CLIENT_ID tls_client_certificate=@tls_client_certificate.txt tls_client_key=@tls_client_key.txt",
+		},
+		"the certificate that an assertion names": {
+			Layer{"token_url": "https://a.example/t", "token_endpoint_auth_method": "private_key_jwt", "assertion_headers": map[string]any{"x5t": true}},
+			[]string{"client_id", "private_key", "signing_certificate"},
+			"vault write oauthcc/config/p provider=p client_id=CLIENT_ID private_key=@private_key.txt signing_certificate=@signing_certificate.txt",
+		},
+		"what the provider requires beyond its method": {
+			Layer{"token_url": "https://a.example/t", "token_endpoint_auth_method": "private_key_jwt", "requires": []any{"key_id", "client_id", "tls_client_certificate", "tls_client_key"}},
+			[]string{"client_id", "key_id", "private_key", "tls_client_certificate", "tls_client_key"},
+			"vault write oauthcc/config/p provider=p client_id=CLIENT_ID key_id=KEY_ID private_key=@private_key.txt tls_client_certificate=@tls_client_certificate.txt tls_client_key=@tls_client_key.txt",
+		},
 		"the refresh token of a chain": {
 			Layer{"token_url": "https://a.example/t", "token_endpoint_auth_method": "none", "grant_type": "refresh_token"},
 			[]string{"refresh_token"},
@@ -78,10 +99,51 @@ func TestAProviderSaysWhatAConfigHasToSet(t *testing.T) {
 	}
 }
 
+// What a provider requires has the substitutes that it has elsewhere: a key that
+// is made here, and a key that says its own ID.
+func TestWhatAProviderRequiresIsAskedOfAConfig(t *testing.T) {
+	t.Parallel()
+	es := newKeyPair(t, signing.ES256)
+	jwk, err := json.Marshal(jose.JSONWebKey{Key: es.key.Signer(), KeyID: "own"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		requires string
+		config   object
+		r        Registration
+		says     string // "" is accepted
+	}{
+		"a key's ID":                      {"key_id", object{"private_key": es.pem}, Registration{}, "key_id is required by the provider (or signing_key)"},
+		"set":                             {"key_id", object{"private_key": es.pem, "key_id": "k-1"}, Registration{}, ""},
+		"said by a JWK":                   {"key_id", object{"private_key": string(jwk)}, Registration{}, ""},
+		"that of a key that is made here": {"key_id", nil, madeHere(t), ""},
+		"a certificate":                   {"tls_client_certificate", object{"private_key": es.pem}, Registration{}, "tls_client_certificate is required by the provider (or tls_key)"},
+		"a user":                          {"username", object{"private_key": es.pem}, Registration{}, "username is required by the provider"},
+		"what nobody knows":               {"luck", object{"private_key": es.pem}, Registration{}, "requires holds what it cannot require: it takes client_id, "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			definition := Layer{"token_url": "https://login.example/token", "token_endpoint_auth_method": "private_key_jwt", "requires": []string{test.requires}}
+			var err error
+			if test.config != nil {
+				test.config["client_id"] = "c"
+				_, err = resolveConfig(definition, test.config)
+			} else {
+				_, err = Resolve(definition, Layer{}, test.r)
+			}
+			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+				t.Errorf("got %v, want %q", err, test.says)
+			}
+		})
+	}
+}
+
 // What is required is neither too little nor too much: with it a request can
 // be made, and without any part of it none.
 func TestEveryBuiltinProviderMakesARequestOfWhatItRequires(t *testing.T) {
 	t.Parallel()
+	var keys providertest.Keys
 	for _, name := range BuiltinNames() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -97,14 +159,22 @@ func TestEveryBuiltinProviderMakesARequestOfWhatItRequires(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := resolveBuiltin(name, sample(t, declared, required)); err != nil {
+			whole, err := keys.Fill(sample(t, declared, required, algorithmOf(definition)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := resolveBuiltin(name, whole); err != nil {
 				t.Errorf("with %q: %v", required, err)
 			}
 			for i, field := range required {
 				if field == "scopes" {
 					continue // asked for only when a token is
 				}
-				if _, err := resolveBuiltin(name, sample(t, declared, slices.Delete(slices.Clone(required), i, i+1))); err == nil {
+				less, err := keys.Fill(sample(t, declared, slices.Delete(slices.Clone(required), i, i+1), algorithmOf(definition)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := resolveBuiltin(name, less); err == nil {
 					t.Errorf("it does without %s", field)
 				}
 			}
@@ -112,11 +182,19 @@ func TestEveryBuiltinProviderMakesARequestOfWhatItRequires(t *testing.T) {
 	}
 }
 
+// algorithmOf is what a provider wants assertions signed with.
+func algorithmOf(definition Layer) string {
+	if alg, _ := mapOf(definition["assertion_headers"])["alg"].(string); alg != "" {
+		return alg
+	}
+	return "RS256"
+}
+
 func mapOf(v any) map[string]any { m, _ := v.(map[string]any); return m }
 
 // sample is a config that sets these fields, each to something that its
-// declaration takes.
-func sample(t *testing.T, declared map[string]Variable, required []string) map[string]any {
+// declaration takes. A key is for the algorithm.
+func sample(t *testing.T, declared map[string]Variable, required []string, algorithm string) map[string]any {
 	t.Helper()
 	out := map[string]any{}
 	for _, field := range required {
@@ -126,6 +204,10 @@ func sample(t *testing.T, declared map[string]Variable, required []string) map[s
 			out[field] = "https://token.example/token"
 		case field == "scopes":
 			out[field] = []string{"a"}
+		case field == "private_key", field == "tls_client_key":
+			out[field] = "generated " + algorithm
+		case field == "signing_certificate", field == "tls_client_certificate":
+			out[field] = "generated"
 		case !isVariable:
 			out[field] = "sample-" + field
 		default:

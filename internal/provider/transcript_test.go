@@ -16,6 +16,7 @@ import (
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
 // transcript is what a provider's document says passes between it and a
@@ -31,7 +32,8 @@ type exchange struct {
 	Now    time.Time `json:"now"`
 
 	// Config holds what the operator writes: dialect fields, credentials and
-	// variables. The host of token_url is replaced by the test's server.
+	// variables. The host of token_url is replaced by the test's server, and
+	// "generated" key material by some that the test makes (providertest.Keys).
 	Config map[string]any `json:"config"`
 	// URL is where the provider's own definition sends it; "" is not checked.
 	URL string `json:"url"`
@@ -41,8 +43,12 @@ type exchange struct {
 		Path    string            `json:"path"`
 		Query   string            `json:"query"`
 		Headers map[string]string `json:"headers"` // "" is: none of that name
-		Form    string            `json:"form"`    // the body, to the byte
+		Form    string            `json:"form"`    // the body, to the byte, but for {assertion}
 		JSON    map[string]any    `json:"json"`    // the body, as a value
+
+		Assertion   *signedJWT `json:"assertion"`          // what stands for {assertion} in the form
+		Certificate bool       `json:"client_certificate"` // whether the client shows its own, in TLS
+		Proof       bool       `json:"dpop_proof"`         // whether it shows a key (RFC 9449)
 	} `json:"request"`
 
 	Answer struct {
@@ -70,6 +76,7 @@ type exchange struct {
 
 func TestEveryTranscriptReplays(t *testing.T) {
 	t.Parallel()
+	var keys providertest.Keys
 	for _, name := range BuiltinNames() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -80,7 +87,7 @@ func TestEveryTranscriptReplays(t *testing.T) {
 			succeeds, fails := false, false
 			for _, x := range script.Exchanges {
 				succeeds, fails = succeeds || x.Token != nil, fails || x.Error != nil
-				t.Run(x.Name, func(t *testing.T) { t.Parallel(); replay(t, name, x) })
+				t.Run(x.Name, func(t *testing.T) { t.Parallel(); replay(t, name, x, &keys) })
 			}
 			if !succeeds || !fails {
 				t.Errorf("shows a success: %t, an error: %t", succeeds, fails)
@@ -119,7 +126,7 @@ func readTranscript(t *testing.T, name string) transcript {
 	return out
 }
 
-func replay(t *testing.T, name string, x exchange) {
+func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 	t.Helper()
 	if x.Source == "" || (x.Token == nil) == (x.Error == nil) || x.Now.IsZero() {
 		t.Fatal("needs a source, a fixed clock, and a token or an error")
@@ -128,26 +135,34 @@ func replay(t *testing.T, name string, x exchange) {
 	if x.Answer.JSON != nil {
 		body = string(x.Answer.JSON)
 	}
-	server := providertest.StartFunc(t, "/", func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+	config, err := keys.Fill(x.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := providertest.NewFunc("/", providertest.Options{TLS: config["tls_client_key"] != nil}, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 		for header, value := range x.Answer.Headers {
 			w.Header().Set(header, value)
 		}
 		w.WriteHeader(x.Answer.Status)
 		_, _ = w.Write([]byte(body)) // the client has its own opinion
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
 
-	request := effective(t, name, x.Config)
+	request := effective(t, name, config)
 	if x.URL != "" && request.URL != x.URL {
 		t.Errorf("asks %s, not %s", request.URL, x.URL)
 	}
-	request.URL = server.URL() + x.Request.Path
+	request.URL, request.CACertificate = server.URL()+x.Request.Path, server.CACertificate()
 	request.Timeout = 10 * time.Second
 	request.Spends = true // one exchange, no retries
 	client := grant.NewClient(grant.Options{Now: func() time.Time { return x.Now }})
 	defer client.Close()
 	token, err := client.Mint(t.Context(), request)
 
-	checkRequest(t, x, server.Last())
+	checkRequest(t, x, config, server.Last())
 	switch {
 	case x.Token != nil:
 		if err != nil {
@@ -173,7 +188,7 @@ func replay(t *testing.T, name string, x exchange) {
 	}
 }
 
-func checkRequest(t *testing.T, x exchange, got providertest.Request) {
+func checkRequest(t *testing.T, x exchange, config map[string]any, got providertest.Request) {
 	t.Helper()
 	if got.Method != x.Request.Method || got.Path != x.Request.Path || got.RawQuery != x.Request.Query {
 		t.Errorf("got %s %s?%s, want %s %s?%s", got.Method, got.Path, got.RawQuery, x.Request.Method, x.Request.Path, x.Request.Query)
@@ -182,6 +197,22 @@ func checkRequest(t *testing.T, x exchange, got providertest.Request) {
 		if value := strings.Join(got.Header.Values(header), " and "); value != want {
 			t.Errorf("%s: got %q, want %q", header, value, want)
 		}
+	}
+	checkCertificate(t, x, config, got.Certificate)
+	if proof := got.Header.Get("DPoP"); x.Request.Proof || proof != "" {
+		if err := checkProof(proof, x.Request.Method, "http://"+got.Host+got.Path); err != nil || !x.Request.Proof {
+			t.Errorf("wants a proof: %t; %v", x.Request.Proof, err)
+		}
+	}
+	if x.Request.Assertion != nil {
+		text, err := assertionIn(got.Body, x.Request.Form)
+		if err == nil {
+			err = x.Request.Assertion.check(text, config)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return
 	}
 	if x.Request.JSON == nil {
 		if got.Body != x.Request.Form {
@@ -195,6 +226,22 @@ func checkRequest(t *testing.T, x exchange, got providertest.Request) {
 	}
 }
 
+// checkCertificate checks that the client showed its certificate where the
+// transcript says so, and none elsewhere.
+func checkCertificate(t *testing.T, x exchange, config map[string]any, shown []byte) {
+	t.Helper()
+	if !x.Request.Certificate {
+		if shown != nil || config["tls_client_key"] != nil {
+			t.Error("the client has a certificate, of which the transcript says nothing")
+		}
+		return
+	}
+	der, err := derOf(config["tls_client_certificate"], config["tls_client_key"])
+	if err != nil || !bytes.Equal(shown, der) {
+		t.Errorf("the client did not show its certificate (%v)", err)
+	}
+}
+
 // effective is the request of a config at a built-in provider, made of what an
 // operator writes.
 func effective(t *testing.T, provider string, config map[string]any) grant.Request {
@@ -202,6 +249,13 @@ func effective(t *testing.T, provider string, config map[string]any) grant.Reque
 	e, err := resolveBuiltin(provider, config)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if e.Dialect.DPoP {
+		key, err := signing.Generate(signing.ES256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e = e.Bound(key)
 	}
 	request, err := e.Request()
 	if e.Dialect.GrantType == grant.GrantRefreshToken { // a chain starts with the token that the config holds
