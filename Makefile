@@ -55,8 +55,8 @@ test: $(TOOLS)/gotestsum build servers ## All tests; Vault is built, if need be,
 	@scripts/need.sh gcc libc6-dev
 	@PLUGIN_BIN=$(BINARY) scripts/test.sh $(TOOLS)/gotestsum
 
-# The authorization servers that the acceptance tests start beside Vault. One is
-# installed and the other compiled ahead, so that no test has to wait for them.
+# The authorization servers that the acceptance tests start, beside Vault: the
+# one is installed, the other compiled, so that no test has to wait for it.
 .PHONY: servers
 servers:
 	@scripts/oidc-provider.sh >/dev/null
@@ -95,9 +95,9 @@ bench: build ## The engine against the smallest plugin there can be (25 minutes;
 clean: ## Removes bin/ and test leftovers (the built Vault and tools stay; they are in .cache/)
 	rm -rf bin .cache/test .cache/test-logs .cache/vault-build.log .cache/{vault,oidcprovider}.new.*
 
-# The tools have their own module (scripts/tools). They are built once for all
-# targets, which `go tool` would not do. The directory is an order-only
-# prerequisite, so that its timestamp does not cause another build.
+# The tools have modules of their own (scripts/tools), and are built rather
+# than run by `go tool` so that one build serves every target. The order-only
+# directory keeps its timestamp out of it.
 $(TOOLS)/golangci-lint: TOOL := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(TOOLS)/gotestsum: TOOL := gotest.tools/gotestsum
 $(TOOLS)/%: scripts/tools/go.mod scripts/tools/go.sum | $(TOOLS)

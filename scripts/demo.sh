@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: MPL-2.0
 #
 # `make demo`: a Vault dev server with the plugin, and five sample providers on
-# this machine, used the way a user would. On a terminal the server keeps running
-# until Ctrl-C, so that you can try it out; otherwise everything stops at the end.
+# this machine, driven as a user would. On a terminal the server is left running
+# until Ctrl-C, to be tried out; otherwise everything is stopped at the end.
 # Expects PLUGIN_BIN, or builds the plugin.
 set -euo pipefail
 
@@ -27,8 +27,8 @@ if [[ -z ${PLUGIN_BIN:-} ]]; then
   PLUGIN_BIN=$root/bin/$plugin
 fi
 
-# The demo must not touch the user's own Vault: neither by an address or a token
-# in the environment, nor by ~/.vault-token, which a dev server overwrites.
+# Nothing of the user's own Vault may leak in: neither its address nor a token
+# in the environment, nor ~/.vault-token, which a dev server overwrites.
 unset "${!VAULT_@}" "${!BAO_@}"
 tmp=$(mktemp -d)
 mkdir "$tmp/home" "$tmp/plugins" "$tmp/work"
@@ -69,8 +69,8 @@ try() {
 
 vault() { "$vault_bin" "$@"; }
 
-# wait_for WHAT PID COMMAND...: waits until the command succeeds, or fails when
-# the process PID ends.
+# wait_for WHAT PID COMMAND...: until the command succeeds, as long as the
+# process that it is waiting for lives.
 wait_for() {
   local what=$1 pid=$2 i
   shift 2
@@ -84,8 +84,7 @@ wait_for() {
 
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# get URL: prints the body of a plain HTTP answer. A fresh machine may not have
-# curl.
+# get URL: the body of a plain HTTP answer; a fresh machine may have no curl.
 get() {
   local host=${1#http://} path
   path=/${host#*/} host=${host%%/*}
@@ -97,7 +96,7 @@ get() {
 
 # --- the sample providers and the server -------------------------------------
 
-# Built, because with `go run` the process to stop would be a child of another.
+# A binary, because `go run` would stand between us and the process to stop.
 go build -buildvcs=false -o "$tmp/sampleproviders" ./scripts/sampleproviders
 "$tmp/sampleproviders" -dir "$tmp/work" >"$tmp/providers.log" 2>&1 </dev/null &
 providers=$!

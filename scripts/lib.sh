@@ -4,7 +4,7 @@
 #
 # What the scripts share. Sourced, never run.
 
-# Colours only on a terminal, and not if NO_COLOR is set.
+# Colours only where a person is looking, and not against their wish.
 if [[ -t 2 && -z ${NO_COLOR:-} ]]; then
   bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' reset=$'\e[0m'
 else
@@ -28,8 +28,8 @@ sha256() {
   fi | cut -d ' ' -f 1
 }
 
-# stop_pid PID: asks a process that we started to end, kills it after ten seconds,
-# and waits until it is gone.
+# stop_pid PID: asks a process of ours to end, insists after ten seconds, and
+# waits until it is gone.
 stop_pid() {
   local pid=$1 i
   kill -TERM "$pid" 2>/dev/null || return 0

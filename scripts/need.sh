@@ -4,9 +4,10 @@
 #
 # Usage: need.sh PACKAGE...
 #
-# Makes sure that the tools of these Debian packages are installed. It looks for
-# the tools themselves, so that any system that has them passes. It installs what
-# is missing if apt-get exists and may be used; otherwise it says what to do.
+# Makes sure that what these Debian packages bring is there: looks for the
+# thing itself, so that any system that has it passes, and installs only what
+# is missing, only where apt-get and the right to use it exist. Says what to do
+# otherwise.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,8 +18,8 @@ have() {
   case $1 in
     gcc) command -v "${CC:-gcc}" >/dev/null || command -v cc >/dev/null || command -v clang >/dev/null ;;
     libc6-dev)
-      # Debian's gcc package alone lacks the headers of the C library, and cgo's
-      # errors about that are hard to read.
+      # A compiler without the C library's headers is what Debian's gcc package
+      # alone gives, and cgo's errors about that are hard to read.
       local cc
       cc=$(command -v "${CC:-gcc}" || command -v cc || command -v clang) || return 1
       printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | "$cc" -x c -o /dev/null - 2>/dev/null
@@ -45,7 +46,7 @@ export DEBIAN_FRONTEND=noninteractive
 install() {
   "${sudo[@]}" apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends "${missing[@]}" >&2
 }
-# A fresh machine has no package lists, and an old machine has outdated ones.
+# The package lists of a fresh machine are empty, those of an old one stale.
 if ! install 2>/dev/null; then
   "${sudo[@]}" apt-get -o DPkg::Lock::Timeout=300 -qq update >&2
   install

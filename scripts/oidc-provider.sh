@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: MPL-2.0
 #
 # Prints the node_modules that tests/oidcprovider/server.mjs needs: the certified
-# oidc-provider and, as .bin/node, a Node that it supports, with the versions of
-# the lock file there. They are installed into .cache, once (about ten seconds,
-# 45 MB). Progress goes to stderr.
+# oidc-provider and, as .bin/node, a Node that it supports, all by the lock file
+# beside it. What is in .cache is used; otherwise it is installed there (once;
+# some ten seconds, 45 MB). Progress goes to stderr.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -20,8 +20,8 @@ up_to_date() { cmp -s "$source/package-lock.json" "$cache/package-lock.json"; }
 
 if ! up_to_date; then
   mkdir -p "$root/.cache"
-  # Without flock (macOS), two installations at the same time do the work twice,
-  # but do no harm: a rename puts the result in place.
+  # Without flock (macOS) two installations at once are wasteful, not wrong: the
+  # result is put in place by a rename.
   if command -v flock >/dev/null; then
     exec 9>"$root/.cache/oidcprovider.lock"
     flock 9
@@ -40,7 +40,7 @@ if ! up_to_date; then
     [[ $attempt == 3 ]] && die "npm could not install oidc-provider: what it says is above; check the network and npm's registry setting"
     note "oidc-provider: trying again"
   done
-  # The lock file has a Node for Linux. Other systems use their own.
+  # The lock has a Node for Linux. Elsewhere, the system's has to do.
   node=$new/node_modules/.bin/node
   if [[ ! -x $node ]]; then
     system=$(command -v node) || die "no Node for this kind of machine comes along: install Node $oldest or newer"

@@ -8,8 +8,7 @@
 #
 #   vault=$(scripts/vault-bin.sh)
 #
-# works. Any number of these may run at the same time: one builds, and the others
-# wait for it.
+# works. Any number may run at once: one builds, the others wait for it.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -23,7 +22,7 @@ stamp=$cache/vault.stamp
 package=github.com/hashicorp/vault
 
 # Without cgo, so that the result does not depend on whether this machine has a
-# C compiler, or gets one during the build.
+# C compiler, or gets one while the build is under way.
 export CGO_ENABLED=0 GOWORK=off
 flags=(-mod=readonly -buildvcs=false -trimpath -tags minimal)
 
@@ -53,8 +52,8 @@ fi
 command -v go >/dev/null || die "go is not on the PATH: install it from https://go.dev/dl, or set VAULT_BIN to a Vault server"
 mkdir -p "$cache"
 
-# Without flock (macOS), two builds at the same time do the work twice, but do no
-# harm: a rename puts the result in place.
+# Without flock (macOS) two builds at once are wasteful, not wrong: the result
+# is put in place by a rename.
 if command -v flock >/dev/null; then
   exec 9>"$cache/vault.lock"
   if ! flock -n 9; then
@@ -114,8 +113,8 @@ build() {
 began=$SECONDS
 note "vault: building a server from $package for tests and the demo (once; about 7 minutes on two cores)"
 
-# A fresh machine downloads several hundred modules. One failed download should
-# not fail the whole run.
+# A fresh machine downloads some hundred modules; one that fails to arrive
+# should not cost the whole run.
 for attempt in 1 2 3; do
   if run "modules downloaded" '^go: downloading' list; then break; fi
   tail -n 5 "$log" >&2
@@ -123,8 +122,8 @@ for attempt in 1 2 3; do
   note "vault: trying again"
 done
 
-# Without a build date, Vault invents one at each start and reports it to clients
-# and plugins. Its version is embedded in the module.
+# Vault makes a build date up at each start when it has none, and clients and
+# plugins are told. Its version is embedded, and needs no help.
 ldflags='-s -w'
 date=$(cd "$module" && go list -m -f '{{with .Time}}{{.Format "2006-01-02T15:04:05Z07:00"}}{{end}}' "$package" 2>/dev/null) || date=
 if [[ -n $date ]]; then ldflags+=" -X $package/version.BuildDate=$date"; fi

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Command vault-plugin-oauthcc is the oauthcc secrets engine as a Vault plugin.
-// Vault starts it. Started by hand, it can only print its version.
+// Vault starts it; by hand it only tells its version.
 package main
 
 import (
@@ -44,7 +44,7 @@ func run(args []string, logger hclog.Logger) error {
 		return nil
 	}
 	go endWithParent(os.Getppid(), logger)
-	if os.Getenv("GOGC") == "" { // an operator's setting takes precedence
+	if os.Getenv("GOGC") == "" { // whoever sets it knows better
 		spareCollector()
 	}
 	return serve(backend.Factory(backend.Options{

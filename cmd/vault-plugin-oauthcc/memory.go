@@ -9,17 +9,16 @@ import (
 	"runtime/metrics"
 )
 
-// garbage is how many bytes of garbage may accumulate before the collector
-// runs, but never more than four times the live heap. With only a few tokens the
-// live heap is so small that, by Go's default, the collector would run every few
-// hundred reads, which takes a tenth of the plugin's processor time.
+// garbage is how much of it, in bytes, may pile up before the collector runs:
+// less only where that would be more than four times what is alive. A few tokens
+// take up so little memory that it would run every few hundred reads otherwise,
+// which is a tenth of the plugin's processor time.
 const garbage = 24 << 20
 
-// spareCollector adapts the collector's target to the live heap: a small heap
-// may grow to several times its live size, a large one to Go's default of twice
-// the live size, so that many tokens do not take three times their memory. A
-// fixed GOGC suits only one of the two cases, and under a GOMEMLIMIT the
-// collector runs continuously once the limit is reached.
+// spareCollector sets the collector's target by what is alive: much more than
+// that for a small heap, and Go's usual twice as much for a large one, so that
+// many tokens are not paid for three times. A fixed GOGC does only one of the
+// two, and a GOMEMLIMIT has the collector run all the time once it is reached.
 func spareCollector() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	now := 0
@@ -32,19 +31,18 @@ func spareCollector() {
 	})
 }
 
-// afterEachCollection calls f after each run of the collector. It leaves an
-// object without references for the collector to find, and leaves a new one each
-// time.
+// afterEachCollection calls f whenever the collector has run: each time it finds
+// an object that nobody refers to, which is then replaced.
 func afterEachCollection(f func()) {
-	type sentinel struct{ _ [64]byte } // Go packs smaller objects together, which would keep this one alive
+	type sentinel struct{ _ [64]byte } // the smallest objects share a place
 	runtime.AddCleanup(&sentinel{}, func(f func()) {
 		f()
 		afterEachCollection(f)
 	}, f)
 }
 
-// collectAt returns the collector's target (GOGC, in percent) for that many live
-// bytes. It changes in steps, because each change stops the program for a moment.
+// collectAt is the target (GOGC) for a heap of that many bytes alive, in steps,
+// since each change stops the program for a moment.
 func collectAt(live uint64) (percent int) {
 	const (
 		usual = 100

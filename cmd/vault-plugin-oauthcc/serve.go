@@ -18,19 +18,18 @@ import (
 )
 
 // protocol is the version of the plugin protocol in which one process serves
-// several mounts, and Vault itself issues the certificates for the connection
-// between the two: Vault 1.12 and later, and OpenBao.
+// several mounts, and Vault itself makes the certificates between the two:
+// Vault 1.12 and later, and OpenBao.
 const protocol = 5
 
-// streamWorkers is the number of goroutines that serve one request after
-// another, on stacks that have already grown. A new goroutine per request copies
-// its stack several times as it grows, which took an eighth of the plugin's
-// processor time. Requests beyond this number at a time get new goroutines.
+// streamWorkers serve requests on stacks that have grown already. A goroutine
+// of its own for each request copies its stack several times as it grows, which
+// was an eighth of the plugin's processor time. More requests than this at a
+// time have goroutines of their own.
 const streamWorkers = 64
 
-// serve serves the engine until Vault ends the process. It does what the SDK's
-// ServeMultiplex does, for one protocol version and with stream workers, which
-// ServeMultiplex cannot set.
+// serve serves the engine until Vault ends the process. It is the SDK's
+// ServeMultiplex, but for the protocol's older versions and with the workers.
 func serve(factory logical.Factory, logger hclog.Logger) error {
 	if err := pluginutil.OptionallyEnableMlock(); err != nil {
 		return fmt.Errorf("locking memory: %w", err)
@@ -49,8 +48,8 @@ func serve(factory logical.Factory, logger hclog.Logger) error {
 	return nil
 }
 
-// endWithParent ends the process when its Vault is gone. A Vault that is killed
-// would otherwise leave its plugins running.
+// endWithParent ends the process when its Vault is gone: one that was killed
+// leaves its plugins running otherwise.
 func endWithParent(parent int, logger hclog.Logger) {
 	for range time.Tick(time.Second) {
 		if os.Getppid() != parent {

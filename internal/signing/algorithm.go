@@ -43,20 +43,20 @@ func Asymmetric() []Algorithm {
 	return []Algorithm{RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA}
 }
 
-// minSecret returns the minimum length of a secret in bytes: the length of the
-// hash's output (RFC 7518 section 3.2).
+// minSecret is the least length of a secret in bytes: that of the hash's
+// output (RFC 7518 section 3.2).
 func (a Algorithm) minSecret() int {
 	return map[Algorithm]int{HS256: 32, HS384: 48, HS512: 64}[a]
 }
 
-// minModulus is the minimum size of an RSA key in bits (RFC 7518 section 3.3).
+// minModulus is the least size of an RSA key in bits (RFC 7518 section 3.3).
 const minModulus = 2048
 
-// newModulus is the size in bits of the RSA keys that Generate makes.
+// newModulus is the size of an RSA key that Generate makes, in bits.
 const newModulus = 3072
 
-// algorithmsOf lists the algorithms that a private key can sign with. The first
-// is the default.
+// algorithmsOf lists what a private key can sign with. The first one is what is
+// used when nobody chooses.
 func algorithmsOf(private crypto.Signer) []Algorithm {
 	switch key := private.(type) {
 	case *rsa.PrivateKey:
@@ -76,8 +76,8 @@ func algorithmsOf(private crypto.Signer) []Algorithm {
 	return nil
 }
 
-// Generate makes a new key for one of the Asymmetric algorithms: an RSA key of
-// 3,072 bits, a key on the algorithm's curve, or an Ed25519 key.
+// Generate makes a new key for one of the Asymmetric algorithms: RSA of 3,072
+// bits, the algorithm's curve, or Ed25519.
 func Generate(a Algorithm) (Key, error) {
 	var (
 		private crypto.Signer
@@ -103,7 +103,7 @@ func Generate(a Algorithm) (Key, error) {
 	return Key{private: private}, nil
 }
 
-// Names returns the registered names of algorithms.
+// Names gives the registered names of algorithms.
 func Names(algorithms []Algorithm) []string {
 	names := make([]string, len(algorithms))
 	for i, a := range algorithms {
@@ -112,11 +112,11 @@ func Names(algorithms []Algorithm) []string {
 	return names
 }
 
-// Listed returns the names of algorithms as one text, separated by commas.
+// Listed names algorithms in a text.
 func Listed(algorithms []Algorithm) string { return strings.Join(Names(algorithms), ", ") }
 
-// CheckSecret returns an error that says why a shared secret cannot be used with
-// an algorithm, nil if it can. The error quotes nothing of the secret.
+// CheckSecret says what is wrong with a shared secret for one of the Symmetric
+// algorithms, if anything.
 func CheckSecret(secret string, a Algorithm) error {
 	if !slices.Contains(Symmetric(), a) {
 		return fmt.Errorf("cannot be used with %s: a shared secret signs with %s", a, Listed(Symmetric()))

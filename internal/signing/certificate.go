@@ -20,11 +20,11 @@ import (
 	"time"
 )
 
-// Certificates is a certificate followed by its chain, leaf first.
+// Certificates are a certificate with the chain above it, leaf first.
 type Certificates []*x509.Certificate
 
-// ParseCertificates reads PEM certificates. Its errors complete a sentence that
-// begins with the name of a field.
+// ParseCertificates reads PEM certificates. Its errors finish a sentence that
+// starts with the name of a field.
 func ParseCertificates(text string) (Certificates, error) {
 	text = strings.ReplaceAll(text, `\n`, "\n")
 	var out Certificates
@@ -50,7 +50,7 @@ func ParseCertificates(text string) (Certificates, error) {
 	return out, nil
 }
 
-// Match returns an error unless the first certificate is the key's.
+// Match says that the first certificate is not of the key, if so.
 func (cs Certificates) Match(k Key) error {
 	own, err := x509.MarshalPKIXPublicKey(k.private.Public())
 	if err != nil {
@@ -63,7 +63,7 @@ func (cs Certificates) Match(k Key) error {
 	return nil
 }
 
-// Ends returns when the first certificate of the chain expires.
+// Ends is when the first certificate of the chain to end does so.
 func (cs Certificates) Ends() time.Time {
 	end := cs[0].NotAfter
 	for _, c := range cs {
@@ -74,7 +74,7 @@ func (cs Certificates) Ends() time.Time {
 	return end
 }
 
-// DER returns the certificates as TLS presents them.
+// DER gives the certificates as TLS presents them.
 func (cs Certificates) DER() [][]byte {
 	out := make([][]byte, len(cs))
 	for i, c := range cs {
@@ -83,7 +83,7 @@ func (cs Certificates) DER() [][]byte {
 	return out
 }
 
-// Base64 returns the certificates in the form of x5c (RFC 7515 section 4.1.6).
+// Base64 gives the certificates as x5c has them (RFC 7515 section 4.1.6).
 func (cs Certificates) Base64() []string {
 	out := make([]string, len(cs))
 	for i, c := range cs {
@@ -100,7 +100,7 @@ func (cs Certificates) ThumbprintSHA256() string {
 }
 
 // ThumbprintSHA1 is x5t of the first certificate (RFC 7515 section 4.1.7), in
-// base64url. Some servers know only this one.
+// base64url. Some servers know no other.
 func (cs Certificates) ThumbprintSHA1() string {
 	sum := sha1.Sum(cs[0].Raw) //nolint:gosec // as above
 	return base64.RawURLEncoding.EncodeToString(sum[:])
@@ -119,7 +119,7 @@ func (cs Certificates) FingerprintSHA1() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// PEM returns the certificates in PEM.
+// PEM writes the certificates.
 func (cs Certificates) PEM() string {
 	var b strings.Builder
 	for _, c := range cs {
@@ -128,8 +128,8 @@ func (cs Certificates) PEM() string {
 	return b.String()
 }
 
-// SelfSigned makes a self-signed certificate of the key, for providers that
-// take a certificate instead of a public key.
+// SelfSigned makes a certificate of the key, signed by itself, to be uploaded
+// to a provider that knows keys by certificates.
 func (k Key) SelfSigned(commonName string, from, to time.Time) (Certificates, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
@@ -151,7 +151,7 @@ func (k Key) SelfSigned(commonName string, from, to time.Time) (Certificates, er
 	return Certificates{c}, nil
 }
 
-// CSR makes a certificate signing request (RFC 2986) for the key, in PEM.
+// CSR makes a certificate signing request (RFC 2986) of the key, in PEM.
 func (k Key) CSR(subject pkix.Name, dnsNames []string) (string, error) {
 	template := &x509.CertificateRequest{Subject: subject, DNSNames: dnsNames}
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, k.private)

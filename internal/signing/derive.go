@@ -15,14 +15,14 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Derive derives an ES256 key from a random secret of 32 bytes or more and a
-// purpose (HKDF, RFC 5869). The same secret and purpose always give the same
-// key. The key reveals neither the secret nor the keys of other purposes.
+// Derive makes the ES256 key that belongs to a purpose, out of a random secret
+// of 32 bytes or more (HKDF, RFC 5869): always the same one, from which neither
+// the secret nor the key of another purpose can be told.
 func Derive(secret []byte, purpose string) (Key, error) {
 	if len(secret) < sha256.Size {
 		return Key{}, errors.New("the secret to derive a key from is too short")
 	}
-	// One in 2^32 values is not a private key of P-256; then the next try gives another.
+	// Nearly any 32 bytes are a private key of P-256; one in 2^32 is none.
 	for try := range 8 {
 		scalar, err := hkdf.Key(sha256.New, secret, nil, fmt.Sprintf("ES256 %d %s", try, purpose), sha256.Size)
 		if err != nil {
@@ -35,8 +35,8 @@ func Derive(secret []byte, purpose string) (Key, error) {
 	return Key{}, errors.New("deriving a key failed")
 }
 
-// BareJWK returns the public key as a JWK with only the members that make up
-// the key, for the header of a JWS (RFC 7515 section 4.1.3).
+// BareJWK is the public key as a JWK of nothing but the key, as the header of a
+// JWS holds it (RFC 7515 section 4.1.3).
 func (k Key) BareJWK() (json.RawMessage, error) {
 	raw, err := json.Marshal(jose.JSONWebKey{Key: k.private.Public()})
 	if err != nil {

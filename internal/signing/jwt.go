@@ -11,13 +11,13 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Sign makes a compact JWS (RFC 7515 section 3.1) of the claims. The header alg
-// is always a. A header or claim that is nil is left out.
+// Sign makes a compact JWS (RFC 7515 section 3.1) of the claims. Of the headers
+// alg is set to a, whatever they say. A nil value leaves a header or claim out.
 func (k Key) Sign(a Algorithm, headers, claims map[string]any) (string, error) {
 	return sign(a, k.private, headers, claims)
 }
 
-// SignWithSecret does the same as Sign with a shared secret.
+// SignWithSecret is Sign for a shared secret.
 func SignWithSecret(secret string, a Algorithm, headers, claims map[string]any) (string, error) {
 	if err := CheckSecret(secret, a); err != nil {
 		return "", err

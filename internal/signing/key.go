@@ -21,15 +21,15 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Key is a private key. The zero Key stands for no key.
+// Key is a private key. The zero Key is none.
 type Key struct {
 	private crypto.Signer
-	id      string    // the kid of the JWK, "" without one
-	alg     Algorithm // the alg of the JWK, "" without one
+	id      string    // its own kid, where a JWK says one
+	alg     Algorithm // its own alg, likewise
 }
 
 // Parse reads a private key: PEM (PKCS#1, PKCS#8, SEC1), or a JWK (RFC 7517).
-// Its errors complete a sentence that begins with the name of a field.
+// Its errors finish a sentence that starts with the name of a field.
 func Parse(text string) (Key, error) {
 	text = strings.TrimSpace(text)
 	var (
@@ -59,7 +59,7 @@ func Parse(text string) (Key, error) {
 }
 
 func parsePEM(text string) (crypto.Signer, error) {
-	// A key that is copied from a JSON file has \n in place of line breaks.
+	// In a JSON file a line's end is written \n, and is copied so.
 	text = strings.ReplaceAll(text, `\n`, "\n")
 	found := ""
 	for rest := []byte(text); ; {
@@ -134,7 +134,7 @@ func parseJWK(text string) (Key, error) {
 	return Key{private: signer, id: said.Kid, alg: said.Alg}, nil
 }
 
-// Restore reads what MarshalPEM returned.
+// Restore reads a key that MarshalPEM wrote.
 func Restore(text string) (Key, error) {
 	private, err := parsePEM(text)
 	if err != nil {
@@ -143,7 +143,7 @@ func Restore(text string) (Key, error) {
 	return Key{private: private}, nil
 }
 
-// MarshalPEM returns the private key as PKCS#8 in PEM, for storage.
+// MarshalPEM writes the private key, as PKCS#8 in PEM, to be stored.
 func (k Key) MarshalPEM() (string, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k.private)
 	if err != nil {
@@ -152,24 +152,24 @@ func (k Key) MarshalPEM() (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
 }
 
-// For returns the key restricted to one algorithm.
+// For is k as one that signs with a alone.
 func (k Key) For(a Algorithm) Key {
 	k.alg = a
 	return k
 }
 
-// IsZero reports whether there is no key.
+// IsZero says whether there is no key.
 func (k Key) IsZero() bool { return k.private == nil }
 
-// ID returns the kid of the JWK that the key was read from; "" without one.
+// ID is the kid that the key itself came with; "" without one.
 func (k Key) ID() string { return k.id }
 
-// Signer returns the private key, for TLS.
+// Signer is the private key, for TLS.
 func (k Key) Signer() crypto.Signer { return k.private }
 
-// Algorithm returns the algorithm to sign with: the wanted one if the key can
-// sign with it. For "" that is the alg of the JWK, or else the default of the
-// key's type. Its errors complete a sentence that begins with the name of a field.
+// Algorithm gives the algorithm to sign with: the wanted one, if the key can;
+// for "" the one that the key itself names, or the usual one of its type. Its
+// errors finish a sentence that starts with the name of the algorithm's field.
 func (k Key) Algorithm(wanted Algorithm) (Algorithm, error) {
 	can := algorithmsOf(k.private)
 	switch {
@@ -197,10 +197,10 @@ func (k Key) kind() string {
 	return "unknown"
 }
 
-// PublicJWK returns the public key as a JWK for a set (RFC 7517 section 4), with
-// use=sig. Certificates become its x5c, by which a server recognises a client
-// with a self-signed certificate (RFC 8705 section 2.2.2). Its kid is id, or
-// without one the Thumbprint.
+// PublicJWK is the public key as a JWK for a set (RFC 7517 section 4), with
+// use=sig, and with its certificates, if any, as x5c: that is what a server
+// knows a TLS client by that has signed its own (RFC 8705 section 2.2.2).
+// Without an id its kid is the Thumbprint.
 func (k Key) PublicJWK(id string, a Algorithm, certificates Certificates) (json.RawMessage, error) {
 	if id == "" {
 		id = k.Thumbprint()
@@ -212,7 +212,7 @@ func (k Key) PublicJWK(id string, a Algorithm, certificates Certificates) (json.
 	return raw, nil
 }
 
-// PublicPEM returns the public key as SubjectPublicKeyInfo in PEM.
+// PublicPEM is the public key as SubjectPublicKeyInfo in PEM.
 func (k Key) PublicPEM() (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(k.private.Public())
 	if err != nil {
@@ -221,7 +221,7 @@ func (k Key) PublicPEM() (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
 }
 
-// Thumbprint returns the SHA-256 thumbprint of the public key (RFC 7638), in
+// Thumbprint is the SHA-256 thumbprint of the public key (RFC 7638), in
 // base64url.
 func (k Key) Thumbprint() string {
 	sum, err := (&jose.JSONWebKey{Key: k.private.Public()}).Thumbprint(crypto.SHA256)
