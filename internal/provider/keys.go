@@ -364,11 +364,21 @@ func (e *Effective) choosesHost(field string) bool {
 	return e.own[field] != nil || len(t.host.names()) > 0 && strings.Count(t.host[len(t.host)-1].literal, ".") < 2
 }
 
+// listsScopes says whether a claim is the list of the scopes: ["{scope}"].
+func listsScopes(claim any) bool {
+	list, isList := claim.([]any)
+	return isList && len(list) == 1 && list[0] == "{"+nameScope+"}"
+}
+
 // saidInAssertion fills in the placeholders of claims or headers. A null leaves
 // out a standard one, and so does an optional variable that is not set.
 func (e *Effective) saidInAssertion(field string, said map[string]any) (map[string]any, error) {
 	out := make(map[string]any, len(said))
 	for name, v := range said {
+		if listsScopes(v) {
+			out[name] = e.Dialect.Scopes
+			continue
+		}
 		expanded, set, err := leaves(v, func(s string) (any, bool, error) { return e.env.expandValue(s) })
 		if err != nil {
 			return nil, invalidText(field, name, err)

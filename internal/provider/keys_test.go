@@ -235,6 +235,34 @@ func TestClaimsAndHeadersAreFilledIn(t *testing.T) {
 	}
 }
 
+// A scope claim is what the provider wants of it: one text, or a list.
+func TestScopesAreClaimedInTheProvidersForm(t *testing.T) {
+	t.Parallel()
+	key := newKeyPair(t, signing.ES256)
+	for name, test := range map[string]struct {
+		config object
+		claims string
+	}{
+		"with spaces":              {object{"assertion_claims": object{"scope": "{scope}"}}, `{"scope":"a b"}`},
+		"with the separator":       {object{"scope_separator": "comma", "assertion_claims": object{"scope": "{scope}"}}, `{"scope":"a,b"}`},
+		"beside a list":            {object{"scope_separator": "list", "assertion_claims": object{"scope": "{scope}"}}, `{"scope":"a b"}`},
+		"as a list":                {object{"assertion_claims": object{"scope": []any{"{scope}"}}}, `{"scope":["a","b"]}`},
+		"as a text of a long list": {object{"assertion_claims": object{"scope": []any{"{scope}", "c"}}}, `{"scope":["a b","c"]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.config["scopes"] = []any{"a", "b"}
+			a, err := assertion(t, test.config, Registration{Credentials: Credentials{PrivateKey: key.pem}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := asJSON(t, a.Claims); got != test.claims {
+				t.Errorf("claims %s, want %s", got, test.claims)
+			}
+		})
+	}
+}
+
 // A header that stands for a certificate needs one, also of a key that is made
 // here.
 func TestAKeyWithoutACertificateIsNotNamedByOne(t *testing.T) {
