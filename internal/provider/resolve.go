@@ -50,15 +50,6 @@ func Resolve(definition, own Layer, r Registration, roles ...Layer) (*Effective,
 
 func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnly bool) (*Effective, error) {
 	e := &Effective{registration: r, own: own, sources: map[string]*urlTemplate{}, found: map[string]bool{}}
-	said := Overlay(append([]Layer{definition, own}, roles...)...).Only(Fields())
-	layer := Overlay(defaults, said)
-	if _, chosen := said["request_format"]; !chosen && layer["http_method"] == "GET" {
-		layer["request_format"] = string(grant.Query)
-	}
-	e.layer = layer
-	if err := layer.decode(&e.Dialect); err != nil {
-		return nil, err
-	}
 	declared, _ := definition["variables"].(map[string]any)
 	var err error
 	if e.declared, err = declarations(declared); err != nil {
@@ -68,6 +59,15 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		return nil, err
 	}
 	if e.env, err = newEnvironment(e.declared, r, own["token_url"] != nil); err != nil {
+		return nil, err
+	}
+	said := Overlay(append([]Layer{e.inherited(definition), own}, roles...)...).Only(Fields())
+	layer := Overlay(defaults, said)
+	if _, chosen := said["request_format"]; !chosen && layer["http_method"] == "GET" {
+		layer["request_format"] = string(grant.Query)
+	}
+	e.layer = layer
+	if err = layer.decode(&e.Dialect); err != nil {
 		return nil, err
 	}
 	e.env = e.at(sampleTime(), "").env
