@@ -58,6 +58,14 @@ type exchange struct {
 		JSON    json.RawMessage   `json:"json"`
 	} `json:"answer"`
 
+	// Check is what is asked of check_url with the token, and where that is
+	// documented unless it is where the rest is.
+	Check *struct {
+		Source  string            `json:"source"`
+		URL     string            `json:"url"`
+		Headers map[string]string `json:"headers"`
+	} `json:"check"`
+
 	Token *struct {
 		AccessToken  string    `json:"access_token"`
 		TokenType    string    `json:"token_type"`
@@ -163,6 +171,7 @@ func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 	token, err := client.Mint(t.Context(), request)
 
 	checkRequest(t, x, config, server.Last())
+	checkProbe(t, name, x, config)
 	switch {
 	case x.Token != nil:
 		if err != nil {
@@ -297,4 +306,26 @@ func resolveConfig(definition Layer, config map[string]any) (*Effective, error) 
 		return nil, err
 	}
 	return Resolve(definition, own, r)
+}
+
+// checkProbe checks what is asked of check_url with the token, wherever the
+// provider has one.
+func checkProbe(t *testing.T, provider string, x exchange, config map[string]any) {
+	t.Helper()
+	if x.Token == nil {
+		return
+	}
+	e, err := resolveBuiltin(provider, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe, asks, err := e.ProbeRequest(x.Token.AccessToken)
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case x.Check == nil && asks:
+		t.Errorf("the transcript says nothing of the request for check_url, %s %v", probe.URL, probe.Headers)
+	case x.Check != nil && (probe.URL != x.Check.URL || !reflect.DeepEqual(probe.Headers, x.Check.Headers)):
+		t.Errorf("check\n got %s %v\nwant %+v", probe.URL, probe.Headers, *x.Check)
+	}
 }
