@@ -72,7 +72,7 @@ func TestServersThatAgreeOnNoTLS(t *testing.T) {
 			token, err := mint(t, r)
 			var e *Error
 			switch {
-			case tc.want == "" && err != nil, tc.want != "" && (!errors.As(err, &e) || e.Kind != Unavailable || !strings.Contains(e.Detail, tc.want)):
+			case tc.want == "" && err != nil, tc.want != "" && (!errors.As(err, &e) || e.Kind != Unavailable || e.Cause() != CauseTLS || !strings.Contains(e.Detail, tc.want)):
 				t.Errorf("got token %v, %v\nwant %s", token != nil, err, tc.want)
 			}
 		})
@@ -121,7 +121,7 @@ func TestProxies(t *testing.T) {
 			token, err := c.Mint(t.Context(), r)
 			var e *Error
 			switch {
-			case tc.want == "" && err != nil, tc.want != "" && (!errors.As(err, &e) || e.Kind != Unavailable || !strings.Contains(e.Detail, tc.want)):
+			case tc.want == "" && err != nil, tc.want != "" && (!errors.As(err, &e) || e.Kind != Unavailable || e.Cause() != CauseProxy || !strings.Contains(e.Detail, tc.want)):
 				t.Errorf("got token %v, %v\nwant %s", token != nil, err, tc.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "proxy-password") {

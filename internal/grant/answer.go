@@ -79,7 +79,10 @@ func readError(r Request, got reply, doc document, now time.Time, redact redacto
 	}
 	asserts := (r.ClientAssertion != nil || r.GrantAssertion != nil) && e.Code != CodeInvalidProof
 	if (asserts || r.DPoP != nil) && ofTime(e.Code+" "+description) {
-		e.Detail = clocks(got.header, now, asserts)
+		var differ bool
+		if e.Detail, differ = clocks(got.header, now, asserts); differ {
+			e.cause = CauseClock
+		}
 	}
 	e.Code = redact.text(e.Code)
 	ofCertificate := e.Kind == Refused && strings.Contains(strings.ToLower(e.Description), "certificate")

@@ -319,8 +319,12 @@ func TestARefusalForItsTimesComparesTheClocks(t *testing.T) {
 			r := standardRequest(s.URL() + "/")
 			r.Auth = AuthPrivateKeyJWT
 			r.ClientAssertion = &Assertion{Key: generated(t, signing.ES256), Algorithm: signing.ES256, Issuer: "i", Subject: "i", Audience: "a", Lifetime: time.Minute}
-			if e := refusal(t, r); !strings.Contains(e.Detail, tc.detail) || tc.detail == "" && e.Detail != "" {
+			e := refusal(t, r)
+			if !strings.Contains(e.Detail, tc.detail) || tc.detail == "" && e.Detail != "" {
 				t.Errorf("got %q", e.Detail)
+			}
+			if differ := tc.ahead != 0 && tc.detail != ""; differ != (e.Cause() == CauseClock) {
+				t.Errorf("the cause is %s", e.Cause())
 			}
 		})
 	}

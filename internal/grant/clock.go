@@ -45,20 +45,21 @@ func ofTime(said string) bool {
 
 var timeWords = regexp.MustCompile(`(?i)expired|not yet valid|not before|nbf|issued in the future|clock|\biat\b|\bexp\b`)
 
-// clocks compares this clock with the one that answered. ofAssertion says that the
-// times that were refused are an assertion's, and not a proof's.
-func clocks(h http.Header, now time.Time, ofAssertion bool) string {
+// clocks compares this clock with the one that answered, and says whether they
+// differ, as far as can be told. ofAssertion says that the times that were refused
+// are an assertion's, and not a proof's.
+func clocks(h http.Header, now time.Time, ofAssertion bool) (said string, unlike bool) {
 	_, err := http.ParseTime(h.Get("Date"))
 	differ := clocksDiffer(h, now)
 	switch {
 	case err != nil:
-		return "the times are not accepted; compare the clocks of both sides"
+		return "the times are not accepted; compare the clocks of both sides", true
 	case differ != "":
-		return differ
+		return differ, true
 	case ofAssertion:
-		return "the clocks agree; see how long the provider lets an assertion live (assertion_lifetime)"
+		return "the clocks agree; see how long the provider lets an assertion live (assertion_lifetime)", false
 	default:
-		return "the clocks agree"
+		return "the clocks agree", false
 	}
 }
 

@@ -86,7 +86,8 @@ type Error struct {
 	Showed      string        // what a refused client showed of itself, but for secrets
 	Expired     bool          // there was a token, whose end has come
 
-	next string // the refresh token of an answer that cannot be used otherwise
+	cause Cause  // what else but the above tells, "" for nothing
+	next  string // the refresh token of an answer that cannot be used otherwise
 }
 
 // NextRefreshToken is the refresh token that came with an answer which holds no

@@ -60,7 +60,7 @@ func mindingProxies(t *http.Transport) *http.Transport {
 		t.Proxy = func(r *http.Request) (*url.URL, error) {
 			u, err := choose(r)
 			if err != nil { // which quotes the address, with its login
-				return nil, &Error{Kind: Unavailable, Detail: "the address of the proxy is no URL; check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
+				return nil, &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the address of the proxy is no URL; check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
 			}
 			return u, nil
 		}
@@ -70,7 +70,7 @@ func mindingProxies(t *http.Transport) *http.Transport {
 
 // proxyRefusal is the error for a proxy that does not let a request through.
 func proxyRefusal(status int) *Error {
-	e := &Error{Kind: Unavailable}
+	e := &Error{Kind: Unavailable, cause: CauseProxy}
 	switch status {
 	case http.StatusProxyAuthRequired:
 		e.Detail = "the proxy wants a login (HTTP 407); write it into HTTPS_PROXY (or HTTP_PROXY) in Vault's environment, or name the provider's host in NO_PROXY"
@@ -206,11 +206,11 @@ func transportError(err error, r Request, now time.Time) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", InWords(r.Timeout))}
 	}
-	if detail := connectError(err); detail != "" {
-		return &Error{Kind: Unavailable, Detail: detail}
+	if cause, detail := connectError(err); detail != "" {
+		return &Error{Kind: Unavailable, cause: cause, Detail: detail}
 	}
 	if detail := tlsError(err, r.Connection, now); detail != "" {
-		return &Error{Kind: Unavailable, Detail: detail}
+		return &Error{Kind: Unavailable, cause: CauseTLS, Detail: detail}
 	}
 	var netErr net.Error
 	switch {
@@ -228,7 +228,7 @@ func transportError(err error, r Request, now time.Time) error {
 }
 
 // connectError says why no connection came about, "" when one did.
-func connectError(err error) string {
+func connectError(err error) (Cause, string) {
 	var (
 		op  *net.OpError
 		dns *net.DNSError
@@ -236,21 +236,21 @@ func connectError(err error) string {
 	isOp := errors.As(err, &op)
 	switch {
 	case isOp && (op.Op == opProxy || op.Op == opSOCKS):
-		return "the proxy cannot be reached; check HTTPS_PROXY and HTTP_PROXY in Vault's environment, or name the provider's host in NO_PROXY"
+		return CauseProxy, "the proxy cannot be reached; check HTTPS_PROXY and HTTP_PROXY in Vault's environment, or name the provider's host in NO_PROXY"
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return "its host name cannot be resolved; check token_url: DNS knows no such name"
+		return CauseName, "its host name cannot be resolved; check token_url: DNS knows no such name"
 	case errors.As(err, &dns):
-		return "its host name cannot be resolved; check token_url, and the name servers of Vault's host, which gave no answer"
+		return CauseName, "its host name cannot be resolved; check token_url, and the name servers of Vault's host, which gave no answer"
 	case !isOp || op.Op != opDial:
-		return ""
+		return "", ""
 	case op.Timeout():
-		return "no connection (nothing answers there); check token_url's host and port, and firewalls, which may drop what they do not allow"
+		return CauseConnection, "no connection (nothing answers there); check token_url's host and port, and firewalls, which may drop what they do not allow"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "no connection (connection refused: nobody listens there); check token_url's host and port"
+		return CauseConnection, "no connection (connection refused: nobody listens there); check token_url's host and port"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return "no connection (no route to it); check token_url's host, and the network of Vault's host"
+		return CauseConnection, "no connection (no route to it); check token_url's host, and the network of Vault's host"
 	default:
-		return "no connection (" + op.Err.Error() + "); check token_url and the network"
+		return CauseConnection, "no connection (" + op.Err.Error() + "); check token_url and the network"
 	}
 }
 

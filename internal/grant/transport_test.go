@@ -201,22 +201,20 @@ func TestConnectionsThatCannotBe(t *testing.T) {
 		url, ca string
 		detail  string
 		kind    Kind
+		cause   Cause
 	}{
-		"connection refused":  {url: "http://" + nobody, detail: "no connection (connection refused: nobody listens there); check token_url's host and port"},
-		"unknown host":        {url: "https://nowhere.invalid/token", detail: "its host name cannot be resolved; check token_url"},
-		"unknown authority":   {url: tlsServer.TokenURL(), detail: "its certificate is not trusted ("},
-		"another's authority": {url: tlsServer.TokenURL(), ca: other.CACertificate(), detail: "its certificate is not trusted ("},
-		"another name in the certificate": {
-			url: strings.Replace(tlsServer.TokenURL(), "127.0.0.1", "127.0.0.2", 1), ca: tlsServer.CACertificate(), detail: "check token_url's host",
-		},
-		"TLS to a plain port":       {url: strings.Replace(plain.TokenURL(), "http:", "https:", 1), detail: "it does not speak TLS on this port"},
-		"TLS to no HTTP at all":     {url: "https://" + noHTTP, detail: "it does not speak TLS on this port"},
-		"plain to a TLS port":       {url: strings.Replace(tlsServer.TokenURL(), "https:", "http:", 1), kind: Refused},
+		"connection refused":        {url: "http://" + nobody, detail: "no connection (connection refused: nobody listens there); check token_url's host and port"},
+		"unknown host":              {url: "https://nowhere.invalid/token", detail: "its host name cannot be resolved; check token_url", cause: CauseName},
+		"unknown authority":         {url: tlsServer.TokenURL(), detail: "its certificate is not trusted (", cause: CauseTLS},
+		"another's authority":       {url: tlsServer.TokenURL(), ca: other.CACertificate(), detail: "its certificate is not trusted (", cause: CauseTLS},
+		"TLS to a plain port":       {url: strings.Replace(plain.TokenURL(), "http:", "https:", 1), detail: "it does not speak TLS on this port", cause: CauseTLS},
+		"TLS to no HTTP at all":     {url: "https://" + noHTTP, detail: "it does not speak TLS on this port", cause: CauseTLS},
+		"plain to a TLS port":       {url: strings.Replace(tlsServer.TokenURL(), "https:", "http:", 1), kind: Refused, cause: CauseRequest},
 		"broken within the body":    {url: "http://" + cut, detail: "the connection broke before the answer was complete"},
 		"no HTTP at all":            {url: "http://" + noHTTP, detail: "what it answers is not HTTP; check token_url's scheme and port"},
 		"closed without an answer":  {url: "http://" + mute, detail: "the connection was closed without an answer"},
 		"reset without an answer":   {url: "http://" + rude, detail: "the connection was reset before the answer was complete"},
-		"an authority that is none": {url: tlsServer.TokenURL(), ca: "no PEM", detail: "tls_ca_certificate holds no PEM certificate", kind: Misconfigured},
+		"an authority that is none": {url: tlsServer.TokenURL(), ca: "no PEM", detail: "tls_ca_certificate holds no PEM certificate", kind: Misconfigured, cause: CauseConfig},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -226,9 +224,12 @@ func TestConnectionsThatCannotBe(t *testing.T) {
 			if tc.kind == 0 {
 				tc.kind = Unavailable
 			}
+			if tc.cause == "" {
+				tc.cause = CauseConnection
+			}
 			e := refusal(t, r)
-			if e.Kind != tc.kind || !strings.Contains(e.Detail, tc.detail) {
-				t.Errorf("got kind %d: %s", e.Kind, e)
+			if e.Kind != tc.kind || e.Cause() != tc.cause || !strings.Contains(e.Detail, tc.detail) {
+				t.Errorf("got kind %d, cause %s: %s", e.Kind, e.Cause(), e)
 			}
 			for _, never := range []string{"query-secret", "the-secret", "client_secret", "?", "ESMTP"} {
 				if strings.Contains(e.Error(), never) {
@@ -236,6 +237,24 @@ func TestConnectionsThatCannotBe(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestACertificateOfAnotherName(t *testing.T) {
+	t.Parallel()
+	s := providertest.Start(t, providertest.RFC6749, providertest.Options{TLS: true})
+	transport := defaultTransport()
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(s.URL(), "https://"))
+	}
+	c := NewClient(Options{Now: clock, Transport: transport})
+	defer c.Close()
+	r := standardRequest("https://login.example/token")
+	r.CACertificate = s.CACertificate()
+	_, err := c.Mint(t.Context(), r)
+	var e *Error
+	if !errors.As(err, &e) || e.Cause() != CauseTLS || !strings.Contains(e.Detail, "check token_url's host: the certificate is for another") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -1,0 +1,58 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import "strings"
+
+// Cause is one word for why a mint failed: to count by, and to look for.
+type Cause string
+
+// The causes. No two of them call for the same remedy.
+const (
+	CauseClient     Cause = "client_refused"  // the provider does not know the client, or its secret is wrong
+	CauseGrant      Cause = "grant_refused"   // likewise of the password, the assertion or the refresh token
+	CauseScope      Cause = "scope_refused"   // the client may not have these scopes
+	CauseRequest    Cause = "request_refused" // any other refusal
+	CausePage       Cause = "blocked"         // a page for people came, such as a firewall's
+	CauseClock      Cause = "clock"           // the clocks of both sides differ
+	CauseRate       Cause = "rate_limited"
+	CauseOutage     Cause = "provider_down" // the provider answers that it is out of order
+	CauseName       Cause = "dns"           // no address of its host
+	CauseConnection Cause = "connection"    // no connection, or one that broke
+	CauseTLS        Cause = "tls"
+	CauseProxy      Cause = "proxy"
+	CauseTimeout    Cause = "timeout"
+	CauseAnswer     Cause = "answer_not_understood"
+	CauseConfig     Cause = "misconfigured" // the request cannot be made, or its answer not be used
+)
+
+// Cause says why e came about.
+func (e *Error) Cause() Cause {
+	switch {
+	case e.cause != "":
+		return e.cause
+	case e.Kind == RateLimited:
+		return CauseRate
+	case e.Kind == TooSlow:
+		return CauseTimeout
+	case e.Kind == Unintelligible:
+		return CauseAnswer
+	case e.Kind == Misconfigured:
+		return CauseConfig
+	case e.Kind == Unavailable && e.Status != 0:
+		return CauseOutage
+	case e.Kind == Unavailable:
+		return CauseConnection
+	case e.Page:
+		return CausePage
+	case e.ClientRefused():
+		return CauseClient
+	case e.GrantRefused():
+		return CauseGrant
+	case strings.Contains(e.Code, "scope"):
+		return CauseScope
+	default:
+		return CauseRequest
+	}
+}
