@@ -20,6 +20,7 @@
 //	proof/…/<role>       write           likewise, with that token
 //	check/<config>       write           runs the grant now
 //	check/…/<role>       write           likewise
+//	status               read            how each config stands, the worst first
 //	status/<config>      read            what is held and known, without the tokens
 //	revoke/<config>      write           forgets every token
 //	key/                 list

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // endsSoon is how long before the end of a secret or certificate its operator
@@ -73,16 +71,13 @@ func checkSecretEnd(text string) error {
 	return nil
 }
 
-// tellEnds adds to a config's status what of it ends.
-func (b *backend) tellEnds(c *config, resp *logical.Response) {
-	shown := []map[string]any{}
-	for _, e := range c.endings() {
+// tellEnds is what status shows of what ends.
+func tellEnds(ends []ending, now time.Time) []map[string]any {
+	shown := make([]map[string]any, 0, len(ends))
+	for _, e := range ends {
 		shown = append(shown, map[string]any{
-			"what": e.what, "ends_at": stamp(e.at), "days_left": int64(math.Floor(e.at.Sub(b.now()).Hours() / 24)),
+			"what": e.what, "ends_at": stamp(e.at), "days_left": int64(math.Floor(e.at.Sub(now).Hours() / 24)),
 		})
 	}
-	for _, text := range endWarnings(c.endings(), b.now()) {
-		resp.AddWarning(text)
-	}
-	resp.Data["ends"] = shown
+	return shown
 }

@@ -119,6 +119,42 @@ func grantStatus(e *grant.Error) int {
 	}
 }
 
+// causeOf is one word for why a mint failed: a grant.Cause, or what is not the
+// provider's.
+func causeOf(err error) string {
+	var (
+		failed  *grant.Error
+		user    *userError
+		invalid *provider.InvalidError
+	)
+	switch {
+	case errors.As(err, &failed):
+		return string(failed.Cause())
+	case errors.As(err, &user), errors.As(err, &invalid):
+		return string(grant.CauseConfig)
+	case errors.Is(err, tokencache.ErrRepeats):
+		return "token_repeated"
+	case errors.Is(err, tokencache.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return string(grant.CauseTimeout)
+	default:
+		return "internal"
+	}
+}
+
+// briefly says in a few words why a mint failed.
+func briefly(err error) string {
+	text := strings.ReplaceAll(causeOf(err), "_", " ")
+	var failed *grant.Error
+	if !errors.As(err, &failed) || failed.Status == 0 {
+		return text
+	}
+	text += fmt.Sprintf(" (HTTP %d", failed.Status)
+	if failed.Code != "" {
+		text += ", " + failed.Code
+	}
+	return text + ")"
+}
+
 // explained is the text of a mint's error, with what the operator can do.
 func explained(err error) string {
 	var failed *grant.Error

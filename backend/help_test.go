@@ -72,7 +72,7 @@ func wantedPaths() map[string][]string {
 		"/role/{config}/": {"get"}, "/role/{config}/{role}": {"delete", "get", "patch", "post"},
 		"/token/{config}": {"get", "post"}, "/token/{config}/{role}": {"get", "post"},
 		"/proof/{config}": {"post"}, "/proof/{config}/{role}": {"post"},
-		"/check/{config}": {"post"}, "/check/{config}/{role}": {"post"}, "/status/{config}": {"get"}, "/revoke/{config}": {"post"},
+		"/check/{config}": {"post"}, "/check/{config}/{role}": {"post"}, "/status": {"get"}, "/status/{config}": {"get"}, "/revoke/{config}": {"post"},
 		"/info": {"get"},
 		"/key/": {"get"}, "/key/{key}": {"delete", "get", "post"}, "/key/{key}/rotate": {"post"}, "/key/{key}/csr": {"post"},
 		"/key/{key}/certificate": {"get", "post"}, "/jwks/{key}": {"get"},

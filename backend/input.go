@@ -51,7 +51,7 @@ func schemaOf(fields []provider.Field) map[string]*framework.FieldSchema {
 	types := map[provider.Type]framework.FieldType{
 		provider.Text: framework.TypeString, provider.Word: framework.TypeString, provider.PEM: framework.TypeString,
 		provider.URL: framework.TypeString, provider.Date: framework.TypeString,
-		provider.Flag: framework.TypeBool, provider.Seconds: framework.TypeDurationSecond,
+		provider.Flag: framework.TypeBool, provider.Seconds: framework.TypeDurationSecond, provider.Count: framework.TypeInt64,
 		provider.Texts: framework.TypeCommaStringSlice, provider.Pointers: framework.TypeStringSlice,
 		provider.Values: framework.TypeMap, provider.TextPairs: framework.TypeMap, provider.Givens: framework.TypeMap,
 	}

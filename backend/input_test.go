@@ -36,6 +36,7 @@ func everyPath() map[string][]logical.Operation {
 		"proof/c/r":  {logical.UpdateOperation},
 		"check/c":    {logical.UpdateOperation},
 		"check/c/r":  {logical.UpdateOperation},
+		"status":     {logical.ReadOperation},
 		"status/c":   {logical.ReadOperation},
 		"revoke/c":   {logical.UpdateOperation},
 		"info":       {logical.ReadOperation},

@@ -141,8 +141,10 @@ func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Eff
 		if r.Spends { // the answer holds what the next request is made of
 			r.Timeout = tokencache.SpendTime
 		}
-		r.Observed = func(x grant.Exchange) { b.observer.asked(c.config, x) }
+		var x grant.Exchange
+		r.Observed = func(seen grant.Exchange) { x = seen }
 		t, err := b.client.Mint(ctx, r)
+		b.observer.asked(c.config, x, err)
 		if err != nil {
 			return fmt.Errorf("no token from provider %q: %w", c.Provider, err)
 		}

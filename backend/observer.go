@@ -4,8 +4,8 @@
 package backend
 
 import (
+	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -24,37 +24,6 @@ type observer struct {
 	byConfig map[string]*history
 	rest     history // of what belongs to none of them
 }
-
-// history is what has happened to a config's tokens since this process started.
-// It is updated without a lock, since every read of a token does so.
-type history struct {
-	reads       [readResults]atomic.Int64
-	mints       atomic.Int64
-	failures    atomic.Int64 // mints that failed
-	retries     atomic.Int64 // requests for a token that were sent again
-	checks      atomic.Int64
-	revoked     atomic.Int64 // tokens that the provider has revoked
-	notRevoked  atomic.Int64 // attempts at that which failed
-	lastMint    atomic.Pointer[time.Time]
-	lastFailure atomic.Pointer[failure]
-}
-
-// failure is a mint that failed.
-type failure struct {
-	at   time.Time
-	text string
-}
-
-// readResult is what became of a read of a token.
-type readResult int
-
-const (
-	readHit    readResult = iota // a token that was in memory
-	readWaited                   // a token that had to be minted, or loaded from storage
-	readOld                      // the old token, since there is no new one (yet)
-	readFailed                   // an error
-	readResults
-)
 
 // of gives the history of a config that exists, and begins it where there is
 // none.
@@ -105,15 +74,29 @@ func (o *observer) handedOut(h *history, got answer, fromMemory bool) {
 // notHandedOut is called with each read of a token that ends in an error.
 func (o *observer) notHandedOut(h *history) { h.reads[readFailed].Add(1) }
 
-// served is how many tokens were handed out.
-func (h *history) served() int64 {
-	return h.reads[readHit].Load() + h.reads[readWaited].Load() + h.reads[readOld].Load()
-}
-
-// asked is called with each exchange with a provider about a token.
-func (o *observer) asked(config string, x grant.Exchange) {
-	if again := x.Attempts - 1; again > 0 {
-		o.about(config).retries.Add(int64(again))
+// asked is called with each exchange with a provider about a token, and why it
+// brought none.
+func (o *observer) asked(config string, x grant.Exchange, err error) {
+	if x.Attempts == 0 {
+		return // nothing was sent
+	}
+	last := &lastAnswer{Exchange: x, at: o.now()}
+	var failed *grant.Error
+	if errors.As(err, &failed) {
+		last.cause, last.code = string(failed.Cause()), failed.Code
+	}
+	o.about(config).change(func(p *past) {
+		p.retries += int64(x.Attempts - 1)
+		p.lastAnswer = last
+		if p.took == nil {
+			p.took = &durations{}
+		}
+		p.took.add(x.Took)
+		if x.Quota.Known() {
+			p.quota, p.quotaAt = x.Quota, last.at
+		}
+	})
+	if x.Attempts > 1 {
 		o.log().Debug("a request for a token was sent again", "config", config, "attempts", x.Attempts, "status", x.Status)
 	}
 }
@@ -121,33 +104,58 @@ func (o *observer) asked(config string, x grant.Exchange) {
 // minted is called with each token that was minted.
 func (o *observer) minted(t target, m *minted) {
 	o.log().Debug("minted a token", "token", t.path(), "expires_at", m.Token.ExpiresAt, "fallback", m.Fallback)
-	h := o.about(t.config)
-	h.mints.Add(1)
-	h.lastMint.Store(&m.Token.IssuedAt)
+	o.about(t.config).change(func(p *past) {
+		p.mints++
+		p.current = true
+		p.lastMint = m.Token.IssuedAt
+		if m.Fallback {
+			p.fallbacks++
+		}
+		if p.hour == nil {
+			p.hour = &minutes{}
+		}
+		p.hour.add(o.now())
+	})
 }
 
 // mintFailed is called with each mint that failed.
 func (o *observer) mintFailed(t target, err error) {
 	o.log().Warn("no token", "token", t.path(), "error", err)
-	h := o.about(t.config)
-	h.failures.Add(1)
-	h.lastFailure.Store(&failure{at: o.now(), text: explained(err)})
+	last := &failure{at: o.now(), text: explained(err), brief: briefly(err)}
+	o.about(t.config).change(func(p *past) {
+		p.failures++
+		p.lastFailure = last
+		if p.causes == nil {
+			p.causes = map[string]int64{}
+		}
+		p.causes[causeOf(err)]++
+	})
+}
+
+// outdated is called when a config has become another request, so that none of
+// its tokens is any good.
+func (o *observer) outdated(config string) {
+	o.about(config).change(func(p *past) { p.current = false })
 }
 
 // checked is called with each check of a config that its provider answered with
 // a token.
-func (o *observer) checked(config string) { o.about(config).checks.Add(1) }
+func (o *observer) checked(config string) { o.about(config).change(func(p *past) { p.checks++ }) }
 
-// revoked is called with each token that a provider was to revoke, and what came
-// of it.
+// revoked is called with each token that a provider was to revoke, and why it was
+// not.
 func (o *observer) revoked(config string, err error) {
-	h := o.about(config)
+	o.about(config).change(func(p *past) {
+		if err != nil {
+			p.notRevoked++
+		} else {
+			p.revoked++
+		}
+	})
 	if err != nil {
-		h.notRevoked.Add(1)
 		o.log().Debug("a token was not revoked at its provider", "config", config, "error", err)
 		return
 	}
-	h.revoked.Add(1)
 	o.log().Debug("revoked a token at its provider", "config", config)
 }
 

@@ -238,6 +238,7 @@ func empty(v any) bool {
 // storage, if it cannot be deleted, nobody finds: the request that it is for
 // has gone.
 func (b *backend) forget(ctx context.Context, s logical.Storage, name, but string) {
+	b.observer.outdated(name)
 	b.tokens.Forget(name, but)
 	if err := clearTokens(ctx, s, name, but); err != nil {
 		b.log().Warn("forgotten tokens could not be deleted; they are tidied when they expire", "config", name, "error", err)

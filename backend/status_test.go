@@ -32,8 +32,10 @@ func TestStatusOfAConfigThatNobodyRead(t *testing.T) {
 	e := mount(t)
 	e.must(t, "config/c", acme())
 	want := fields{
-		"tokens": []any{}, "ends": []any{}, "minting": false, "fallback_secret_used": false,
-		"mints": float64(0), "failures": float64(0), "served": float64(0),
+		"tokens": []any{}, "ends": []any{}, "minting": false, "fallback_secret_used": false, "state": "never minted",
+		"mints": float64(0), "mints_last_hour": float64(0), "failures": float64(0), "failure_causes": fields{}, "retries": float64(0),
+		"reads": fields{"hit": float64(0), "waited": float64(0), "old": float64(0), "failed": float64(0)}, "served": float64(0),
+		"checks": float64(0), "revoked": float64(0), "not_revoked": float64(0),
 	}
 	if got := e.read(t, "status/c").data(t); !same(got, want) {
 		t.Errorf("%v, want %v", got, want)

@@ -139,11 +139,13 @@ func (b *backend) current(ctx context.Context, s logical.Storage, t target, in i
 	return k, nil
 }
 
-// dropViews drops the views that were made of what is stored at key.
+// dropViews drops what memory has made of the entry at key: views, and the facts
+// of configs.
 func (b *backend) dropViews(key string) {
 	if name, ok := strings.CutPrefix(key, configPrefix); ok {
 		b.views.drop(name)
 		b.keeper.wait(name, time.Time{})
+		b.observer.changed(name)
 	}
 	if path, ok := strings.CutPrefix(key, rolePrefix); ok {
 		config, _, _ := strings.Cut(path, "/")
@@ -151,6 +153,7 @@ func (b *backend) dropViews(key string) {
 	}
 	if strings.HasPrefix(key, providerPrefix) || strings.HasPrefix(key, keyPrefix) {
 		b.views.dropAll()
+		b.observer.changed("")
 	}
 }
 

@@ -70,7 +70,8 @@ func TestOpenAPI(t *testing.T) {
 		"/config/{config}":     {"get": {"provider", "secrets_set", "effective", "client_id"}, "post": {}, "patch": {}, "delete": {}},
 		"/token/{config}":      {"get": {"access_token", "token_type", "expires_at", "expires_in", "scope"}, "post": {"access_token", "expires_in"}},
 		"/check/{config}":      {"post": {"status", "expires_in"}},
-		"/status/{config}":     {"get": {"tokens", "last_mint", "last_failure", "next_attempt"}},
+		"/status":              {"get": {"configs", "total", "states", "ends_soon"}},
+		"/status/{config}":     {"get": {"tokens", "last_mint", "last_failure", "next_attempt", "last_answer"}},
 		"/revoke/{config}":     {"post": {}},
 		"/info":                {"get": {"version", "commit", "build_date"}},
 	} {

@@ -51,10 +51,11 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 	t.ExpiresAt = t.ExpiresAt.UTC()
 	if !t.ExpiresAt.After(now) {
 		detail := fmt.Sprintf("the token has already expired by its %s; if that does not mean an expiry, set expires_in_pointer=[] and default_token_lifetime", t.Lifetime)
+		failed := &Error{Kind: Unintelligible, Expired: true, Detail: detail}
 		if differ := clocksDiffer(doc.header, now); differ != "" && t.Lifetime != LifetimeExpiresIn {
-			detail += "; " + differ
+			failed.Detail, failed.cause = failed.Detail+"; "+differ, CauseClock
 		}
-		return &Error{Kind: Unintelligible, Expired: true, Detail: detail}
+		return failed
 	}
 	return nil
 }

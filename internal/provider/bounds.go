@@ -42,7 +42,7 @@ type size struct{ bytes, maxBytes, entries, maxEntries int }
 // room is how large a value of type t may be.
 func (t Type) room() size {
 	switch t {
-	case Flag, Seconds:
+	case Flag, Seconds, Count:
 		return size{maxBytes: maxScalar, maxEntries: maxEntries}
 	case Texts:
 		return size{maxBytes: maxList, maxEntries: maxEntries}

@@ -26,6 +26,9 @@ func TestCanonicalForms(t *testing.T) {
 			{json.Number("3600"), int64(3600)}, {"3600", int64(3600)}, {"1h", int64(3600)}, {"90m", int64(5400)}, {"1h30m10s", int64(5410)},
 			{"1d", int64(86400)}, {"0d", int64(0)}, {"1000ms", int64(1)}, {" 60 ", int64(60)}, {"0s", int64(0)},
 		},
+		Count: {
+			{float64(0), int64(0)}, {"0", int64(0)}, {float64(42), int64(42)}, {42, int64(42)}, {int64(42), int64(42)}, {json.Number("42"), int64(42)}, {" 42 ", int64(42)},
+		},
 		Texts: {
 			{"a,b", []string{"a", "b"}}, {" a , b ,", []string{"a", "b"}}, {"a b", []string{"a", "b"}}, {"a b,c\n\td  ", []string{"a", "b", "c", "d"}},
 			{[]any{" a b "}, []string{"a b"}}, {`["a b"]`, []string{"a b"}}, {"", []string{}}, {"[]", []string{}}, {"a,a", []string{"a"}},
@@ -75,6 +78,9 @@ func TestCanonicalRefusals(t *testing.T) {
 		Seconds: {
 			value, "0.5", float64(0.5), "500ms", "1.5s", "-1", float64(-1), "-1h", "-1d", "1.5d", "d", "1w", "NaN", "Inf", "1e999", "0x10",
 			float64(1e18), "9999999999h", "99999999d", true, []any{"1h"}, object{}, nil, json.Number("0.5"), json.Number("-1"),
+		},
+		Count: {
+			value, "", "0.5", float64(0.5), "-1", float64(-1), "1h", "NaN", float64(1 << 53), "9223372036854775807", "1e3", true, []any{"1"}, object{}, nil, json.Number("1.5"),
 		},
 		Texts:    {float64(1), true, object{}, []any{float64(1)}, []any{"a", nil}, []any{[]any{value}}, nil, `[1]`},
 		Pointers: {value, []any{value}, "/a," + value, "/~", []any{"/a", "/~2"}, float64(1), object{}, nil, "#/" + value, "header:", "header:X " + value},

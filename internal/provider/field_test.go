@@ -81,7 +81,7 @@ func TestEveryDeclarationIsComplete(t *testing.T) {
 // samples are values that no field has by default, as they are stored.
 func samples() map[Type]any {
 	return map[Type]any{
-		Text: "other", Word: "other", PEM: "other", URL: "https://other.example/", Flag: true, Seconds: int64(42), Texts: []any{"other"},
+		Text: "other", Word: "other", PEM: "other", URL: "https://other.example/", Flag: true, Seconds: int64(42), Count: int64(42), Texts: []any{"other"},
 		Pointers: []any{"/other"}, Values: object{"other": "x"}, TextPairs: object{"other": "x"}, Givens: object{"other": "x"},
 	}
 }

@@ -28,6 +28,7 @@ const (
 	Date                      // Word: 2026-11-25, or none
 	Flag                      // bool
 	Seconds                   // int64; a duration string is taken as well
+	Count                     // int64, 0 or more
 	Texts                     // []string; a string is taken as well, and split at commas and white space
 	Pointers                  // []string, each a grant.Pointer; likewise
 	Values                    // map[string]any; JSON text and name=value are taken as well
@@ -64,6 +65,8 @@ func (t Type) parse(v any) (any, error) {
 		return flag(v)
 	case Seconds:
 		return seconds(v)
+	case Count:
+		return count(v)
 	case Texts:
 		return texts(v)
 	case Pointers:
@@ -171,6 +174,30 @@ func seconds(v any) (any, error) {
 			return nil, wanted
 		}
 		return seconds(d.Seconds())
+	}
+	return nil, wanted
+}
+
+func count(v any) (any, error) {
+	wanted := errors.New("must be a whole number, 0 or more")
+	switch v := v.(type) {
+	case int64:
+		return count(float64(v))
+	case int:
+		return count(float64(v))
+	case json.Number:
+		return count(v.String())
+	case float64:
+		if v != math.Trunc(v) || v < 0 || v >= maxInteger {
+			return nil, wanted
+		}
+		return int64(v), nil
+	case string:
+		n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+		if err != nil {
+			return nil, wanted
+		}
+		return count(float64(n))
 	}
 	return nil, wanted
 }

@@ -76,7 +76,7 @@ func canonical(t provider.Type) schema {
 		return schema{"type": "string", "format": "date"}
 	case provider.Flag:
 		return schema{"type": "boolean"}
-	case provider.Seconds:
+	case provider.Seconds, provider.Count:
 		return schema{"type": "integer", "minimum": 0}
 	case provider.Texts:
 		return schema{"type": "array", "items": text}

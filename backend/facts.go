@@ -1,0 +1,162 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+)
+
+const (
+	// factsLast is for how long facts are taken to be true that nothing is known
+	// to have changed.
+	factsLast = 24 * time.Hour
+
+	// factsAtATime bounds how many configs are looked up at a time.
+	factsAtATime = 8
+)
+
+// facts is what storage tells of a config: what status and the calendar need to
+// know of all configs at once.
+type facts struct {
+	at      time.Time // when it was looked up
+	problem error     // why the config gives no token as it stands
+	ends    []ending
+	stored  life // of the token that was minted last, of those that are stored
+}
+
+// life is when a token was minted, and when it expires.
+type life struct{ born, expires time.Time }
+
+// factsOf gives the facts of a config, from memory if they are there; nil when
+// there is no such config.
+func (b *backend) factsOf(ctx context.Context, s logical.Storage, name string) (*facts, error) {
+	h := b.observer.of(name)
+	known, changes := h.knownFacts(b.now())
+	if known != nil {
+		return known, nil
+	}
+	found, c, err := b.lookUp(ctx, s, name)
+	if err != nil || found == nil {
+		return nil, err
+	}
+	if c != nil && c.held == nil || causeOf(found.problem) == string(grant.CauseConfig) { // else it may pass by itself
+		h.keepFacts(found, changes)
+	}
+	return found, nil
+}
+
+// lookUp looks the facts of a config up in storage, nil when there is no such
+// config. It gives the config as well, unless it cannot be used as it stands.
+func (b *backend) lookUp(ctx context.Context, s logical.Storage, name string) (*facts, *config, error) {
+	entry, err := load[configEntry](ctx, s, configPrefix+name)
+	if err != nil && !unreadable(err) || err == nil && entry == nil {
+		return nil, nil, err
+	}
+	found := &facts{at: b.now(), problem: err}
+	var c *config
+	if err == nil {
+		if c, err = b.settled(ctx, s, target{config: name}, inputs{}, entry, nil); err == nil {
+			found.ends, err = c.endings(), c.held
+		}
+		found.problem = err
+	}
+	if found.stored, err = b.lastStored(ctx, s, name); err != nil {
+		return nil, nil, err
+	}
+	return found, c, nil
+}
+
+// lastStored gives the life of that stored token of a config which was minted
+// last.
+func (b *backend) lastStored(ctx context.Context, s logical.Storage, name string) (life, error) {
+	keys, err := listStorage(tokenPrefix+name+"/")(ctx, s)
+	if err != nil {
+		return life{}, err
+	}
+	var last life
+	for _, key := range keys {
+		h := b.tokens.Held(name + "/" + key)
+		if h == nil {
+			if h, err = loadToken(ctx, s, name+"/"+key); err != nil {
+				return life{}, err
+			}
+		}
+		if h != nil && h.Born.After(last.born) {
+			last = life{h.Born, h.Expires}
+		}
+	}
+	return last, nil
+}
+
+// allFacts gives the facts of each of the configs.
+func (b *backend) allFacts(ctx context.Context, s logical.Storage, configs []string) (map[string]*facts, error) {
+	found := make([]*facts, len(configs))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(factsAtATime)
+	for i, name := range configs {
+		group.Go(func() (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					err = b.panicked("looking up configs", p)
+				}
+			}()
+			found[i], err = b.factsOf(ctx, s, name)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	out := make(map[string]*facts, len(configs))
+	for i, f := range found {
+		if f != nil { // else it was deleted meanwhile
+			out[configs[i]] = f
+		}
+	}
+	return out, nil
+}
+
+// knownFacts gives the facts that are known, nil when they have to be looked up,
+// and how often they have changed.
+func (h *history) knownFacts(now time.Time) (*facts, int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.facts != nil && now.Sub(h.facts.at) < factsLast {
+		return h.facts, h.changes
+	}
+	return nil, h.changes
+}
+
+// keepFacts keeps what was looked up, unless it has changed meanwhile.
+func (h *history) keepFacts(f *facts, changes int) {
+	h.change(func(p *past) {
+		if p.changes == changes {
+			p.facts = f
+		}
+	})
+}
+
+// changed is called when a config, or what it is made of, is written; "" is all
+// of them.
+func (o *observer) changed(config string) {
+	forget := func(p *past) { p.facts, p.changes = nil, p.changes+1 }
+	if config != "" {
+		o.about(config).change(forget)
+		return
+	}
+	o.mu.Lock()
+	all := slices.Collect(maps.Values(o.byConfig))
+	o.mu.Unlock()
+	for _, h := range all {
+		h.change(forget)
+	}
+}

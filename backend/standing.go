@@ -1,0 +1,159 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
+)
+
+// The states of a config, the worst first.
+const (
+	stateFailing  = "failing"      // it gives no token: the last attempt failed, or it cannot be used as it stands
+	stateOldToken = "old token"    // the last attempt failed, and its readers have the token from before
+	stateNever    = "never minted" // no token is known of the request that it is now
+	stateOK       = "ok"
+)
+
+var states = []string{stateFailing, stateOldToken, stateNever, stateOK}
+
+// standing is how a config stands, by what memory and storage know of it.
+type standing struct {
+	config   string
+	state    string
+	token    life      // of the token that was minted last; zero without a usable one
+	next     time.Time // when the token is replaced, or the provider asked again; zero when that is not known
+	failed   time.Time // when the last mint failed; zero when none has
+	brief    string    // why it did, in a few words
+	ends     []ending
+	lastHour int64 // mints
+}
+
+// standings tell how each config stands, the worst first.
+func (b *backend) standings(ctx context.Context, s logical.Storage) ([]standing, error) {
+	configs, err := listStorage(configPrefix)(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	known, err := b.allFacts(ctx, s, configs)
+	if err != nil {
+		return nil, err
+	}
+	tokens := map[string][]tokencache.Status[*minted]{}
+	for _, t := range b.tokens.Status("") {
+		config := configOf(t.Key)
+		tokens[config] = append(tokens[config], t)
+	}
+	out := make([]standing, 0, len(known))
+	for _, config := range configs {
+		if f := known[config]; f != nil {
+			out = append(out, b.standing(config, f, tokens[config]))
+		}
+	}
+	now := b.now()
+	slices.SortFunc(out, func(x, y standing) int { return x.compare(y, now) })
+	return out, nil
+}
+
+// standing is how one config stands.
+func (b *backend) standing(config string, f *facts, tokens []tokencache.Status[*minted]) standing {
+	out, now := standing{config: config, ends: f.ends}, b.now()
+	current := false
+	b.observer.of(config).change(func(p *past) {
+		current, out.lastHour = p.current, p.hour.sum(now)
+		if p.lastFailure != nil {
+			out.failed, out.brief = p.lastFailure.at, p.lastFailure.brief
+		}
+	})
+	stored := (&held{Born: f.stored.born, Expires: f.stored.expires}).UsableUntil()
+	if now.Before(stored) {
+		out.token, out.next = f.stored, held{Born: f.stored.born, Expires: f.stored.expires}.RefreshesAt()
+	}
+	failing, old := f.problem != nil, false
+	for _, t := range tokens {
+		usable := t.Held != nil && now.Before(t.Held.UsableUntil())
+		if usable && !t.Held.Born.Before(out.token.born) {
+			out.token, out.next = life{t.Held.Born, t.Held.Expires}, t.Held.RefreshesAt()
+		}
+		if t.Failure != nil && (t.Held == nil || t.Failure.At.After(t.Held.Born)) {
+			failing, old = failing || !usable, old || usable
+		}
+	}
+	switch {
+	case failing:
+		out.state = stateFailing
+	case old:
+		out.state = stateOldToken
+	case out.token == life{} && !current:
+		out.state = stateNever
+	default:
+		out.state = stateOK
+	}
+	for _, t := range tokens {
+		if (failing || old) && t.Failure != nil && t.Failure.Next.After(out.next) {
+			out.next = t.Failure.Next
+		}
+	}
+	if f.problem != nil {
+		out.brief, out.next = briefly(f.problem), time.Time{}
+	}
+	return out
+}
+
+// compare orders standings: the worst state first, but that what ends soon comes
+// before what has never been used, and within a state what ends first.
+func (x standing) compare(y standing, now time.Time) int {
+	return cmp.Or(
+		cmp.Compare(x.rank(now), y.rank(now)),
+		x.firstEnd().Compare(y.firstEnd()),
+		y.failed.Compare(x.failed),
+		cmp.Compare(x.config, y.config),
+	)
+}
+
+func (x standing) rank(now time.Time) int {
+	rank := 2 * slices.Index(states, x.state)
+	if x.endsSoon(now) {
+		rank = min(rank, 2*slices.Index(states, stateNever)-1)
+	}
+	return rank
+}
+
+// firstEnd is when the first thing of it ends: far away when nothing does.
+func (x standing) firstEnd() time.Time {
+	if len(x.ends) == 0 {
+		return time.Unix(1<<60, 0)
+	}
+	return x.ends[0].at
+}
+
+// endsSoon says whether something of it has ended, or does within 30 days.
+func (x standing) endsSoon(now time.Time) bool { return x.firstEnd().Sub(now) <= endsSoon }
+
+// tell is what status shows of it.
+func (x standing) tell(now time.Time) map[string]any {
+	out := map[string]any{"config": x.config, "state": x.state, "mints_last_hour": x.lastHour, "ends": tellEnds(x.ends, now)}
+	for name, at := range map[string]time.Time{"token_expires_at": x.token.expires, "last_failure": x.failed} {
+		if !at.IsZero() {
+			out[name] = stamp(at)
+		}
+	}
+	switch {
+	case x.next.IsZero():
+	case x.state == stateFailing, x.state == stateOldToken:
+		out["next_attempt"] = stamp(x.next)
+	default:
+		out["next_refresh"] = stamp(x.next)
+	}
+	if x.brief != "" {
+		out["last_error"] = x.brief
+	}
+	return out
+}
