@@ -19,6 +19,7 @@ type Answer struct {
 	ExpiresIn        []Pointer
 	ExpiresInUnit    time.Duration // of a bare number; 0 is a second
 	ExpiresAt        []Pointer
+	Moment           Moment // of expires_at
 	TokenType        []Pointer
 	Scope            []Pointer
 	RefreshToken     []Pointer

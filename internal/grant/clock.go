@@ -26,9 +26,7 @@ func clockAhead(h http.Header, sent, now time.Time) time.Duration {
 	if err != nil {
 		return 0
 	}
-	if age, said := number(h.Get("Age")); said && age > 0 {
-		date = date.Add(time.Duration(min(age, maxLifetime.Seconds()) * float64(time.Second)))
-	}
+	date = date.Add(seconds(h.Get("Age")))
 	least, most := date.Sub(now), date.Add(time.Second).Sub(sent)
 	if least <= 0 && most >= 0 || max(least, -most) > maxAhead {
 		return 0

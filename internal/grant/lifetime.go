@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -32,7 +31,7 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 		if f.repeatsWithin(v) {
 			return time.Time{}, false
 		}
-		return timeOf(v)
+		return a.Moment.read(v)
 	}
 	if d, found := first(doc, a.ExpiresIn, lifetime); found {
 		t.ExpiresAt, t.Lifetime = now.Add(d), LifetimeExpiresIn
@@ -70,28 +69,14 @@ func (a Answer) withoutLifetime(doc document) *Error {
 			list(a.ExpiresIn), unitName(a.ExpiresInUnit), remedy)}
 	}
 	if _, found := first(doc, a.ExpiresAt, present); found {
-		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
-			"the lifetime at %s is not a time (RFC 3339 or epoch)%s", list(a.ExpiresAt), remedy)}
+		wanted := "a time (RFC 3339 or epoch), for any other notation of which there is expires_at_format"
+		if a.Moment.Format != "" {
+			wanted = "a time as expires_at_format says"
+		}
+		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf("the lifetime at %s is not %s%s", list(a.ExpiresAt), wanted, remedy)}
 	}
 	return &Error{Kind: Misconfigured, Detail: fmt.Sprintf(
 		"the answer states no lifetime (looked at %s and %s)%s", list(a.ExpiresIn), list(a.ExpiresAt), remedy)}
-}
-
-func number(v any) (float64, bool) {
-	var text string
-	switch v := v.(type) {
-	case json.Number:
-		text = v.String()
-	case string:
-		text = strings.TrimSpace(v)
-	default:
-		return 0, false
-	}
-	if strings.ContainsAny(text, "xXpP_nN") { // Go's own notations, NaN, Inf
-		return 0, false
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	return f, err == nil
 }
 
 // durationOf reads a lifetime: a number of units, or a text that states its
@@ -150,36 +135,6 @@ func unitName(unit time.Duration) string {
 	}
 }
 
-// timeOf reads RFC 3339, with or without a zone (then it is UTC), the times of
-// HTTP, and epoch seconds or milliseconds.
-func timeOf(v any) (time.Time, bool) {
-	if n, ok := number(v); ok {
-		if n > 1e11 { // the year 5138 in seconds, 1973 in milliseconds
-			n /= 1000
-		}
-		return epoch(n), n <= 253402300799 // the last second of 9999
-	}
-	text, ok := v.(string)
-	if !ok {
-		return time.Time{}, false
-	}
-	text = strings.TrimSpace(text)
-	for _, layout := range []string{
-		time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05",
-		"2006-01-02T15:04:05Z0700",
-	} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return at, true
-		}
-	}
-	at, err := http.ParseTime(text)
-	return at, err == nil
-}
-
-func epoch(seconds float64) time.Time {
-	return time.UnixMilli(int64(min(max(seconds, 0), 1e11) * 1000))
-}
-
 // jwtExpiry reads exp (RFC 7519 section 4.1.4), unverified: it is only asked
 // when to come back.
 func jwtExpiry(token string) (time.Time, bool) {
@@ -199,5 +154,5 @@ func jwtExpiry(token string) (time.Time, bool) {
 	if _, isNumber := exp.(json.Number); !isNumber {
 		return time.Time{}, false
 	}
-	return timeOf(exp)
+	return Moment{}.read(exp)
 }

@@ -141,7 +141,7 @@ const maxRetryAfter = 24 * time.Hour
 // it.
 func waitOf(text string, now time.Time, milliseconds bool) (time.Duration, bool) {
 	text = strings.TrimSpace(text)
-	at, isTime := timeOf(text)
+	at, isTime := Moment{}.read(text)
 	wait := at.Sub(now)
 	if n, isNumber := number(text); isNumber {
 		switch {

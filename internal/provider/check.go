@@ -329,6 +329,19 @@ func (e *Effective) checkPointers() error {
 	return nil
 }
 
+// checkMoment refuses a zone or a format by which no moment can be read.
+func (e *Effective) checkMoment() error {
+	zone, err := grant.ZoneNamed(e.Dialect.ExpiresAtZone)
+	if err != nil {
+		return invalid("expires_at_zone", "%s", err)
+	}
+	e.moment = grant.Moment{Format: e.Dialect.ExpiresAtFormat, Zone: zone}
+	if err := e.moment.Check(); err != nil {
+		return invalid("expires_at_format", "%s", err)
+	}
+	return nil
+}
+
 func (e *Effective) checkExtraFields() error {
 	for name, v := range e.Dialect.ExtraFields {
 		p, _ := v.(string)

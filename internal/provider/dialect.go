@@ -36,6 +36,8 @@ type Dialect struct {
 	ExpiresInPointer        []string       `json:"expires_in_pointer"`
 	ExpiresInUnit           string         `json:"expires_in_unit"`
 	ExpiresAtPointer        []string       `json:"expires_at_pointer"`
+	ExpiresAtFormat         string         `json:"expires_at_format"`
+	ExpiresAtZone           string         `json:"expires_at_zone"`
 	TokenTypePointer        []string       `json:"token_type_pointer"`
 	ScopePointer            []string       `json:"scope_pointer"`
 	RefreshTokenPointer     []string       `json:"refresh_token_pointer"`
@@ -83,7 +85,9 @@ func dialectFields() []Field {
 		{Name: "access_token_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/access_token"}, Description: `Where the answer holds the token: pointers, of which the first that leads to a token counts. A pointer is a JSON pointer (RFC 6901) such as /data/token, "" for the whole body, or header:X-Subject-Token for a response header. An answer in XML is a tree of its element names, with @ before those of attributes. A string on the way is read as JSON or XML; a token type before the token is left out.`},
 		{Name: "expires_in_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/expires_in"}, Description: "Where the answer holds the lifetime: pointers (like access_token_pointer) to a number, a string that holds one, or a duration such as 1h30m, PT1H or 01:00:00."},
 		{Name: "expires_in_unit", Type: Word, In: OnProvider | OnConfig, Default: "seconds", Allowed: []string{"seconds", "milliseconds", "minutes"}, Description: "The unit of that lifetime: seconds (default), milliseconds or minutes."},
-		{Name: "expires_at_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/expires_at"}, Description: "Where the answer holds the moment of expiry: pointers (like access_token_pointer) to RFC 3339 (UTC when without a zone), or epoch seconds or milliseconds."},
+		{Name: "expires_at_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/expires_at"}, Description: "Where the answer holds the moment of expiry: pointers (like access_token_pointer) to RFC 3339 or ISO 8601, a time as HTTP, JavaScript or .NET write it, or seconds or milliseconds since the epoch; to any other notation with expires_at_format."},
+		{Name: "expires_at_format", Type: Word, In: OnProvider | OnConfig, Description: "How that moment is written, if no standard has it so: a format of C's strptime, such as %d/%m/%Y %I:%M %p, with names of months and days in English. A fraction of a second needs nothing."},
+		{Name: "expires_at_zone", Type: Word, In: OnProvider | OnConfig, Default: "UTC", Description: "The time zone of a moment that states none: UTC (default), an IANA name such as Europe/Berlin, or an offset such as +02:00."},
 		{Name: "token_type_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/token_type"}, Description: "Where the answer holds the token type: pointers (like access_token_pointer)."},
 		{Name: "scope_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/scope"}, Description: "Where the answer holds the granted scope: pointers (like access_token_pointer) to a string with spaces or commas, or a list."},
 		{Name: "refresh_token_pointer", Type: Pointers, In: OnProvider | OnConfig, Default: []string{"/refresh_token"}, Description: "Where the answer holds a refresh token: pointers (like access_token_pointer). It is never shown to anybody, nor is any member or header whose name ends in refresh_token or refreshToken."},

@@ -24,6 +24,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ncruces/go-strftime"
 )
 
 // sort is what a value is on its way through the filters.
@@ -83,7 +85,7 @@ var filters = map[string]filter{
 	"rfc3339":       {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return t.Format("2006-01-02T15:04:05Z") })},
 	"unix":          {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) })},
 	"unix_ms":       {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) })},
-	"strftime":      {in: sortMoment, out: sortText, takes: argumentFormat, apply: func(v value, format string) (string, error) { return strftime(v.at, format) }},
+	"strftime":      {in: sortMoment, out: sortText, takes: argumentFormat, apply: func(v value, format string) (string, error) { return strftime.Format(format, v.at), nil }},
 	"uuid":          {in: sortRandom, out: sortText, apply: plain(asUUID)},
 }
 
@@ -132,9 +134,7 @@ func (f filter) checkArgument(name, arg string) error {
 		if arg == "" {
 			return fmt.Errorf("has the filter %s without a format: write %s:%%Y-%%m-%%d", name, name)
 		}
-		if _, err := strftime(time.Time{}, arg); err != nil {
-			return err
-		}
+		return checkStrftime(arg)
 	default:
 		if arg != "" {
 			return fmt.Errorf("has something behind the filter %s, which takes nothing: leave out what begins with its colon", name)

@@ -317,7 +317,7 @@ func (e *Effective) answer() grant.Answer {
 	}
 	return grant.Answer{
 		AccessToken: toPointers(d.AccessTokenPointer), TokenType: toPointers(d.TokenTypePointer),
-		ExpiresIn: toPointers(d.ExpiresInPointer), ExpiresInUnit: unit, ExpiresAt: toPointers(d.ExpiresAtPointer),
+		ExpiresIn: toPointers(d.ExpiresInPointer), ExpiresInUnit: unit, ExpiresAt: toPointers(d.ExpiresAtPointer), Moment: e.moment,
 		Scope: toPointers(d.ScopePointer), ScopeSeparator: separator(d.ScopeSeparator),
 		RefreshToken: toPointers(d.RefreshTokenPointer),
 		Error:        toPointers(d.ErrorPointer), ErrorDescription: toPointers(d.ErrorDescriptionPointer),

@@ -30,6 +30,7 @@ type Effective struct {
 	resources    []*urlTemplate          // dpop_resources
 	required     []string                // what the provider requires beyond its grant and method
 	keys         keys
+	moment       grant.Moment    // of expires_at
 	names        map[string]bool // that placeholders may name
 }
 
@@ -75,7 +76,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		func() error { return e.checkRequires(definition) }, e.checkAlgorithm, e.checkMethod,
 		func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
-		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkScopes, e.checkPointers, e.checkExtraFields, e.checkAuthority,
+		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkScopes, e.checkPointers, e.checkMoment, e.checkExtraFields, e.checkAuthority,
 	} {
 		if err := check(); err != nil {
 			return nil, err

@@ -4,44 +4,26 @@
 package provider
 
 import (
+	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 )
 
-// conversions gives Go's layout for each conversion of strftime that has one.
-var conversions = map[byte]string{
-	'a': "Mon", 'A': "Monday", 'b': "Jan", 'B': "January", 'd': "02", 'e': "_2", 'F': time.DateOnly, 'H': "15", 'I': "03",
-	'j': "002", 'm': "01", 'M': "04", 'p': "PM", 'S': "05", 'T': time.TimeOnly, 'y': "06", 'Y': "2006", 'z': "-0700",
-}
+// conversions are those of strftime that a time may be written by.
+const conversions = "aAbBdeFHIjmMpsSTyYz%"
 
-// strftime writes a time as the C function of that name does, in English. Its
-// error names the first conversion that there is not.
-func strftime(t time.Time, format string) (string, error) {
-	var b strings.Builder
-	for format != "" {
-		i := strings.IndexByte(format, '%')
-		if i < 0 {
-			b.WriteString(format)
-			break
+// checkStrftime refuses a format with anything else behind a %.
+func checkStrftime(format string) error {
+	for {
+		_, rest, found := strings.Cut(format, "%")
+		switch {
+		case !found:
+			return nil
+		case rest == "":
+			return errors.New("has the format of a date that ends in %: write %% for a literal one")
+		case strings.IndexByte(conversions, rest[0]) < 0:
+			return fmt.Errorf("has the format of a date with %%%c, which stands for nothing; there are %%a %%A %%b %%B %%d %%e %%F %%H %%I %%j %%m %%M %%p %%s %%S %%T %%y %%Y %%z and %%%%", rest[0])
 		}
-		b.WriteString(format[:i])
-		if i+1 == len(format) {
-			return "", fmt.Errorf("has the format of a date that ends in %%: write %%%% for a literal one")
-		}
-		conversion := format[i+1]
-		format = format[i+2:]
-		switch layout, known := conversions[conversion]; {
-		case conversion == '%':
-			b.WriteByte('%')
-		case conversion == 's':
-			b.WriteString(strconv.FormatInt(t.Unix(), 10))
-		case known:
-			b.WriteString(t.Format(layout))
-		default:
-			return "", fmt.Errorf("has the format of a date with %%%c, which stands for nothing; there are %%a %%A %%b %%B %%d %%e %%F %%H %%I %%j %%m %%M %%p %%s %%S %%T %%y %%Y %%z and %%%%", conversion)
-		}
+		format = rest[1:]
 	}
-	return b.String(), nil
 }
