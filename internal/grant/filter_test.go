@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -339,6 +340,81 @@ func TestNoPartOfARepeatedCredentialIsHandedOut(t *testing.T) {
 		r.Answer.AccessToken = []Pointer{tc.at}
 		if token, err := readAnswer(r, got, clock(), redactorFor(r)); err == nil {
 			t.Errorf("%s: hands out the token %s", name, token.AccessToken)
+		}
+	}
+}
+
+// latin1 is text as a server writes it that knows no other letters.
+func latin1(text string) string {
+	var out []byte
+	for _, c := range text {
+		out = append(out, byte(min(c, 0xff))) //nolint:gosec // bounded
+	}
+	return string(out)
+}
+
+func toASCII(c rune) rune {
+	if c > '~' {
+		return '?'
+	}
+	return c
+}
+
+// Whoever writes a template of a request that an endpoint repeats chooses what
+// stands around a credential, and so how it is read: within a form a + of it
+// becomes a space, and within JSON a \n a line break.
+func TestWhatReadingMakesOfARawEchoIsNotHandedOut(t *testing.T) {
+	t.Parallel()
+	secrets := awkwardSecrets()
+	secrets["base64 with +"] = "q+Zr7+pK/w9+xA=="
+	secrets["percent"] = "50%25-of-it-%41nd"
+	secrets["entities"] = "one&amp;two&lt;three&#65;four"
+	secrets["the end of a string"] = `the-one-half","more":"the-other-half`
+	secrets["the end of an attribute"] = `the-one-half" more="the-other-half`
+	secrets["the end of an element"] = `the-one-half</sent><sent>the-other-half`
+	secrets["half beyond ASCII"] = "plain-and-then-ü-and-plain-again"
+	itself := func(s string) string { return s }
+	read := map[string]func(string) string{
+		"Latin-1": itself, "a question mark": itself,
+		"a form": func(s string) string { s, _ = url.QueryUnescape(s); return s },
+		"XML":    html.UnescapeString,
+		"JSON": func(s string) string {
+			var text string
+			_ = json.Unmarshal([]byte(`"`+s+`"`), &text)
+			return text
+		},
+	}
+	for name, secret := range secrets {
+		for format, body := range map[string]string{
+			"a form":               "access_token=tok&expires_in=60&sent=" + secret,
+			"JSON":                 `{"access_token":"tok","expires_in":60,"sent":"` + secret + `"}`,
+			"XML":                  `<r><access_token>tok</access_token><expires_in>60</expires_in><sent>` + secret + `</sent></r>`,
+			"XML, in an attribute": `<r><access_token>tok</access_token><expires_in>60</expires_in><sent more="` + secret + `"/></r>`,
+			"Latin-1":              `{"access_token":"tok","expires_in":60,"sent":"` + latin1(secret) + `"}`,
+			"a question mark":      `{"access_token":"tok","expires_in":60,"sent":"` + strings.Map(toASCII, secret) + `"}`,
+		} {
+			r := standardRequest("")
+			r.ClientSecret = secret
+			r.Answer.AccessToken, r.Answer.ExpiresIn = append(r.Answer.AccessToken, "/r/access_token"), append(r.Answer.ExpiresIn, "/r/expires_in")
+			r.Answer.Extra = map[string]Pointer{}
+			for i, p := range []Pointer{"/sent", "/more", "/r/sent", "/r/more", "/r/sent/@more", "/r/sent/more"} {
+				r.Answer.Extra[strconv.Itoa(i)] = p
+			}
+			typ := map[string]string{"a form": asForm}[format]
+			got, err := readAnswer(r, reply{status: http.StatusOK, header: http.Header{"Content-Type": {typ}}, body: []byte(body)}, clock(), redactorFor(r))
+			if err != nil {
+				continue // it is no answer of that format
+			}
+			for _, v := range got.Extra {
+				for how, what := range map[string]string{"as it is": secret, format: read[strings.TrimSuffix(format, ", in an attribute")](secret)} {
+					for i := 0; i+window <= len(what); i++ {
+						if text := fmt.Sprint(v); strings.Contains(text, what[i:i+window]) {
+							t.Errorf("%s, in %s, %s: hands out %q", name, format, how, text)
+							break
+						}
+					}
+				}
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"html"
 	"maps"
 	"net/url"
 	"regexp"
@@ -58,7 +59,7 @@ func newRedactor(r Request, sent *attempt) redactor {
 	for _, secret := range secrets {
 		out.keep(secret)
 		out.keepWhole(secret)
-		if strings.ContainsAny(secret, `&{[`) { // by a form, or by a pointer into JSON
+		if strings.ContainsAny(secret, `&{[<"'`) { // at what ends a member of a form, of JSON or of XML
 			addWindows(out.parts, secret)
 		}
 	}
@@ -96,16 +97,39 @@ func (r redactor) with(secrets []string) redactor {
 	return r
 }
 
-// keep keeps secret out of errors.
-func (r *redactor) keep(secret string) {
-	r.notice(secret)
-	for _, s := range folded(secret, true, true) {
-		if s != "" && len(s) <= window && !slices.Contains(r.short, s) {
-			r.short = append(r.short, s)
+// asRead is secret, and what reading makes of it where an answer repeats it
+// without encoding it first: in a form, in XML or HTML, in JSON, or in a text that
+// cannot hold what is beyond ASCII.
+func asRead(secret string) []string {
+	out := []string{secret}
+	for _, read := range []string{
+		unpercent(secret), strings.ReplaceAll(secret, "+", " "), unpercent(strings.ReplaceAll(secret, "+", " ")),
+		html.UnescapeString(secret), unbackslash(secret),
+	} {
+		if read != secret {
+			out = append(out, read)
 		}
 	}
-	if len(secret) > window {
-		addWindows(r.windows, secret)
+	for _, piece := range strings.FieldsFunc(secret, func(c rune) bool { return c >= utf8.RuneSelf }) {
+		if len(piece) >= window && piece != secret {
+			out = append(out, piece)
+		}
+	}
+	return out
+}
+
+// keep keeps secret out of errors.
+func (r *redactor) keep(secret string) {
+	for _, text := range asRead(secret) {
+		r.notice(text)
+		for _, s := range folded(text, true, true) {
+			if s != "" && len(s) <= window && !slices.Contains(r.short, s) {
+				r.short = append(r.short, s)
+			}
+		}
+		if len(text) > window {
+			addWindows(r.windows, text)
+		}
 	}
 }
 
@@ -119,14 +143,17 @@ func addWindows(to map[string]struct{}, secret string) {
 
 // keepWhole keeps secret out of the members of good answers.
 func (r *redactor) keepWhole(secret string) {
-	r.notice(secret)
-	list := &r.whole
-	if len(secret) < window || r.isPublic(secret) {
-		list = &r.alone
-	}
-	for _, s := range folded(secret, true, true) {
-		if s != "" && !slices.Contains(*list, s) {
-			*list = append(*list, s)
+	public := r.isPublic(secret)
+	for _, text := range asRead(secret) {
+		r.notice(text)
+		list := &r.whole
+		if len(text) < window || public || r.isPublic(text) {
+			list = &r.alone
+		}
+		for _, s := range folded(text, true, true) {
+			if s != "" && !slices.Contains(*list, s) {
+				*list = append(*list, s)
+			}
 		}
 	}
 }
