@@ -177,7 +177,7 @@ func TestFewLargeAnswersAreReadAtATime(t *testing.T) {
 		var reading, most, small atomic.Int64
 		for range 40 {
 			go func() {
-				defer c.startReading(ctx, reply{body: make([]byte, maxBody)})()
+				defer c.startReading(ctx, reply{body: make([]byte, maxBody-8), header: http.Header{"Name": {"text"}}})()
 				most.Store(max(most.Load(), reading.Add(1)))
 				time.Sleep(time.Second)
 				reading.Add(-1)

@@ -28,7 +28,7 @@ type filter struct {
 	budget   int // bytes to be looked at
 	seen     map[uintptr]bool
 
-	apart map[string]struct{} // windows, none of which is shown
+	apart windows // none of which is shown
 }
 
 func (r redactor) filter() *filter {
@@ -103,7 +103,7 @@ func (f *filter) tells(text string) bool {
 		for _, text := range folded(text, f.beyondASCII, f.spaces) {
 			if slices.ContainsFunc(f.whole, func(s string) bool { return strings.Contains(text, s) }) ||
 				slices.Contains(f.alone, strings.TrimSpace(text)) || slices.Contains(f.alone, text) ||
-				holdsWindow(text, f.apart) {
+				f.apart.within(text) {
 				return true
 			}
 		}

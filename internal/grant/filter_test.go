@@ -348,7 +348,7 @@ func TestNoPartOfARepeatedCredentialIsHandedOut(t *testing.T) {
 func latin1(text string) string {
 	var out []byte
 	for _, c := range text {
-		out = append(out, byte(min(c, 0xff))) //nolint:gosec // bounded
+		out = append(out, byte(min(c, 0xff)))
 	}
 	return string(out)
 }

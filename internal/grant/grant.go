@@ -218,11 +218,15 @@ func (r reply) ok() bool { return r.status >= 200 && r.status < 300 }
 // no more than a moment, and an answer may hold what cannot be had again, so
 // that ctx being cancelled does not end the wait.
 func (c *Client) startReading(ctx context.Context, got reply) func() {
-	size := int64(len(got.body))
-	if c.reading.Acquire(context.WithoutCancel(ctx), size) != nil {
+	size := len(got.body)
+	for name, values := range got.header {
+		size += len(name) + len(strings.Join(values, ""))
+	}
+	weight := min(int64(size), maxReading)
+	if c.reading.Acquire(context.WithoutCancel(ctx), weight) != nil {
 		return func() {} // never: no answer is larger than the room
 	}
-	return func() { c.reading.Release(size) }
+	return func() { c.reading.Release(weight) }
 }
 
 // sentAt is when the request was sent; now for one that was not.

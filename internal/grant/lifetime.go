@@ -16,6 +16,9 @@ import (
 // maxLifetime keeps arithmetic with absurd lifetimes within time.Duration.
 const maxLifetime = 100 * 365 * 24 * time.Hour
 
+// maxSpelled is far more bytes than any lifetime or moment takes.
+const maxSpelled = 256
+
 // expire finds out until when t lives: the answer's word, else the JWT's, else
 // the configured default. A word that cannot be read counts as none, and is an
 // error when nothing else says it. A moment is one of the provider's clock, which
@@ -87,7 +90,7 @@ func durationOf(v any, unit time.Duration) (time.Duration, bool) {
 	}
 	n, ok := number(v)
 	n *= float64(unit)
-	if text, isText := v.(string); isText && !ok {
+	if text, isText := v.(string); isText && !ok && len(text) <= maxSpelled {
 		n, ok = spelledDuration(strings.TrimSpace(text))
 	}
 	return time.Duration(min(max(n, 0), float64(maxLifetime))), ok
@@ -138,7 +141,7 @@ func unitName(unit time.Duration) string {
 // jwtExpiry reads exp (RFC 7519 section 4.1.4), unverified: it is only asked
 // when to come back.
 func jwtExpiry(token string) (time.Time, bool) {
-	parts := strings.Split(token, ".")
+	parts := strings.SplitN(token, ".", 4)
 	if len(parts) != 3 {
 		return time.Time{}, false
 	}

@@ -48,7 +48,7 @@ func (m Moment) read(v any) (time.Time, bool) {
 	text, isText := errorText(v)
 	text = strings.TrimSpace(text)
 	switch {
-	case !isText:
+	case !isText, len(text) > maxSpelled:
 		return time.Time{}, false
 	case m.Format != "":
 		return m.formatted(text)

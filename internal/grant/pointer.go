@@ -37,6 +37,9 @@ func (p Pointer) Check() error {
 		if !headerName.MatchString(name) {
 			return errors.New(`behind "header:" stands the name of a header, such as header:X-Subject-Token`)
 		}
+		if name == "Set-Cookie" {
+			return errors.New("a cookie is the session at the provider, and no token, so nothing may lead to Set-Cookie")
+		}
 		return nil
 	}
 	if p != "" && p[0] != '/' {

@@ -5,6 +5,7 @@ package grant
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,13 +48,16 @@ func quotaOf(h http.Header, now time.Time) Quota {
 	return unknownQuota()
 }
 
+// maxQuotaFields is far more bytes than a few windows and their policies take.
+const maxQuotaFields = 4 << 10
+
 // structuredQuota reads the RateLimit field, a list of windows of which each has
 // the parameters r (remaining) and t (seconds to the reset); their limits are the
 // parameters q of the RateLimit-Policy field. In the seventh draft it was a
 // dictionary.
 func structuredQuota(h http.Header, now time.Time) Quota {
-	fields := h.Values("RateLimit")
-	if len(fields) == 0 {
+	fields, policyFields := h.Values("RateLimit"), h.Values("RateLimit-Policy")
+	if len(fields) == 0 || len(strings.Join(slices.Concat(fields, policyFields), ",")) > maxQuotaFields {
 		return unknownQuota()
 	}
 	if dictionary, err := httpsfv.UnmarshalDictionary(fields); err == nil {
@@ -70,7 +74,7 @@ func structuredQuota(h http.Header, now time.Time) Quota {
 		}
 	}
 	windows, _ := httpsfv.UnmarshalList(fields)
-	policies, _ := httpsfv.UnmarshalList(h.Values("RateLimit-Policy"))
+	policies, _ := httpsfv.UnmarshalList(policyFields)
 	least := unknownQuota()
 	for _, m := range windows {
 		window, isItem := m.(httpsfv.Item)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,14 +55,15 @@ func TestTheQuotaOfAnAnswer(t *testing.T) {
 		header http.Header
 		want   Quota
 	}{
-		"nothing":           {http.Header{"Retry-After": {"60"}}, unknownQuota()},
-		"nothing readable":  {http.Header{"Ratelimit": {"x="}, "X-Ratelimit-Reset": {"soon"}, "X-Ratelimit-Limit": {"many"}, "X-Ratelimit-Remaining": {"-1"}, "Ratelimit-Limit": {"1e3"}}, unknownQuota()},
-		"only a limit":      {http.Header{"X-Ratelimit-Limit": {"100"}}, Quota{Limit: 100, Remaining: -1}},
-		"only what is left": {http.Header{"Ratelimit": {"a;r=5"}}, Quota{Limit: -1, Remaining: 5}},
-		"only the reset":    {http.Header{"X-Rate-Limit-Reset": {"60"}}, Quota{Limit: -1, Remaining: -1, Reset: clock().Add(time.Minute)}},
-		"no number":         {http.Header{"Ratelimit": {`a;r="5";t=-1, (a b);r=1, b;t=1, c;r=7;t=1.5`}}, Quota{Limit: -1, Remaining: 7}},
-		"a far reset":       {http.Header{"Ratelimit": {"a;r=5;t=999999999999999"}}, Quota{Limit: -1, Remaining: 5, Reset: clock().Add(maxLifetime)}},
-		"milliseconds":      {http.Header{"X-Ratelimit-Remaining": {"5"}, "X-Ratelimit-Reset": {"600000"}}, Quota{Limit: -1, Remaining: 5, Reset: clock().Add(10 * time.Minute)}},
+		"nothing":            {http.Header{"Retry-After": {"60"}}, unknownQuota()},
+		"nothing readable":   {http.Header{"Ratelimit": {"x="}, "X-Ratelimit-Reset": {"soon"}, "X-Ratelimit-Limit": {"many"}, "X-Ratelimit-Remaining": {"-1"}, "Ratelimit-Limit": {"1e3"}}, unknownQuota()},
+		"only a limit":       {http.Header{"X-Ratelimit-Limit": {"100"}}, Quota{Limit: 100, Remaining: -1}},
+		"only what is left":  {http.Header{"Ratelimit": {"a;r=5"}}, Quota{Limit: -1, Remaining: 5}},
+		"only the reset":     {http.Header{"X-Rate-Limit-Reset": {"60"}}, Quota{Limit: -1, Remaining: -1, Reset: clock().Add(time.Minute)}},
+		"no number":          {http.Header{"Ratelimit": {`a;r="5";t=-1, (a b);r=1, b;t=1, c;r=7;t=1.5`}}, Quota{Limit: -1, Remaining: 7}},
+		"a thousand windows": {http.Header{"Ratelimit": {strings.Repeat("a;r=1,", 1000) + "a;r=1"}}, unknownQuota()},
+		"a far reset":        {http.Header{"Ratelimit": {"a;r=5;t=999999999999999"}}, Quota{Limit: -1, Remaining: 5, Reset: clock().Add(maxLifetime)}},
+		"milliseconds":       {http.Header{"X-Ratelimit-Remaining": {"5"}, "X-Ratelimit-Reset": {"600000"}}, Quota{Limit: -1, Remaining: 5, Reset: clock().Add(10 * time.Minute)}},
 	} {
 		if got := quotaOf(tc.header, clock()); got != tc.want || got.Known() != (tc.want != unknownQuota()) {
 			t.Errorf("%s: got %+v, want %+v", name, got, tc.want)

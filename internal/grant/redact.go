@@ -34,12 +34,12 @@ const (
 // be cut anywhere. The members of a good answer can be long and opaque (a JWT),
 // so there it looks for whole ones: see filter.
 type redactor struct {
-	public  []string            // what the request shows of itself
-	short   []string            // the credentials of at most a window, folded
-	windows map[string]struct{} // of the longer ones, folded
-	parts   map[string]struct{} // those of credentials that reading can take apart
-	whole   []string            // the credentials that mean something within other text, folded
-	alone   []string            // those that are too short for that, or public
+	public  []string // what the request shows of itself
+	short   []string // the credentials of at most a window, folded
+	windows windows  // of the longer ones, folded
+	parts   windows  // those of credentials that reading can take apart
+	whole   []string // the credentials that mean something within other text, folded
+	alone   []string // those that are too short for that, or public
 
 	spaces, beyondASCII bool // whether any of them holds such characters (spaces of any kind)
 }
@@ -49,7 +49,7 @@ type redactor struct {
 func newRedactor(r Request, sent *attempt) redactor {
 	out := redactor{
 		public:  append([]string{r.ClientID, r.Username, r.GrantType}, r.Scopes...),
-		windows: map[string]struct{}{}, parts: map[string]struct{}{},
+		windows: windows{}, parts: windows{},
 	}
 	secrets := append([]string{r.ClientSecret, r.Password, r.RefreshToken, r.Assertion}, r.Secrets...)
 	if sent == nil {
@@ -60,7 +60,7 @@ func newRedactor(r Request, sent *attempt) redactor {
 		out.keep(secret)
 		out.keepWhole(secret)
 		if strings.ContainsAny(secret, `&{[<"'`) { // at what ends a member of a form, of JSON or of XML
-			addWindows(out.parts, secret)
+			out.parts.add(secret)
 		}
 	}
 	for _, text := range slices.Concat(r.Composed, sent.composed) {
@@ -128,17 +128,34 @@ func (r *redactor) keep(secret string) {
 			}
 		}
 		if len(text) > window {
-			addWindows(r.windows, text)
+			r.windows.add(text)
 		}
 	}
 }
 
-func addWindows(to map[string]struct{}, secret string) {
+// windows are parts of credentials, kept by value: there may be many.
+type windows map[[window]byte]struct{}
+
+func (w windows) add(secret string) {
+	var part [window]byte
 	for _, s := range folded(secret, true, true) {
 		for i := 0; i+window <= min(len(s), maxWindowed); i++ {
-			to[s[i:i+window]] = struct{}{}
+			copy(part[:], s[i:])
+			w[part] = struct{}{}
 		}
 	}
+}
+
+// within says whether text holds any of them.
+func (w windows) within(text string) bool {
+	var part [window]byte
+	for i := 0; len(w) > 0 && i+window <= len(text); i++ {
+		copy(part[:], text[i:])
+		if _, is := w[part]; is {
+			return true
+		}
+	}
+	return false
 }
 
 // keepWhole keeps secret out of the members of good answers.
@@ -183,16 +200,7 @@ func (r redactor) holdsPart(text string) bool {
 		if slices.ContainsFunc(r.short, func(s string) bool { return strings.Contains(text, s) }) {
 			return true
 		}
-		if holdsWindow(text, r.windows) {
-			return true
-		}
-	}
-	return false
-}
-
-func holdsWindow(text string, windows map[string]struct{}) bool {
-	for i := 0; len(windows) > 0 && i+window <= len(text); i++ {
-		if _, part := windows[text[i:i+window]]; part {
+		if r.windows.within(text) {
 			return true
 		}
 	}
