@@ -121,7 +121,8 @@ func put(t *testing.T, dir, name, content string, mode os.FileMode) string {
 func TestTeamCookbook(t *testing.T) {
 	t.Parallel()
 	book := openCookbook(t)
-	v := harness.Start(t, harness.Options{NoPlugin: true, LogLevel: "info"})
+	there := startInternet(t)
+	v := harness.Start(t, harness.Options{NoPlugin: true, LogLevel: "info", Env: there.env})
 	v.RegisterPlugin(harness.PluginName, harness.PluginBinary(t), "")
 	dir := t.TempDir()
 	s := providertest.Start(t, providertest.Antsomi, providertest.Options{})
@@ -336,6 +337,7 @@ func TestTeamCookbook(t *testing.T) {
 		askAs(t, v, dev, http.MethodGet, "prod/oauthcc/token/antsomi", nil).wants(t, http.StatusForbidden)
 		askAs(t, v, v.TokenWith("prod-antsomi"), http.MethodGet, "prod/oauthcc/token/antsomi", nil).wants(t, http.StatusOK)
 	})
+	guides(t, v, book, run, there, dir)
 	t.Run("External Secrets Operator", func(t *testing.T) { externalSecrets(t, v.For(t), book, run, s) })
 	t.Run("Vault Secrets Operator", func(t *testing.T) { vaultSecrets(t, v.For(t), book, s) })
 	t.Run("Terraform", func(t *testing.T) { terraform(t, v.For(t), book, run, s) })
