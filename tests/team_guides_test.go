@@ -58,12 +58,12 @@ func connect(w http.ResponseWriter, r *http.Request, addresses map[string]string
 		http.Error(w, "unreachable", http.StatusBadGateway)
 		return
 	}
-	defer site.Close()
+	defer func() { _ = site.Close() }()
 	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n") // the client may be gone
 	go func() {
 		_, _ = io.Copy(site, buffered) // until either side ends
