@@ -12,8 +12,9 @@ import (
 // adp is ADP's token endpoint for a data connector: client credentials in a Basic
 // header, over a connection that shows a certificate which ADP has signed.
 //
-// Documents: developers.adp.com/articles/guides/auth-process-data-connector-apps and
-// .../articles/general/access-tokens; that a missing certificate is an
+// Documents: developers.adp.com/articles/guides/auth-process-data-connector-apps,
+// .../articles/general/access-tokens and .../generate-a-certificate-signing-request;
+// that a missing certificate is an
 // invalid_request with 401, and that the certificate's organization has to be the
 // client's, is in ADP's answers to adplabs/adp-connection-NET issues 27 and 14.
 type adp struct{ *Server }
