@@ -84,6 +84,7 @@ type backend struct {
 	discovered *discoveries // what servers say of themselves
 
 	observer  observer
+	calendar  calendar
 	loading   singleflight.Group // of views
 	nodeState atomic.Pointer[node]
 	mount     atomic.Pointer[string] // as the last request named it

@@ -22,6 +22,9 @@ type ending struct {
 	remedy string
 }
 
+// daysLeft are whole days until the end, and negative after it.
+func (e ending) daysLeft(now time.Time) int64 { return int64(math.Floor(e.at.Sub(now).Hours() / 24)) }
+
 // endings are what ends of a config, the first to end first.
 func (c *config) endings() []ending {
 	var out []ending
@@ -76,7 +79,7 @@ func tellEnds(ends []ending, now time.Time) []map[string]any {
 	shown := make([]map[string]any, 0, len(ends))
 	for _, e := range ends {
 		shown = append(shown, map[string]any{
-			"what": e.what, "ends_at": stamp(e.at), "days_left": int64(math.Floor(e.at.Sub(now).Hours() / 24)),
+			"what": e.what, "ends_at": stamp(e.at), "days_left": e.daysLeft(now),
 		})
 	}
 	return shown

@@ -138,6 +138,16 @@ func (o *observer) outdated(config string) {
 	o.about(config).change(func(p *past) { p.current = false })
 }
 
+// endsSoon is called once a day with each secret or certificate that has ended, or
+// ends within 30 days.
+func (o *observer) endsSoon(config string, e ending) {
+	text := "a secret or certificate ends soon"
+	if !o.now().Before(e.at) {
+		text = "a secret or certificate has ended"
+	}
+	o.log().Warn(text, "config", config, "what", e.what, "ends_at", stamp(e.at), "days_left", e.daysLeft(o.now()), "remedy", e.remedy)
+}
+
 // checked is called with each check of a config that its provider answered with
 // a token.
 func (o *observer) checked(config string) { o.about(config).change(func(p *past) { p.checks++ }) }

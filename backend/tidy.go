@@ -29,6 +29,7 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 		return nil
 	}
 	b.audit(ctx, req.Storage)
+	b.survey(ctx, req.Storage)
 	return errors.Join(b.rotateKeys(ctx, req.Storage), b.keepAlive(ctx, req.Storage), b.tidy(ctx, req))
 }
 
