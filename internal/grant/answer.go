@@ -34,12 +34,7 @@ type Answer struct {
 
 // readAnswer makes a token, or a classified error, of a provider's answer.
 func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, error) {
-	doc := got.document()
-	doc.ahead = clockAhead(got.header, got.sentAt(now), now)
-	refreshTokens, ok := r.Answer.refreshTokens(doc)
-	if !ok {
-		doc = document{body: tooMuch}
-	}
+	doc, refreshTokens := r.Answer.read(got, now)
 	t, at, found := r.Answer.accessToken(doc)
 	var e *Error
 	if got.ok() && found {
@@ -59,6 +54,17 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 		e.next, _ = first(doc, r.Answer.RefreshToken, tokenText)
 	}
 	return nil, e
+}
+
+// read gives an answer as pointers look into it, with the refresh tokens in it.
+func (a Answer) read(got reply, now time.Time) (document, []string) {
+	doc := got.document()
+	doc.ahead = clockAhead(got.header, got.sentAt(now), now)
+	refreshTokens, ok := a.refreshTokens(doc)
+	if !ok {
+		doc = document{body: tooMuch}
+	}
+	return doc, refreshTokens
 }
 
 // readError makes a classified error of an answer that holds no token.

@@ -32,6 +32,8 @@ func costlyAnswers() map[string]string {
 		"as many refresh tokens as may be": fill(token+manyRefreshTokens()+`"x":["`, `QUJDREVGR0hJSktMTU5P`, `"]}`),
 		"layers":                           fill(token+`"x":["`, `%252525255c\\\\u0026amp;YW1wO0FBQUE=`, `"]}`),
 		"refresh tokens":                   fill(token+`"x":[`, `{"refresh_token":"12345678"},`, `1]}`),
+		"long refresh tokens":              longRefreshTokens(token, `"x":1}`),
+		"long refresh tokens of an error":  longRefreshTokens("{", `"error":"x"}`),
 		"XML elements":                     fill("<r>", "<a/>", "</r>"),
 		"as many XML elements as may be":   "<r>" + strings.Repeat("<a>QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo0NTY3ODk5</a>", maxValues-1) + "</r>",
 		"XML attributes":                   fill("<r", ` a=""`, "/>"),
@@ -41,6 +43,19 @@ func costlyAnswers() map[string]string {
 		"XML in XML":                       xmlInXML(),
 		"a document type":                  fill("<!DOCTYPE r [", `<!ENTITY a "&b;">`, "]><r/>"),
 	}
+}
+
+// longRefreshTokens are as many as may be, which are read otherwise in each format.
+func longRefreshTokens(head, tail string) string {
+	var b strings.Builder
+	for i := range maxRefreshTokens {
+		fmt.Fprintf(&b, `"n%d":{"refresh_token":"`, i)
+		for j := range maxBody/maxRefreshTokens/24 - 2 {
+			fmt.Fprintf(&b, "%%41+&amp;ü%012d", 1_000_003*j*(i+1)%999_999_937)
+		}
+		b.WriteString(`"},`)
+	}
+	return head + b.String() + tail
 }
 
 // xmlInXML is as much XML within the text of XML, and so on, as a megabyte holds.

@@ -45,7 +45,7 @@ func (r redactor) filter() *filter {
 // answerFilter is the filter for an answer with those refresh tokens. Of what
 // has parts and is repeated in the answer, no part is shown.
 func (r redactor) answerFilter(body []byte, refreshTokens []string) *filter {
-	f := r.with(refreshTokens).filter()
+	f := r.withWhole(refreshTokens).filter()
 	if len(r.parts) > 0 && r.filter().tells(string(body)) {
 		f.apart, f.shortest = r.parts, min(f.shortest, window)
 	}

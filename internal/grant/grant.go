@@ -330,7 +330,9 @@ func (c *Client) Revoke(ctx context.Context, r Request) error {
 		return nil
 	}
 	defer c.startReading(ctx, got)()
-	e := readError(r, got, got.document(), c.now(), newRedactor(r, got.sent))
+	now := c.now()
+	doc, refreshTokens := r.Answer.read(got, now)
+	e := readError(r, got, doc, now, newRedactor(r, got.sent).with(refreshTokens))
 	switch {
 	case e.Code == "invalid_token", e.GrantRefused(), got.status == http.StatusNotFound, got.status == http.StatusGone:
 		return nil

@@ -135,7 +135,7 @@ func (m Moment) Check() error {
 		zone = time.UTC
 	}
 	sample := time.Date(2026, 11, 25, 13, 14, 15, 0, zone)
-	at, ok := m.formatted(strftime.Format(m.Format, sample))
+	at, ok := m.read(strftime.Format(m.Format[:min(len(m.Format), maxSpelled)], sample))
 	if !ok {
 		return errors.New("is no format that a moment can be read by: write, as for strptime, %Y-%m-%d %H:%M:%S or the like, of %Y %y %m %b %B %d %e %j %H %I %M %S %p %a %A %z %Z %T %F and %%; a fraction of a second needs nothing")
 	}

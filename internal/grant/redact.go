@@ -22,6 +22,7 @@ const (
 
 	maxDecoded  = 128 << 10 // bytes looked at, of one text of an error
 	maxWindowed = 16 << 10  // bytes of a credential whose windows are kept
+	maxPieces   = 8         // of a credential, between letters beyond ASCII
 
 	withheld = "(withheld: it repeats a credential)"
 )
@@ -83,15 +84,20 @@ func newRedactor(r Request, sent *attempt) redactor {
 // with is r with the secrets of an answer. Short ones stand alone: what some
 // answers write for none (null, none) would else be taken for one everywhere.
 func (r redactor) with(secrets []string) redactor {
-	if len(secrets) == 0 {
-		return r
-	}
-	r.short, r.whole, r.alone = slices.Clip(r.short), slices.Clip(r.whole), slices.Clip(r.alone)
-	r.windows = maps.Clone(r.windows)
+	r = r.withWhole(secrets)
+	r.short, r.windows = slices.Clip(r.short), maps.Clone(r.windows)
 	for _, secret := range secrets {
 		if len(secret) >= window {
 			r.keep(secret)
 		}
+	}
+	return r
+}
+
+// withWhole is r with the secrets of an answer, for the members of a good one.
+func (r redactor) withWhole(secrets []string) redactor {
+	r.whole, r.alone = slices.Clip(r.whole), slices.Clip(r.alone)
+	for _, secret := range secrets {
 		r.keepWhole(secret)
 	}
 	return r
@@ -110,8 +116,10 @@ func asRead(secret string) []string {
 			out = append(out, read)
 		}
 	}
-	for _, piece := range strings.FieldsFunc(secret, func(c rune) bool { return c >= utf8.RuneSelf }) {
-		if len(piece) >= window && piece != secret {
+	pieces := 0
+	for piece := range strings.FieldsFuncSeq(secret, func(c rune) bool { return c >= utf8.RuneSelf }) {
+		if len(piece) >= window && piece != secret && pieces < maxPieces {
+			pieces++
 			out = append(out, piece)
 		}
 	}

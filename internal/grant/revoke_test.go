@@ -51,6 +51,17 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
+// Its answer is one like any other.
+func TestTheRefusalOfARevocationShowsNoRefreshToken(t *testing.T) {
+	t.Parallel()
+	s := answering(t, http.StatusBadRequest, asJSON, `{"error":"invalid_request","error_description":"keep the-live-refresh-token","refreshToken":"the-live-refresh-token"}`)
+	c := NewClient(Options{Now: clock})
+	defer c.Close()
+	if err := c.Revoke(t.Context(), standardRequest(s.TokenURL())); err == nil || strings.Contains(err.Error(), "live") || !strings.Contains(err.Error(), withheld) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAnErrorNamesTheFieldOfTheURLThatWasAsked(t *testing.T) {
 	c := NewClient(Options{Now: clock})
 	defer c.Close()

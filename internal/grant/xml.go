@@ -25,6 +25,9 @@ const xmlText = "#text"
 // A document type declaration is refused, so that there are no entities but XML's
 // own five, and nothing outside of the document is ever read.
 func parseXML(text string) (any, unread) {
+	if strings.Count(text, "=") > 3*maxValues {
+		return nil, tooMuch // the attributes of an element are read all at once, and take much more memory than bytes
+	}
 	dec := xml.NewDecoder(strings.NewReader(strings.ToValidUTF8(text, "\ufffd")))
 	// Whatever encoding the document declares, all that matters of it is ASCII;
 	// and many that declare UTF-16 are UTF-8.
