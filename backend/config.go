@@ -166,6 +166,9 @@ func (c *config) warnings(data provider.Layer, more ...string) *logical.Response
 	if e := c.effective.Dialect; e.ScopesRequired && len(e.Scopes) == 0 {
 		resp.AddWarning(fmt.Sprintf("provider %q grants nothing without a scope, and this config asks for none: write scopes", c.Provider))
 	}
+	if secret, written := data["client_secret"].(string); written && secret == "" {
+		resp.AddWarning("client_secret is set, and empty: write it again if that was not meant (a patch with null unsets it)")
+	}
 	for _, field := range provider.Padded(ConfigFields(), data) {
 		resp.AddWarning(field + " begins or ends with white space, which is kept: write it again if that was not meant")
 	}

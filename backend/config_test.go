@@ -205,7 +205,6 @@ func TestConfigFieldsAreValidatedWithRemedies(t *testing.T) {
 		"plain http to a public host":  {fields{"token_url": "http://login.example.com/token"}, []string{"token_url", "https", "allow_insecure_http"}},
 		"plain http to a fake local":   {fields{"token_url": "http://localhost.example.com/"}, []string{"allow_insecure_http"}},
 		"no client_id":                 {fields{"client_id": ""}, []string{"client_id", "required", "client_secret_basic"}},
-		"no client_secret":             {fields{"client_secret": ""}, []string{"client_secret", "required", "client_secret_basic"}},
 		"no username":                  {fields{"grant_type": "password", "password": "pw"}, []string{"username", "grant_type=password"}},
 		"no password":                  {fields{"grant_type": "password", "username": "me"}, []string{"password", "grant_type=password"}},
 		"an unknown provider":          {fields{"provider": "antsomy"}, []string{"antsomy", `did you mean "antsomi"`}},

@@ -122,7 +122,7 @@ func (c *Client) prove(req *http.Request, d *DPoP, a *attempt) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set(headerDPoP, text)
+	req.Header[headerDPoP] = []string{text} // as RFC 9449 writes it
 	a.secrets = append(a.secrets, text)
 	return nil
 }

@@ -112,14 +112,14 @@ func encode(ctx context.Context, r Request, a *attempt, userAgent string) (*http
 			if err != nil {
 				return nil, &Error{Kind: Misconfigured, Detail: "token_url is no URL"}
 			}
-			query := formValues(a.parameters).Encode()
+			query := r.form(a.parameters)
 			if u.RawQuery != "" && query != "" {
 				query = "&" + query
 			}
 			u.RawQuery += query
 			target = u.String()
 		default:
-			body, contentType = []byte(formValues(a.parameters).Encode()), "application/x-www-form-urlencoded"
+			body, contentType = []byte(r.form(a.parameters)), "application/x-www-form-urlencoded"
 		}
 	}
 
@@ -140,9 +140,23 @@ func encode(ctx context.Context, r Request, a *attempt, userAgent string) (*http
 		req.Header.Set("User-Agent", userAgent)
 	}
 	for name, value := range r.Headers {
-		req.Header.Set(name, value)
+		canonical := http.CanonicalHeaderKey(name)
+		req.Header.Del(canonical)
+		if canonical == "User-Agent" {
+			name = canonical // else net/http would send its own beside it
+		}
+		req.Header[name] = []string{value}
 	}
 	return req, nil
+}
+
+// form writes parameters as a form, or a query.
+func (r Request) form(params map[string]any) string {
+	text := formValues(params).Encode()
+	if r.PercentSpaces {
+		text = strings.ReplaceAll(text, "+", "%20")
+	}
+	return text
 }
 
 // basicCredentials is RFC 7617's token68, over the credentials encoded as

@@ -4,7 +4,10 @@
 package grant
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -92,6 +95,33 @@ func TestTheRequestIsExactlyThis(t *testing.T) {
 				r.Format, r.Scopes, r.ScopeSeparator = JSON, []string{"b", "a"}, ScopeList
 			},
 			body: `{"scope":["b","a"]}`, typ: asJSN,
+		},
+		"a space is %20 where the server wants that": {
+			change: func(r *Request) {
+				minimal(r)
+				r.PercentSpaces, r.Scopes, r.Parameters = true, []string{"a", "b"}, map[string]any{"p+": "c + d%20"}
+			},
+			body: "p%2B=c%20%2B%20d%2520&scope=a%20b", typ: form,
+		},
+		"in a query, too": {
+			change: func(r *Request) {
+				minimal(r)
+				r.PercentSpaces, r.Format, r.Scopes = true, Query, []string{"a", "b"}
+				r.URL += "?x=1+2"
+			},
+			query: "x=1+2&scope=a%20b",
+		},
+		"PUT is a POST by another name": {
+			change: func(r *Request) { r.Method, r.Auth = http.MethodPut, AuthNone },
+			method: http.MethodPut, body: "client_id=the-client&grant_type=client_credentials", typ: form,
+		},
+		"Basic of an empty secret": {
+			change: func(r *Request) { r.Auth, r.ClientID, r.ClientSecret = AuthBasic, "cf", "" },
+			body:   "grant_type=client_credentials", typ: form, authorization: "Basic Y2Y6",
+		},
+		"an empty secret in the form": {
+			change: func(r *Request) { r.ClientSecret = "" },
+			body:   "client_id=the-client&client_secret=&grant_type=client_credentials", typ: form,
 		},
 		"JSON holds everything": {
 			change: func(r *Request) { r.Format, r.Scopes = JSON, []string{"a", "b"} },
@@ -208,6 +238,42 @@ func TestHeadersOfTheRequestReplaceTheDefaults(t *testing.T) {
 	} {
 		if got := s.Last().Header.Values(name); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: got %q, want %q alone", name, got, want)
+		}
+	}
+}
+
+// Some servers look at the case of a name, or take no name twice.
+func TestNamesOfHeadersKeepTheirCase(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	got := make(chan string, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		var head strings.Builder
+		for in := bufio.NewScanner(conn); in.Scan() && in.Text() != ""; {
+			head.WriteString(in.Text() + "\n")
+		}
+		got <- head.String()
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 38\r\n\r\n{\"access_token\":\"tok\",\"expires_in\":60}") // the client may be gone
+	}()
+	r := standardRequest("http://" + listener.Addr().String() + "/token")
+	r.Headers = map[string]string{"appKey": "1", "X-KM-Sign": "2", "x_lower": "3", "accept": "a/b", "CONTENT-TYPE": "c/d", "user-agent": "e"}
+	if _, err := mint(t, r); err != nil {
+		t.Fatal(err)
+	}
+	head := <-got
+	for _, line := range []string{"appKey: 1", "X-KM-Sign: 2", "x_lower: 3", "accept: a/b", "CONTENT-TYPE: c/d", "User-Agent: e"} {
+		name, _, _ := strings.Cut(line, ":")
+		if !strings.Contains(head, "\n"+line+"\n") || strings.Count(strings.ToLower(head), "\n"+strings.ToLower(name)+":") != 1 {
+			t.Errorf("want %q alone in\n%s", line, head)
 		}
 	}
 }

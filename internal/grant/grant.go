@@ -72,6 +72,11 @@ type Request struct {
 	// Names renames standard parameters; an empty name leaves one out.
 	Names map[string]string
 
+	// PercentSpaces writes a space in a form or a query as %20, and not as +.
+	PercentSpaces bool
+
+	// Headers are sent by their names as they are written here, as far as HTTP/1.1
+	// is spoken: some servers insist. HTTP/2 has lower-case names alone.
 	Headers map[string]string
 
 	// Body is the whole body where Format is Template: nothing is added to it,

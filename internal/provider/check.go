@@ -243,8 +243,9 @@ func (e *Effective) checkParameters() error {
 func (e *Effective) engineNames() []string {
 	out := make([]string, 0, 8)
 	for _, name := range grant.StandardParameters() {
-		// The client's credentials go where the method says, and nowhere else.
-		if !e.mayBeSent(name) && name != grant.ParamClientID && name != grant.ParamClientSecret {
+		// The secret goes where the method says, and nowhere else. A client_id may
+		// stand beside HTTP Basic, for servers that want it in both places.
+		if !e.mayBeSent(name) && name != grant.ParamClientSecret {
 			continue
 		}
 		if as, renamed := e.Dialect.ParameterNames[name].(string); renamed {
@@ -385,7 +386,7 @@ func (e *Effective) checkCredentials() error {
 	if e.Dialect.AuthMethod == string(grant.AuthBasic) && e.Dialect.BasicAuthEncoding == "raw" && strings.Contains(r.ClientID, ":") {
 		return invalid("client_id", "holds a colon, which basic_auth_encoding=raw cannot carry (RFC 7617)")
 	}
-	if r.FallbackSecret != "" && r.ClientSecret == "" {
+	if r.FallbackSecret != "" && !e.has("client_secret") {
 		return invalid("fallback_client_secret", "is tried after client_secret, which is not set")
 	}
 	return nil

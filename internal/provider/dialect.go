@@ -26,6 +26,7 @@ type Dialect struct {
 	HTTPMethod              string         `json:"http_method"`
 	RequestFormat           string         `json:"request_format"`
 	RequestBody             string         `json:"request_body"`
+	SpaceEncoding           string         `json:"space_encoding"`
 	Parameters              map[string]any `json:"parameters"`
 	ParameterNames          map[string]any `json:"parameter_names"`
 	RequestHeaders          map[string]any `json:"request_headers"`
@@ -71,13 +72,14 @@ func dialectFields() []Field {
 		{Name: "grant_type", Type: Word, In: OnProvider | OnConfig, Default: "client_credentials", Description: "client_credentials (default), password, refresh_token, urn:ietf:params:oauth:grant-type:jwt-bearer (RFC 7523: a JWT that private_key or signing_key signs, or assertion), urn:ietf:params:oauth:grant-type:saml2-bearer (RFC 7522: assertion), or any other literal; none sends no grant_type. The username and password are sent by password only, the refresh_token by refresh_token only."},
 		{Name: "token_endpoint_auth_method", Type: Word, In: OnProvider | OnConfig, Default: string(grant.AuthBasic), Allowed: grant.AuthMethods(), Description: "How the client authenticates (RFC 7591, RFC 7523, RFC 8705): client_secret_basic (default), client_secret_post, client_secret_jwt, private_key_jwt, tls_client_auth, self_signed_tls_client_auth, or none, which sends just a client_id that is set. A TLS client certificate goes with any of them."},
 		{Name: "basic_auth_encoding", Type: Word, In: OnProvider | OnConfig, Default: "rfc6749", Allowed: []string{"rfc6749", "raw"}, Description: "How client_secret_basic encodes the credentials before base64: rfc6749 (default) form-urlencodes them first, raw leaves them as they are. Real servers split on it."},
-		{Name: "http_method", Type: Word, In: OnProvider | OnConfig, Default: "POST", Allowed: []string{"POST", "GET"}, Description: "POST (default), or GET, which implies request_format=query."},
+		{Name: "http_method", Type: Word, In: OnProvider | OnConfig, Default: "POST", Allowed: []string{"POST", "GET", "PUT"}, Description: "POST (default), PUT, or GET, which implies request_format=query."},
 		{Name: "request_format", Type: Word, In: OnProvider | OnConfig, Default: string(grant.Form), Allowed: []string{string(grant.Form), string(grant.JSON), string(grant.Query), string(grant.Template)}, Description: "Where the parameters go: form (default), json or query; or template, which sends request_body instead of any parameters."},
 		{Name: "request_body", Type: Text, In: OnProvider | OnConfig, Description: "The whole body of the request, with request_format=template; its Content-Type is one of request_headers. Each placeholder in it ends in a filter that escapes the value: {password|json}, which writes the quotes as well, {password|xml} or {password|urlencode}, as the Content-Type wants it."},
+		{Name: "space_encoding", Type: Word, In: OnProvider | OnConfig, Default: "plus", Allowed: []string{"plus", "percent"}, Description: "How a space is written in a form, a query and by the filter urlencode: plus (default) or percent, which is %20."},
 		{Name: "parameters", Type: Values, In: OnProvider | OnConfig | OnRole, Description: "Extra request parameters, such as audience or resource: a map of JSON values. In a form a list repeats the parameter and an object is JSON text; in JSON they stay what they are. String values may hold placeholders. A null removes an inherited one.",
 			RoleText: "Parameters that the role adds to those of the config and its provider. It can neither change, repeat or remove one of those, nor name a secret. They may name the caller by Vault's identity templating."},
 		{Name: "parameter_names", Type: TextPairs, In: OnProvider | OnConfig, Description: "Renames standard parameters: client_id=clientId. An empty name leaves the parameter out."},
-		{Name: "request_headers", Type: TextPairs, In: OnProvider | OnConfig, Description: "Extra request headers (map). Values may hold placeholders. A null removes an inherited one."},
+		{Name: "request_headers", Type: TextPairs, In: OnProvider | OnConfig, Description: "Extra request headers (map), their names sent as they are written. Values may hold placeholders. A null removes an inherited one."},
 		{Name: "scopes", Type: Texts, In: OnProvider | OnConfig | OnRole, Description: "The scopes to ask for: a list, or one string with spaces or commas between them. An item of a list may hold either, unless it is what scope_separator sends between scopes.",
 			RoleText: "The scopes to ask for: some of the config's, when it names any."},
 		{Name: "scopes_required", Type: Flag, In: OnProvider | OnConfig, Description: "Whether asking without any scope is refused before the provider is asked."},

@@ -182,7 +182,7 @@ func TestMetadataLeadsNowhereThatAWrittenURLDoesNot(t *testing.T) {
 		"another scheme":                     {"file:///etc/passwd", theIssuer, "must start with https://"},
 		"a path alone":                       {"/token", theIssuer, "must start with https://"},
 		"a host that IDNA changes":           {"https://lоgin.example/token", theIssuer, "has a host that is not ASCII"},
-		"a parameter that the engine sends":  {"https://login.example/token?client_id=x", theIssuer, `token_url has "client_id" in its query`},
+		"a parameter that the engine sends":  {"https://login.example/token?grant_type=x", theIssuer, `token_url has "grant_type" in its query`},
 		"a server on this machine may":       {"http://localhost:1/token", "http://127.0.0.1:8080", ""},
 		"another host, as some providers do": {"https://oauth2.other.example/token", theIssuer, ""},
 	} {

@@ -52,7 +52,10 @@ type environment struct {
 
 	now    time.Time
 	random string
-	shown  bool // to the operator: what differs from one attempt to the next stays as it is written
+
+	percentSpaces bool // in what is URL-encoded
+
+	shown bool // to the operator: what differs from one attempt to the next stays as it is written
 }
 
 // meaning is what one placeholder stands for.
@@ -98,7 +101,7 @@ func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bo
 		e.given[name], e.secret[name] = v, true
 	}
 	for name, v := range r.credentials() {
-		if v != "" {
+		if v != "" || name == "client_secret" && r.EmptySecret {
 			e.given[name], e.secret[name] = v, secretCredentials[name]
 		}
 	}

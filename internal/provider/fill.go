@@ -6,7 +6,9 @@ package provider
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 )
 
 // fill is what a placeholder comes to where it is sent, and whether it is set
@@ -62,6 +64,9 @@ func (e *environment) of(p part, within []string) meaning {
 			return m
 		}
 		text, err := f.apply(v, keys[i])
+		if f.name == "urlencode" {
+			text = e.spaced(text)
+		}
 		if err != nil {
 			m.err = fmt.Errorf("%w in %s", err, p.source)
 			if e.shown && m.secret {
@@ -73,6 +78,17 @@ func (e *environment) of(p part, within []string) meaning {
 	}
 	m.text = v.text
 	return m
+}
+
+// queryEscape escapes a value of a query or a form.
+func (e *environment) queryEscape(s string) string { return e.spaced(url.QueryEscape(s)) }
+
+// spaced has the spaces of URL-encoded text written as the server wants them.
+func (e *environment) spaced(encoded string) string {
+	if e.percentSpaces {
+		return strings.ReplaceAll(encoded, "+", "%20")
+	}
+	return encoded
 }
 
 // sortOf is what a placeholder's filters leave. Its error says which filter does

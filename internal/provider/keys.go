@@ -116,7 +116,7 @@ func (e *Effective) checkSecretAlgorithm() error {
 		return invalid(from, "must be one of %s with token_endpoint_auth_method=client_secret_jwt", signing.Listed(signing.Symmetric()))
 	}
 	for field, secret := range map[string]string{"client_secret": r.ClientSecret, "fallback_client_secret": r.FallbackSecret} {
-		if secret == "" {
+		if secret == "" && (field != "client_secret" || !r.EmptySecret) {
 			continue
 		}
 		if err := signing.CheckSecret(secret, e.keys.secretAlgorithm); err != nil {

@@ -315,6 +315,11 @@ func mintOf(t *testing.T, definition, config object) (*grant.Token, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return mintIt(t, r)
+}
+
+func mintIt(t *testing.T, r grant.Request) (*grant.Token, error) {
+	t.Helper()
 	r.Timeout = 10 * time.Second
 	client := grant.NewClient(grant.Options{})
 	defer client.Close()

@@ -4,6 +4,8 @@
 package provider
 
 import (
+	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -25,6 +27,22 @@ type Registration struct {
 	// write; nil is nothing. It does nothing where it was found elsewhere than
 	// where the config has them looked for.
 	Discovered *Discovered `json:"-"`
+
+	// EmptySecret says that the client secret is set, and empty.
+	EmptySecret bool `json:"-"`
+}
+
+// UnmarshalJSON tells a client secret that is empty from one that is not set.
+func (r *Registration) UnmarshalJSON(b []byte) error {
+	type plain Registration
+	var secret struct {
+		Client *string `json:"client_secret"`
+	}
+	if err := errors.Join(json.Unmarshal(b, (*plain)(r)), json.Unmarshal(b, &secret)); err != nil {
+		return err
+	}
+	r.EmptySecret = secret.Client != nil && *secret.Client == ""
+	return nil
 }
 
 // Credentials are what the client shows of itself.

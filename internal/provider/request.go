@@ -64,6 +64,9 @@ func (e *Effective) built(refreshToken string, build func(*Effective) (grant.Req
 	return r, err
 }
 
+// percentSpaces says whether a space is %20 in a form or a query, and not +.
+func (e *Effective) percentSpaces() bool { return e.Dialect.SpaceEncoding == "percent" }
+
 // sampleTime is when a request takes place that nobody sends.
 func sampleTime() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
@@ -77,7 +80,7 @@ func (e *Effective) at(now time.Time, refreshToken string) *Effective {
 	}
 	out := *e
 	out.env = e.env.with(nameScope, strings.Join(e.Dialect.Scopes, between), false)
-	out.env.now, out.env.random = now, string(random)
+	out.env.now, out.env.random, out.env.percentSpaces = now, string(random), e.percentSpaces()
 	if refreshToken != "" && !e.env.shown {
 		out.env.given["refresh_token"] = refreshToken
 	}
@@ -108,7 +111,7 @@ func (e *Effective) request() (grant.Request, error) {
 		GrantType: d.GrantType,
 		ClientID:  r.ClientID, ClientSecret: r.ClientSecret, Username: r.Username, Password: r.Password,
 		Scopes: d.Scopes, ScopeSeparator: separator(d.ScopeSeparator),
-		Parameters: map[string]any{}, Names: textMap(d.ParameterNames),
+		Parameters: map[string]any{}, Names: textMap(d.ParameterNames), PercentSpaces: e.percentSpaces(),
 		Answer: e.answer(), Timeout: r.RequestTimeout, Connection: e.connection(), DPoP: e.dpop(""),
 	}
 	if d.GrantType == "none" {
@@ -180,8 +183,11 @@ func (e *Effective) nameAssertions(r *grant.Request) error {
 		}
 		e.env = e.env.with(name, text, true)
 	}
-	if r.Assertion != "" && !e.env.shown {
-		e.env = e.env.with(nameAssertion, r.Assertion, true)
+	if text := r.Assertion; text != "" {
+		if e.env.shown {
+			text = redacted
+		}
+		e.env = e.env.with(nameAssertion, text, true)
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (e *Effective) has(field string) bool {
 		"refresh_token": r.RefreshToken, "assertion": r.Assertion, "private_key": r.PrivateKey, "signing_key": r.SigningKey,
 		"key_id": e.keys.signing.ID, "signing_certificate": r.SigningCertificate,
 		"tls_client_certificate": r.ClientCertificate, "tls_client_key": r.ClientKey, "tls_key": r.TLSKey,
-	}[field] != ""
+	}[field] != "" || field == "client_secret" && r.EmptySecret
 }
 
 // Example is a command line that writes a config of the provider. It sets what

@@ -75,7 +75,7 @@ func (e *Effective) pinned(under []Layer) map[string]pin {
 	for name := range e.Dialect.ParameterNames {
 		add(name, "parameter_names renames or leaves out")
 	}
-	for _, name := range append(e.engineNames(), grant.ParamGrantType) {
+	for _, name := range append(e.engineNames(), grant.ParamGrantType, grant.ParamClientID) {
 		add(name, "the engine sends itself")
 	}
 	return out

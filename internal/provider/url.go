@@ -169,7 +169,7 @@ func (u *urlTemplate) expand(e *environment) (*url.URL, error) {
 	}
 	var pairs []string
 	for _, q := range u.query {
-		v, set, err := q.value.expandEscaped(e, url.QueryEscape)
+		v, set, err := q.value.expandEscaped(e, e.queryEscape)
 		length += len(v)
 		switch {
 		case err != nil:

@@ -151,7 +151,7 @@ func TestPositionsWithoutPlaceholders(t *testing.T) {
 		"https://x.example/a b": "is no URL", "https://x.example/\nt": "is no URL", "https://x.example/%zz": "is no URL", "https://[::1/t": "is no URL",
 		"https://{unknown}.example/t": "names {unknown}, which stands for nothing", "https://x.example/{v|nix}": "unknown filter", "https://x.example/{": "single brace",
 		"https://zq1qz.example/{v}": "is no URL", "https://zq0q{v}.example/t": "is no URL", "https://zq9q{v}.example/t": "is no URL",
-		"https://x.example/t?client_id=x": `has "client_id" in its query`, "https://x.example/t?client%5Fid=x": `has "client_id" in its query`, "https://x.example/t?a=%zz&%zz=1": "not percent-encoded properly",
+		"https://x.example/t?client_secret=x": `has "client_secret" in its query`, "https://x.example/t?grant%5Ftype=x": `has "grant_type" in its query`, "https://x.example/t?a=%zz&%zz=1": "not percent-encoded properly",
 	} {
 		_, err := asked(t, object{"token_url": text, "variables": declared}, nil)
 		wantInvalid(t, err, "token_url")

@@ -59,7 +59,7 @@ func TestTheSchemaPointsAtTheMemberThatIsWrong(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		`{"token_url": 5}`:                          "/token_url: got number, want string",
-		`{"http_method": "PUT"}`:                    "/http_method: value must be one of 'POST', 'GET'",
+		`{"http_method": "PATCH"}`:                  "/http_method: value must be one of 'POST', 'GET', 'PUT'",
 		`{"scopes": "a b"}`:                         "/scopes: got string, want array",
 		`{"scopes": ["a", 1]}`:                      "/scopes/1: got number, want string",
 		`{"access_token_pointer": ["token"]}`:       "/access_token_pointer/0: 'token' does not match pattern",

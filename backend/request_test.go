@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -77,4 +78,17 @@ func TestASignedRequestIsData(t *testing.T) {
 	succeeded(t, e.patch(t, "config/c", fields{"variables": fields{"to_sign": fields{"value": "{client_id}"}}}))
 	r := e.read(t, "token/c")
 	refused(t, r, http.StatusBadRequest, "HTTP 403", "(withheld: it repeats a credential)")
+}
+
+// An empty secret is one that some servers want. It may also be a mistake.
+func TestAnEmptySecretIsSentAndWarnedAbout(t *testing.T) {
+	e := mount(t)
+	s := invented(t, func(r *http.Request, body string) string {
+		return fmt.Sprintf(`{"access_token":%q,"expires_in":60}`, r.Header.Get("Authorization")[len("Basic "):]+"/"+body)
+	})
+	refused(t, e.write(t, "config/c", fields{"token_url": s.TokenURL(), "client_id": "cf"}), http.StatusBadRequest, "client_secret is required by token_endpoint_auth_method=client_secret_basic")
+	warned(t, e.write(t, "config/c", fields{"token_url": s.TokenURL(), "client_id": "cf", "client_secret": ""}), "client_secret is set, and empty")
+	wantMembers(t, e.read(t, "token/c").data(t), fields{"access_token": "Y2Y6/grant_type=client_credentials"})
+	wantMembers(t, e.read(t, "config/c").data(t), fields{"secrets_set": []any{}})
+	refused(t, e.patch(t, "config/c", fields{"client_secret": nil}), http.StatusBadRequest, "client_secret is required")
 }
