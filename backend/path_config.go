@@ -190,7 +190,7 @@ func confirmed(old, entry *configEntry, brought []string) error {
 		return nil
 	}
 	if missing := kept(old, entry, brought); len(missing) > 0 {
-		return refuse("this write changes where the config's credentials are sent (the scheme, host or port of token_url, what issuer or resource_url leads to, tls_ca_certificate or allow_insecure_http): write %s again with it",
+		return refuse("this write changes where the config's credentials are sent (the scheme, host or port of token_url, what issuer or resource_url leads to, proxy_url, tls_ca_certificate or allow_insecure_http): write %s again with it",
 			strings.Join(missing, ", "))
 	}
 	return nil

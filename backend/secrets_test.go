@@ -31,6 +31,7 @@ func everySecret() fields {
 		"private_key":            ownKey().key,
 		"assertion":              secretOne + "-assertion",
 		"tls_client_key":         ownKey().key,
+		"proxy_password":         secretTwo + "-proxy",
 	}
 }
 
@@ -68,9 +69,11 @@ func movable(t *testing.T) *engine {
 	}
 	e.must(t, "config/c", with(everySecret(), fields{
 		"provider": "acme", "client_id": "id", "username": "me", "variables": "tenant=good", "tls_client_certificate": ownKey().certificate,
+		"proxy_url": "http://proxy.example.com:3128", "proxy_username": "me",
 	}))
 	e.must(t, "config/local", with(everySecret(), fields{
 		"token_url": "http://localhost:8080/token", "client_id": "id", "username": "me", "parameters": "a={key},b={more}", "tls_client_certificate": ownKey().certificate,
+		"proxy_url": "http://proxy.example.com:3128", "proxy_username": "me", "allow_insecure_http": true, // a proxy for localhost
 	}))
 	e.must(t, "config/local", fields{"parameters": fields{"a": "{key}", "b": "{more}"}})
 	return e
@@ -98,6 +101,7 @@ func moves(t *testing.T) map[string]struct {
 		"the default port of a scheme": {"local", fields{"token_url": "http://localhost/token"}},
 		"tls_ca_certificate":           {"c", fields{"tls_ca_certificate": authority.CACertificate()}},
 		"allow_insecure_http":          {"c", fields{"allow_insecure_http": true}},
+		"a proxy":                      {"c", fields{"proxy_url": "http://evil.example.com:3128"}},
 		"the provider":                 {"c", fields{"provider": "evil"}},
 		"a variable in the host":       {"c", fields{"variables": fields{"tenant": "evil"}}},
 		"a new revocation_url":         {"c", fields{"revocation_url": "https://evil.example.com/revoke"}},
@@ -147,7 +151,7 @@ func TestSecretsDoNotFollowAHostThatOnlyLooksTheSame(t *testing.T) {
 	e := movable(t)
 	e.must(t, "config/named", with(everySecret(), fields{
 		"token_url": "https://login.provider.example/token", "client_id": "id", "username": "me", "parameters": fields{"a": "{key}", "b": "{more}"},
-		"tls_client_certificate": ownKey().certificate,
+		"tls_client_certificate": ownKey().certificate, "proxy_url": "http://proxy.example.com:3128", "proxy_username": "me",
 	}))
 	refused(t, e.write(t, "config/named", fields{"token_url": "https://login.prov\u0130der.example/token"}), http.StatusBadRequest, "not ASCII")
 }
@@ -155,8 +159,8 @@ func TestSecretsDoNotFollowAHostThatOnlyLooksTheSame(t *testing.T) {
 func TestSecretsMayBeReplacedOrDroppedWithAMove(t *testing.T) {
 	moved := fields{"token_url": "https://evil.example.com/token", "token_endpoint_auth_method": "none"}
 	for name, write := range map[string]fields{
-		"replaced": {"client_secret": "a", "fallback_client_secret": "f", "password": "b", "refresh_token": "r", "secret_parameters": fields{"c": "d"}, "secret_variables": fields{"key": "e"}, "private_key": ownKey().key, "tls_client_key": ownKey().key, "assertion": "s"},
-		"emptied":  {"client_secret": "", "fallback_client_secret": "", "password": "", "refresh_token": "", "secret_parameters": fields{}, "secret_variables": fields{}, "private_key": "", "tls_client_key": "", "tls_client_certificate": "", "assertion": ""},
+		"replaced": {"client_secret": "a", "fallback_client_secret": "f", "password": "b", "refresh_token": "r", "secret_parameters": fields{"c": "d"}, "secret_variables": fields{"key": "e"}, "private_key": ownKey().key, "tls_client_key": ownKey().key, "assertion": "s", "proxy_password": "p"},
+		"emptied":  {"client_secret": "", "fallback_client_secret": "", "password": "", "refresh_token": "", "secret_parameters": fields{}, "secret_variables": fields{}, "private_key": "", "tls_client_key": "", "tls_client_certificate": "", "assertion": "", "proxy_password": ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := movable(t)

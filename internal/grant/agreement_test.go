@@ -135,7 +135,11 @@ func TestProxies(t *testing.T) {
 // that login, if it is set, and answers with that status, if it is set.
 func connectProxy(t *testing.T, login string, status int) string {
 	t.Helper()
-	return listen(t, func(c net.Conn) {
+	return listen(t, connecting(login, status))
+}
+
+func connecting(login string, status int) func(net.Conn) {
+	return func(c net.Conn) {
 		from := bufio.NewReader(c)
 		r, err := http.ReadRequest(from)
 		if err != nil {
@@ -162,7 +166,7 @@ func connectProxy(t *testing.T, login string, status int) string {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 Connected\r\n\r\n")
 		go func() { _, _ = io.Copy(to, from) }()
 		_, _ = io.Copy(c, to)
-	})
+	}
 }
 
 // answers does HTTP by hand: it grants a token.

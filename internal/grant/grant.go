@@ -291,7 +291,7 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 		case resp.StatusCode < 200:
 			return reply{}, &Error{Kind: Unintelligible, Status: resp.StatusCode, Detail: "it changes to another protocol instead of answering; check token_url"}
 		case resp.StatusCode == http.StatusProxyAuthRequired:
-			return reply{}, proxyRefusal(resp.StatusCode)
+			return reply{}, r.Proxy.refusal(resp.StatusCode)
 		}
 		got := reply{status: resp.StatusCode, header: resp.Header, sent: sender.last}
 		got.body, err = readBounded(resp.Body)

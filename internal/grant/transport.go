@@ -46,42 +46,6 @@ func defaultTransport() *http.Transport {
 	}
 }
 
-// mindingProxies is t, with errors that tell what is the matter with a proxy.
-// Without that, a refusal is known by no more than the proxy's own words.
-func mindingProxies(t *http.Transport) *http.Transport {
-	t = t.Clone()
-	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
-		if answer.StatusCode == http.StatusOK {
-			return nil
-		}
-		return proxyRefusal(answer.StatusCode)
-	}
-	if choose := t.Proxy; choose != nil {
-		t.Proxy = func(r *http.Request) (*url.URL, error) {
-			u, err := choose(r)
-			if err != nil { // which quotes the address, with its login
-				return nil, &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the address of the proxy is no URL; check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
-			}
-			return u, nil
-		}
-	}
-	return t
-}
-
-// proxyRefusal is the error for a proxy that does not let a request through.
-func proxyRefusal(status int) *Error {
-	e := &Error{Kind: Unavailable, cause: CauseProxy}
-	switch status {
-	case http.StatusProxyAuthRequired:
-		e.Detail = "the proxy wants a login (HTTP 407); write it into HTTPS_PROXY (or HTTP_PROXY) in Vault's environment, or name the provider's host in NO_PROXY"
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		e.Detail = fmt.Sprintf("the proxy cannot reach the provider's host (HTTP %d); check token_url, and what the proxy can reach", status)
-	default:
-		e.Detail = fmt.Sprintf("the proxy does not let the connection through (HTTP %d); have the provider's host allowed there, or name it in NO_PROXY in Vault's environment", status)
-	}
-	return e
-}
-
 // sender makes each attempt at a request anew, whatever the outline of it that
 // it is given.
 type sender struct {
@@ -206,7 +170,7 @@ func transportError(err error, r Request, now time.Time) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", InWords(r.Timeout))}
 	}
-	if cause, detail := connectError(err); detail != "" {
+	if cause, detail := connectError(err, r.Proxy); detail != "" {
 		return &Error{Kind: Unavailable, cause: cause, Detail: detail}
 	}
 	if detail := tlsError(err, r.Connection, now); detail != "" {
@@ -228,7 +192,7 @@ func transportError(err error, r Request, now time.Time) error {
 }
 
 // connectError says why no connection came about, "" when one did.
-func connectError(err error) (Cause, string) {
+func connectError(err error, p Proxy) (Cause, string) {
 	var (
 		op  *net.OpError
 		dns *net.DNSError
@@ -236,7 +200,7 @@ func connectError(err error) (Cause, string) {
 	isOp := errors.As(err, &op)
 	switch {
 	case isOp && (op.Op == opProxy || op.Op == opSOCKS):
-		return CauseProxy, "the proxy cannot be reached; check HTTPS_PROXY and HTTP_PROXY in Vault's environment, or name the provider's host in NO_PROXY"
+		return CauseProxy, p.unreachable(err)
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return CauseName, "its host name cannot be resolved; check token_url: DNS knows no such name"
 	case errors.As(err, &dns):

@@ -18,12 +18,14 @@ import (
 // maxTransports bounds the transports that are kept beside the shared one.
 const maxTransports = 64
 
-// Connection says whom a request trusts, and what it shows of itself to be let
-// in. The zero Connection trusts the system's roots and shows nothing.
+// Connection says whom a request trusts, what it shows of itself to be let in, and
+// by what way it goes. The zero Connection trusts the system's roots and shows
+// nothing.
 type Connection struct {
 	CACertificate string               // PEM; replaces the system's roots
 	Certificates  signing.Certificates // the client's own, leaf first (RFC 8705)
 	Key           signing.Key          // of the first of them
+	Proxy         Proxy                // on the way
 }
 
 // transports keeps a transport for each connection that differs from the usual
@@ -49,7 +51,7 @@ func (ts *transports) closeIdle() {
 
 // of gives the transport for c. Its error, a *Error, names what cannot be used.
 func (ts *transports) of(c Connection) (*http.Transport, error) {
-	if c.CACertificate == "" && len(c.Certificates) == 0 {
+	if c.CACertificate == "" && len(c.Certificates) == 0 && !c.Proxy.set() {
 		return ts.shared, nil
 	}
 	id, err := c.ID()
@@ -62,6 +64,9 @@ func (ts *transports) of(c Connection) (*http.Transport, error) {
 	t := ts.shared.Clone()
 	if t.TLSClientConfig == nil {
 		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if c.Proxy.set() {
+		c.Proxy.through(t)
 	}
 	if c.CACertificate != "" {
 		roots := x509.NewCertPool()
@@ -90,7 +95,11 @@ func (c Connection) ID() ([sha256.Size]byte, error) {
 	if !c.Key.IsZero() {
 		key = c.Key.Thumbprint()
 	}
-	text, err := json.Marshal([]any{c.CACertificate, c.Certificates.DER(), key})
+	parts := []any{c.CACertificate, c.Certificates.DER(), key}
+	if c.Proxy.set() {
+		parts = append(parts, c.Proxy)
+	}
+	text, err := json.Marshal(parts)
 	if err != nil {
 		return [sha256.Size]byte{}, &Error{Kind: Misconfigured, Detail: "the client certificate cannot be used"}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -62,6 +63,47 @@ func checkPort(port string) error {
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// isHere says whether that URL leads to this machine, and over no network.
+func (e *Effective) isHere(u *url.URL) bool {
+	return isLoopback(u.Hostname()) && e.registration.ProxyURL == ""
+}
+
+// parseProxy reads a proxy_url.
+func parseProxy(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || strings.Contains(text, "#"):
+		return nil, invalid("proxy_url", "must be http://, https:// or socks5://, a host and a port, such as http://proxy.example:3128")
+	case u.User != nil:
+		return nil, invalid("proxy_url", "holds a login: write proxy_username and proxy_password instead, which is never shown again")
+	case !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme):
+		return nil, invalid("proxy_url", "must start with http://, https:// or socks5://")
+	}
+	if err := errors.Join(checkHost(u.Hostname()), checkPort(u.Port())); err != nil {
+		return nil, invalid("proxy_url", "%s", err)
+	}
+	return u, nil
+}
+
+// checkProxy refuses a proxy that cannot be one.
+func (e *Effective) checkProxy() error {
+	r := e.registration
+	switch {
+	case r.ProxyURL == "" && r.ProxyUsername != "":
+		return invalid("proxy_username", "is for the proxy of proxy_url, which is not set")
+	case r.ProxyURL == "" && r.ProxyPassword != "":
+		return invalid("proxy_password", "is for the proxy of proxy_url, which is not set")
+	case r.ProxyURL == "":
+		return nil
+	case r.ProxyPassword != "" && r.ProxyUsername == "":
+		return invalid("proxy_password", "is that of a proxy_username, which is not set")
+	case strings.Contains(r.ProxyUsername, ":"):
+		return invalid("proxy_username", "holds a colon, which HTTP Basic cannot carry (RFC 7617)")
+	}
+	_, err := parseProxy(r.ProxyURL)
+	return err
 }
 
 // origin is a URL's scheme, host and port (RFC 6454), the port always said.

@@ -183,7 +183,11 @@ func (e *Effective) CertificateEnds() []CertificateEnd {
 
 // connection is what the request trusts, and shows of itself to be let in.
 func (e *Effective) connection() grant.Connection {
-	return grant.Connection{CACertificate: e.registration.CACertificate, Certificates: e.keys.tls.Certificates, Key: e.keys.tls.Key}
+	r := e.registration
+	return grant.Connection{
+		CACertificate: r.CACertificate, Certificates: e.keys.tls.Certificates, Key: e.keys.tls.Key,
+		Proxy: grant.Proxy{URL: r.ProxyURL, Username: r.ProxyUsername, Password: r.ProxyPassword},
+	}
 }
 
 // clientAssertion is the JWT by which the client shows who it is, nil for
@@ -335,6 +339,9 @@ func (e *Effective) checkEndpoints() error {
 	to, err := e.endpoint("token_url")
 	if err != nil {
 		return err
+	}
+	if e.registration.ProxyURL != "" && (to.Scheme != "https" || e.registration.CACertificate != "") {
+		return invalid("proxy_url", "would get to see the tokens: with signing_key or tls_key it may lead to an https token_url alone, and not stand beside tls_ca_certificate, by which a proxy can pass for the provider")
 	}
 	for field := range e.urls {
 		if field == "token_url" || !e.choosesHost(field) {

@@ -92,7 +92,10 @@ type Connection struct {
 	ClientCertificate string        `json:"tls_client_certificate,omitempty"` // PEM
 	ClientKey         string        `json:"tls_client_key,omitempty"`         // PEM or JWK
 	TLSKey            string        `json:"tls_key,omitempty"`                // the name of a key
-	RequestTimeout    time.Duration `json:"-"`                                // how long, not what: no part of a request's identity
+	ProxyURL          string        `json:"proxy_url,omitempty"`
+	ProxyUsername     string        `json:"proxy_username,omitempty"`
+	ProxyPassword     string        `json:"proxy_password,omitempty"`
+	RequestTimeout    time.Duration `json:"-"` // how long, not what: no part of a request's identity
 }
 
 // connectionFields declares the fields of Connection, but for the timeout, which
@@ -103,6 +106,9 @@ func connectionFields() []Field {
 		{Name: "tls_client_key", Type: PEM, In: OnConfig, Secret: true, Description: "The private key of tls_client_certificate: PEM or a JWK. Never shown again."},
 		{Name: "tls_key", Type: Word, In: OnConfig, Description: "The name of a key that is made here (key/<key>), with its certificate, instead of tls_client_certificate and tls_client_key."},
 		{Name: "tls_ca_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates of the authority to trust instead of the system's, for a provider with one of its own."},
+		{Name: "proxy_url", Type: Word, In: OnConfig, Description: "The proxy to the provider, instead of that of Vault's environment: http://, https:// or socks5://, a host and a port, such as http://proxy.example:3128."},
+		{Name: "proxy_username", Type: Text, In: OnConfig, Description: "The name to log in to the proxy with."},
+		{Name: "proxy_password", Type: Text, In: OnConfig, Secret: true, Description: "The password to log in to the proxy with. Never shown again."},
 		{Name: "allow_insecure_http", Type: Flag, In: OnConfig, Description: "Whether plain http is allowed to more than loopback. The credentials are then readable on the network (false)."},
 	}
 }

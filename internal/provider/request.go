@@ -37,7 +37,7 @@ func (e *Effective) fill(field string, t *urlTemplate) (*url.URL, error) {
 	if err != nil {
 		return nil, invalid(field, "%s", err)
 	}
-	if u.Scheme == "http" && !isLoopback(u.Hostname()) && !e.registration.AllowInsecureHTTP {
+	if u.Scheme == "http" && !e.isHere(u) && !e.registration.AllowInsecureHTTP {
 		return nil, invalid(field, "is plain http, which would show the credentials to the network; use https, or set allow_insecure_http=true if that network is your own")
 	}
 	return u, nil

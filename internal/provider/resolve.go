@@ -76,7 +76,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		func() error { return e.checkRequires(definition) }, e.checkAlgorithm, e.checkMethod,
 		func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
-		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkScopes, e.checkPointers, e.checkMoment, e.checkExtraFields, e.checkAuthority,
+		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkScopes, e.checkPointers, e.checkMoment, e.checkExtraFields, e.checkAuthority, e.checkProxy,
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -108,10 +108,17 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 }
 
 // Origin is where the credentials go, and what vouches for it: scheme, host
-// and port of the endpoints, the authority trusted, and whether plain http is
-// allowed. Two equal ones are equally trustworthy.
+// and port of the endpoints and of the proxy to them, the authority trusted, and
+// whether plain http is allowed. Two equal ones are equally trustworthy.
 func (e *Effective) Origin() (string, error) {
 	parts := []any{e.registration.CACertificate, e.registration.AllowInsecureHTTP}
+	if e.registration.ProxyURL != "" {
+		u, err := parseProxy(e.registration.ProxyURL)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, "proxy_url", origin(u))
+	}
 	for _, field := range slices.Sorted(maps.Keys(e.urls)) {
 		if e.found[field] {
 			continue

@@ -15,7 +15,7 @@ import (
 // what is no secret.
 func (e *Effective) secrets() (secrets, composed []string) {
 	r := e.registration
-	secrets = []string{r.ClientSecret, r.FallbackSecret, r.RefreshToken, r.Password, r.Assertion}
+	secrets = []string{r.ClientSecret, r.FallbackSecret, r.RefreshToken, r.Password, r.Assertion, r.ProxyPassword}
 	for _, v := range r.SecretParameters {
 		secrets = append(secrets, scalars(v)...)
 	}

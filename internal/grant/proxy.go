@@ -1,0 +1,126 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package grant
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+)
+
+// Proxy is the way to a provider. The zero Proxy is what Vault's environment
+// says (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+type Proxy struct {
+	URL                string // http, https or socks5, without a login
+	Username, Password string
+}
+
+func (p Proxy) set() bool { return p != Proxy{} }
+
+// of gives the URL of the proxy with its login. Its error repeats nothing of it.
+func (p Proxy) of(*http.Request) (*url.URL, error) {
+	u, err := url.Parse(p.URL)
+	if err != nil {
+		return nil, &Error{Kind: Misconfigured, cause: CauseProxy, Detail: "the address of the proxy is no URL; check proxy_url"}
+	}
+	if p.Username != "" || p.Password != "" {
+		u.User = url.UserPassword(p.Username, p.Password)
+	}
+	return u, nil
+}
+
+// through has t go by way of the proxy. A proxy that speaks TLS shows a
+// certificate of the authorities that t trusts now, whatever authority the
+// provider's is of, and gets to see no certificate of the client.
+func (p Proxy) through(t *http.Transport) {
+	t.Proxy = p.of
+	t.OnProxyConnectResponse = p.connected
+	trust := t.TLSClientConfig.Clone()
+	dial := t.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	if u, err := url.Parse(p.URL); err != nil || u.Scheme != "https" {
+		return
+	}
+	// What is dialled by TLS is the proxy: the provider is behind it.
+	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		config := trust.Clone()
+		config.ServerName, _, _ = net.SplitHostPort(address)
+		over := tls.Client(conn, config)
+		if err := over.HandshakeContext(ctx); err != nil {
+			_ = conn.Close() // what matters is why
+			return nil, err
+		}
+		return over, nil
+	}
+}
+
+// connected tells what is the matter with a proxy. Without that, a refusal is
+// known by no more than the proxy's own words.
+func (p Proxy) connected(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	return p.refusal(answer.StatusCode)
+}
+
+// mindingProxies is t, with errors that tell what is the matter with a proxy of
+// the environment.
+func mindingProxies(t *http.Transport) *http.Transport {
+	t = t.Clone()
+	t.OnProxyConnectResponse = Proxy{}.connected
+	if choose := t.Proxy; choose != nil {
+		t.Proxy = func(r *http.Request) (*url.URL, error) {
+			u, err := choose(r)
+			if err != nil { // which quotes the address, with its login
+				return nil, &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the address of the proxy is no URL; check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
+			}
+			return u, nil
+		}
+	}
+	return t
+}
+
+// refusal is the error for a proxy that does not let a request through.
+func (p Proxy) refusal(status int) *Error {
+	e := &Error{Kind: Unavailable, cause: CauseProxy}
+	login, around := "write it into HTTPS_PROXY (or HTTP_PROXY) in Vault's environment, or name the provider's host in NO_PROXY", "or name it in NO_PROXY in Vault's environment"
+	if p.set() {
+		login, around = "write proxy_username and proxy_password", "or set another proxy_url"
+	}
+	switch status {
+	case http.StatusProxyAuthRequired:
+		e.Detail = "the proxy wants a login (HTTP 407); " + login
+		if p.Username != "" {
+			e.Detail = "the proxy does not take the login (HTTP 407); check proxy_username and proxy_password"
+		}
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		e.Detail = fmt.Sprintf("the proxy cannot reach the provider's host (HTTP %d); check token_url, and what the proxy can reach", status)
+	default:
+		e.Detail = fmt.Sprintf("the proxy does not let the connection through (HTTP %d); have the provider's host allowed there, %s", status, around)
+	}
+	return e
+}
+
+// unreachable says why there is no connection to or through the proxy.
+func (p Proxy) unreachable(err error) string {
+	var certErr *tls.CertificateVerificationError
+	switch {
+	case !p.set():
+		return "the proxy cannot be reached; check HTTPS_PROXY and HTTP_PROXY in Vault's environment, or name the provider's host in NO_PROXY"
+	case errors.As(err, &certErr):
+		return "the proxy's certificate is not trusted (" + printable(certErr.Err.Error()) + "); it has to be of an authority that Vault's host trusts"
+	default:
+		return "the proxy cannot be reached; check proxy_url, and its login if it is by SOCKS"
+	}
+}
