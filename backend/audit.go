@@ -26,7 +26,7 @@ const searchAgain = 5 * time.Minute
 // as long as anybody waits for an answer.
 func (b *backend) audit(ctx context.Context, s logical.Storage) {
 	now := b.now()
-	given, orphans, sweeps := b.ledger.due(now)
+	given, orphans, expired, sweeps := b.ledger.due(now)
 	for _, ref := range given {
 		b.handOverSoon(ctx, s, ref)
 	}
@@ -35,6 +35,9 @@ func (b *backend) audit(ctx context.Context, s logical.Storage) {
 	}
 	for _, config := range sweeps {
 		b.sweepSoon(ctx, s, config)
+	}
+	if len(expired) > 0 {
+		b.work.run(ctx, handingLane, func(ctx context.Context) { b.strike(ctx, s, expired) })
 	}
 	last := b.audited.Load()
 	if now.Sub(b.started) < orphanAge || last != 0 && now.UnixNano()-last < int64(auditEvery) || !b.audited.CompareAndSwap(last, now.UnixNano()) {
@@ -105,12 +108,25 @@ func (b *backend) searchToken(ctx context.Context, s logical.Storage, dir string
 			if err := s.Delete(ctx, ledgerPrefix+ref); err != nil {
 				return err
 			}
+		case id == sharedHolder:
+			b.ledger.share(ref, entry.Until)
 		case !entry.Leased:
 			b.ledger.add(s, ref, *entry, nil, b.now().Add(orphanAge))
 			b.endSoon(ctx, s, ref)
 		}
 	}
 	return nil
+}
+
+// strike deletes entries of tokens that have expired.
+func (b *backend) strike(ctx context.Context, s logical.Storage, refs []string) {
+	for _, ref := range refs {
+		if err := s.Delete(ctx, ledgerPrefix+ref); err != nil {
+			b.log().Warn("an entry of an expired token could not be deleted; it is tried again", "config", configOf(ref), "error", err)
+			return
+		}
+		b.ledger.remove(ref)
+	}
 }
 
 // sweepSoon goes on in the background with revoking what a config's closed

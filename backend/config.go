@@ -204,6 +204,9 @@ func (c *config) key() (string, error) {
 // spends says that c's grant uses up a refresh token.
 func (c *config) spends() bool { return c.effective.Dialect.GrantType == grant.GrantRefreshToken }
 
+// revocable says that c's provider revokes tokens.
+func (c *config) revocable() bool { return c.effective.Dialect.RevocationURL != "" }
+
 // outlives says that a mint of c goes on when its readers have gone, since it
 // may use up a refresh token: where the grant is by password as well, once one
 // has come along.

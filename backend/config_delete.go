@@ -32,7 +32,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 		return nil, refuse("config %q has the roles %s: delete them first, or delete with ?force=true", name, strings.Join(roles, ", "))
 	}
 	// Also when it fails half way: what is left is read from storage again.
-	defer b.forget(ctx, req.Storage, name, "")
+	defer b.tokens.Forget(name, "")
 
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeTime)
 	defer cancel()

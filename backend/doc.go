@@ -51,9 +51,11 @@
 // between the mint and the answer, is left to the lease soon after the answer,
 // and goes with the lease. All entries of one token are below one keyed hash:
 // the token is revoked when the last of them goes. What a process was given and
-// gave to nobody is revoked, by the next process if need be. revoke/ starts a
-// new ledger, and moves the shared tokens to the one before: whatever a ledger
-// other than the current one holds is to be revoked, until it is or expires.
+// gave to nobody is revoked, by the next process if need be. A ledger also holds,
+// until they expire, shared tokens that a change of the config has made
+// forgotten: those who have them go on to use them. revoke/ starts a new ledger,
+// and moves the shared tokens to the one before: whatever a ledger other than the
+// current one holds is to be revoked, until it is or expires.
 // An entry names the mark of where its token came from; nothing is sent
 // elsewhere.
 //

@@ -26,19 +26,23 @@ const (
 	// handingOut is how long after the answer a lease is surely registered.
 	handingOut = 250 * time.Millisecond
 
+	// sharedHolder is the name of the entry that stands for all who share a token.
+	sharedHolder = "shared"
+
 	// handingLane is the background's lane for handing over. No config has
 	// this name.
 	handingLane = ""
 )
 
 // ledgerEntry is one holder of a token that is to be revoked at its provider:
-// with the lease that holds it, or as soon as can be when there is none.
+// with the lease that holds it, or as soon as can be when there is none. The
+// readers who share one are one holder, which holds it until it expires.
 type ledgerEntry struct {
 	header
 	Token  string    `json:"token"`
 	Until  time.Time `json:"until"`  // when the token expires
 	Origin string    `json:"origin"` // the mark of where it came from: nothing is sent elsewhere
-	Leased bool      `json:"leased"` // its lease is registered, and will end it
+	Leased bool      `json:"leased"` // its lease is registered, and will end it; or it is left to expire
 }
 
 func (*ledgerEntry) schema() int { return 1 }
@@ -78,6 +82,21 @@ func (b *backend) remember(ctx context.Context, s logical.Storage, config string
 		return "", fmt.Errorf("noting down a token that is to be revoked: %w", err)
 	}
 	return ref, nil
+}
+
+// retire enters a token that readers share and no other reader gets. It is left to
+// those who have it until it expires, and the kill switch finds it.
+func (b *backend) retire(ctx context.Context, s logical.Storage, config string, m *minted) error {
+	ref := m.tokenDir(config) + "/" + sharedHolder
+	if !b.now().Before(m.Token.ExpiresAt) || !b.ledger.share(ref, m.Token.ExpiresAt) {
+		return nil
+	}
+	entry := ledgerEntry{Token: m.Token.AccessToken, Until: m.Token.ExpiresAt, Origin: m.Origin, Leased: true}
+	if err := store(ctx, s, ledgerPrefix+ref, &entry); err != nil {
+		b.ledger.remove(ref)
+		return fmt.Errorf("noting down a token that readers may still have: %w", err)
+	}
+	return nil
 }
 
 // answered is called with a token of a lease's own when the answer is on its

@@ -15,9 +15,10 @@ import (
 // process has something to do about.
 type ledger struct {
 	mu      sync.Mutex
-	waiting map[string]*holder // entries of tokens that no registered lease holds, by name
-	sweeps  map[string]*sweep  // configs whose closed ledgers hold something
-	closed  bool               // the process ends
+	waiting map[string]*holder   // entries of tokens that no registered lease holds, by name
+	shared  map[string]time.Time // entries of those who share a token, with when it expires
+	sweeps  map[string]*sweep    // configs whose closed ledgers hold something
+	closed  bool                 // the process ends
 }
 
 // holder is an entry that waits for its lease to be registered, or for its
@@ -72,24 +73,48 @@ func (l *ledger) remove(ref string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.waiting, ref)
+	delete(l.shared, ref)
+}
+
+// share notes the entry of those who share a token, to be deleted when it
+// expires. It says no if that is known already.
+func (l *ledger) share(ref string, until time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shared == nil {
+		l.shared = map[string]time.Time{}
+	}
+	if !until.After(l.shared[ref]) {
+		return false
+	}
+	l.shared[ref] = until
+	return true
 }
 
 // removeBelow lets go of all who hold a token.
 func (l *ledger) removeBelow(dir string) {
-	l.removeWhere(dir, func(*holder) bool { return true })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.shared, dir+"/"+sharedHolder)
+	for ref := range l.waiting {
+		if strings.HasPrefix(ref, dir+"/") {
+			delete(l.waiting, ref)
+		}
+	}
 }
 
 // removeGiven lets go of the tokens of a config that readers were given.
 func (l *ledger) removeGiven(config string) {
-	l.removeWhere(config, func(h *holder) bool { return h.given })
-}
-
-func (l *ledger) removeWhere(dir string, is func(*holder) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for ref, h := range l.waiting {
-		if strings.HasPrefix(ref, dir+"/") && is(h) {
+		if h.given && configOf(ref) == config {
 			delete(l.waiting, ref)
+		}
+	}
+	for ref := range l.shared {
+		if configOf(ref) == config {
+			delete(l.shared, ref)
 		}
 	}
 }
@@ -134,7 +159,7 @@ func (l *ledger) close() map[string]logical.Storage {
 }
 
 // due gives the entries, and the configs, that something is to be done about.
-func (l *ledger) due(now time.Time) (given, orphans, sweeps []string) {
+func (l *ledger) due(now time.Time) (given, orphans, expired, sweeps []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for ref, h := range l.waiting {
@@ -146,12 +171,17 @@ func (l *ledger) due(now time.Time) (given, orphans, sweeps []string) {
 			orphans = append(orphans, ref)
 		}
 	}
+	for ref, until := range l.shared {
+		if !now.Before(until) {
+			expired = append(expired, ref)
+		}
+	}
 	for config, r := range l.sweeps {
 		if !r.running && r.due(now) {
 			sweeps = append(sweeps, config)
 		}
 	}
-	return given, orphans, sweeps
+	return given, orphans, expired, sweeps
 }
 
 // sweepAt has a config's closed ledgers swept then.

@@ -253,7 +253,7 @@ func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key s
 // dismiss has a token revoked that nobody gets, where that can be, if need be as
 // the client c that it was minted as: its config may be gone.
 func (b *backend) dismiss(ctx context.Context, s logical.Storage, c *config, m *minted) {
-	if c.effective.Dialect.RevocationURL == "" {
+	if !c.revocable() {
 		return
 	}
 	if ref, err := b.remember(ctx, s, c.config, c, m); err == nil { // else it is being revoked

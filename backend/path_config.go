@@ -232,15 +232,3 @@ func empty(v any) bool {
 	m, isMap := v.(map[string]any)
 	return v == nil || v == "" || isMap && len(m) == 0
 }
-
-// forget drops every token of the config, in memory, in storage, and those
-// being minted, but for that of the key that it has come to. What remains in
-// storage, if it cannot be deleted, nobody finds: the request that it is for
-// has gone.
-func (b *backend) forget(ctx context.Context, s logical.Storage, name, but string) {
-	b.observer.outdated(name)
-	b.tokens.Forget(name, but)
-	if err := clearTokens(ctx, s, name, but); err != nil {
-		b.log().Warn("forgotten tokens could not be deleted; they are tidied when they expire", "config", name, "error", err)
-	}
-}

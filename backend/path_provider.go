@@ -177,12 +177,18 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 	if err != nil {
 		return nil, err
 	}
-	before := map[string]string{}
+	type state struct {
+		key       string
+		revocable bool
+	}
+	before := map[string]state{}
 	for _, user := range users {
 		if c, err := b.load(ctx, req.Storage, target{config: user}, inputs{}); err == nil {
-			if before[user], err = c.key(); err != nil {
+			key, err := c.key()
+			if err != nil {
 				return nil, err
 			}
+			before[user] = state{key, c.revocable()}
 		}
 	}
 	if err := b.write(ctx, req.Storage, providerPrefix+name, entry); err != nil {
@@ -202,8 +208,8 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 			resp.AddWarning(broken)
 		}
 		b.tokens.Forgive(user)
-		if key != before[user] {
-			b.forget(ctx, req.Storage, user, key)
+		if was, known := before[user]; key != was.key {
+			b.forget(ctx, req.Storage, user, was.revocable || !known, key)
 		}
 	}
 	if len(resp.Warnings) == 0 {

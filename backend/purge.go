@@ -51,45 +51,13 @@ func (b *backend) newPurge(ctx context.Context, s logical.Storage, name string, 
 
 // revocable says whether the provider might revoke anything.
 func (p *purge) revocable() bool {
-	return p.as == nil || p.as.effective.Dialect.RevocationURL != ""
+	return p.as == nil || p.as.revocable()
 }
 
 // collect moves tokens that readers shared to the ledgers that they were minted
-// under: those that memory held, and those that storage holds, but for the
-// tokens of the ledger spared. What fails may be repeated.
+// under, but for the tokens of the ledger spared. What fails may be repeated.
 func (p *purge) collect(ctx context.Context, held []held, spared string) error {
-	var errs error
-	for _, h := range held {
-		errs = errors.Join(errs, p.enter(ctx, h.Value))
-	}
-	prefix := tokenPrefix + p.config + "/"
-	keys, err := listStorage(prefix)(ctx, p.storage)
-	if err != nil {
-		return errors.Join(errs, err)
-	}
-	for _, key := range keys {
-		errs = errors.Join(errs, p.move(ctx, prefix+key, spared))
-	}
-	return errs
-}
-
-func (p *purge) move(ctx context.Context, key, spared string) error {
-	h, err := loadToken(ctx, p.storage, strings.TrimPrefix(key, tokenPrefix))
-	if err != nil {
-		return err
-	}
-	if h != nil {
-		if mark(h.Value.Ledger) == spared {
-			return nil
-		}
-		if err := p.enter(ctx, h.Value); err != nil {
-			return err
-		}
-	}
-	if err := p.storage.Delete(ctx, key); err != nil {
-		p.b.log().Warn("a forgotten token could not be deleted; nothing will hand it out, and it is tidied when it expires", "key", key, "error", err)
-	}
-	return nil
+	return p.b.moveShared(ctx, p.storage, p.config, held, p.enter, func(_ string, m *minted) bool { return mark(m.Ledger) == spared })
 }
 
 // enter puts a shared token into its ledger, unless it is there.

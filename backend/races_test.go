@@ -6,7 +6,7 @@ package backend_test
 import (
 	"net/http"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -275,10 +275,11 @@ func TestForgottenTokenThatWasFoundIsNotRevoked(t *testing.T) {
 	old := e.read(t, "token/c").token(t)
 	e = e.restart(t)
 	found, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
+	var once atomic.Bool
 	e.storage.onGot(func(key string) {
-		if strings.HasPrefix(key, "token/") {
-			once.Do(func() { close(found); <-goOn })
+		if strings.HasPrefix(key, "token/") && once.CompareAndSwap(false, true) {
+			close(found)
+			<-goOn
 		}
 	})
 	reader := soon(t, func() result { return e.read(t, "token/c") })

@@ -107,7 +107,7 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, in 
 	c := k.config
 	v := &view{
 		target: t, inputs: c.inputs, key: k.key, names: c.names, settings: c.settings, history: b.observer.of(t.config),
-		spends: c.spends(), outlives: c.outlives(), late: c.late(), revocable: c.effective.Dialect.RevocationURL != "", epoch: mark(c.entry.Epoch),
+		spends: c.spends(), outlives: c.outlives(), late: c.late(), revocable: c.revocable(), epoch: mark(c.entry.Epoch),
 	}
 	if v.proofs, err = c.proofs(); err != nil {
 		return nil, err

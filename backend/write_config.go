@@ -192,7 +192,7 @@ func (e configEntry) reliesOn() []string {
 // storeConfig stores c's entry over the old one, forgets what the config has
 // minted if it is another request now, and keeps the token it was verified by.
 func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *configEntry, c *config, verified *minted) error {
-	changed, err := b.changes(ctx, s, old, c)
+	changed, revocable, err := b.changes(ctx, s, old, c)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *confi
 		return err
 	}
 	if changed {
-		b.forget(ctx, s, c.config, key)
+		b.forget(ctx, s, c.config, revocable, key)
 	}
 	if verified != nil {
 		b.adopt(ctx, s, c, key, verified)
@@ -226,19 +226,20 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *confi
 	return nil
 }
 
-// changes says whether c is another request than the one that old came to.
-func (b *backend) changes(ctx context.Context, s logical.Storage, old *configEntry, c *config) (bool, error) {
+// changes says whether c is another request than the one that old came to, and
+// whether the tokens of that one can be revoked.
+func (b *backend) changes(ctx context.Context, s logical.Storage, old *configEntry, c *config) (changed, revocable bool, _ error) {
 	if old == nil {
-		return true, nil
+		return true, false, nil
 	}
 	key, err := c.key()
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	before, err := b.resolve(ctx, s, c.target, inputs{}, old, nil)
 	if err != nil {
-		return true, nil //nolint:nilerr // what cannot be resolved has minted nothing of late
+		return true, true, nil //nolint:nilerr // what cannot be resolved now may have minted before
 	}
 	was, err := before.key()
-	return was != key, err
+	return was != key, before.revocable(), err
 }
