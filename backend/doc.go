@@ -52,8 +52,9 @@
 // and goes with the lease. All entries of one token are below one keyed hash:
 // the token is revoked when the last of them goes. What a process was given and
 // gave to nobody is revoked, by the next process if need be. A ledger also holds,
-// until they expire, shared tokens that a change of the config has made
-// forgotten: those who have them go on to use them. revoke/ starts a new ledger,
+// until they expire, shared tokens that nobody else gets, since there is a newer
+// one or a change of the config made it forget them: those who have them go on to
+// use them. revoke/ starts a new ledger,
 // and moves the shared tokens to the one before: whatever a ledger other than the
 // current one holds is to be revoked, until it is or expires.
 // An entry names the mark of where its token came from; nothing is sent

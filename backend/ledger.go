@@ -216,12 +216,9 @@ func (b *backend) heldByOthers(ctx context.Context, s logical.Storage, c *config
 		return false, err
 	}
 	for _, key := range keys {
-		key = c.config + "/" + key
-		h := b.tokens.Held(key)
-		if h == nil {
-			if h, err = loadToken(ctx, s, key); err != nil {
-				return false, err
-			}
+		h, err := b.heldOrStored(ctx, s, c.config+"/"+key)
+		if err != nil {
+			return false, err
 		}
 		if h != nil && h.Value.Token.AccessToken == token {
 			return true, nil

@@ -198,12 +198,13 @@ func TestLedgerEntryThatCannotBeWritten(t *testing.T) {
 	succeeded(t, e.read(t, "token/c"))
 }
 
-func TestLedgersHoldOnlyTokensThatLeasesEnd(t *testing.T) {
+func TestLedgersHoldOnlyTokensThatMayHaveToBeRevoked(t *testing.T) {
 	for name, config := range map[string]fields{
-		"shared":                     {"reuse": true},
-		"shared and without leases":  {"reuse": true, "leased": false},
-		"shared and renewable":       {"reuse": true, "renewable": true},
-		"own, but nobody to ask for": {"revocation_url": ""},
+		"shared, and nobody to ask":                  {"reuse": true, "revocation_url": ""},
+		"of a reader's own, and nobody to ask":       {"revocation_url": ""},
+		"shared and handed out":                      {"reuse": true},
+		"shared and handed out without leases":       {"reuse": true, "leased": false},
+		"shared and handed out, with renewable=true": {"reuse": true, "renewable": true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, _ := ownTokens(t, config)
@@ -214,8 +215,12 @@ func TestLedgersHoldOnlyTokensThatLeasesEnd(t *testing.T) {
 				return nil
 			})
 			succeeded(t, e.read(t, "token/c"))
-			e.clock.advance(50 * time.Minute)
+			e.clock.advance(30 * time.Minute)
 			succeeded(t, e.read(t, "token/c"))
+			if config["revocation_url"] == "" {
+				e.clock.advance(20 * time.Minute)
+				succeeded(t, e.read(t, "token/c"))
+			}
 		})
 	}
 }

@@ -246,7 +246,7 @@ func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key s
 		b.dismiss(ctx, s, c, m)
 		return
 	}
-	b.keep(ctx, s, key, m)
+	b.replace(ctx, s, key, c.revocable(), m)
 	b.tokens.Put(key, c.config, m.heldAs(c.late()))
 }
 
@@ -269,6 +269,21 @@ func (b *backend) undo(ctx context.Context, s logical.Storage, c *config, m *min
 	if m != nil && m.chain == (chain{}) {
 		b.dismiss(ctx, s, c, m)
 	}
+}
+
+// replace stores a token over the one before, which those who have it go on to
+// use: where that can be revoked, the kill switch is to find it.
+func (b *backend) replace(ctx context.Context, s logical.Storage, key string, revocable bool, m *minted) {
+	if revocable {
+		before, err := b.heldOrStored(ctx, s, key)
+		if err == nil && before != nil && before.Value.Token.AccessToken != m.Token.AccessToken {
+			err = b.retire(ctx, s, configOf(key), before.Value)
+		}
+		if err != nil {
+			b.log().Warn("a token that was replaced is out of reach of the kill switch until it expires", "key", key, "error", err)
+		}
+	}
+	b.keep(ctx, s, key, m)
 }
 
 // keep stores a token. Failing to is no reason to withhold it: it costs one
@@ -303,6 +318,14 @@ func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, c *co
 	if err != nil {
 		b.log().Warn("a forgotten token could not be cleared away; nothing will hand it out, and it is tidied when it expires", "key", v.key, "error", err)
 	}
+}
+
+// heldOrStored gives the token of that key, nil when there is none.
+func (b *backend) heldOrStored(ctx context.Context, s logical.Storage, key string) (*held, error) {
+	if h := b.tokens.Held(key); h != nil {
+		return h, nil
+	}
+	return loadToken(ctx, s, key)
 }
 
 // loadToken gives the stored token of that key, nil when there is none.

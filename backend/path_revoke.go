@@ -17,10 +17,10 @@ const revokeHelp = `
 The kill switch of a config: every token that the engine holds for it is
 forgotten, for its roles as well, one that is being minted included, and the
 next read mints anew. Each is revoked at the provider, where there is a
-revocation_url, and so is each token that a lease of its own holds
-(reuse=false), or that an earlier change of the config made it forget and that
-has not expired. A renewable lease can no longer be renewed. With dpop=true there
-are no more proofs for any of them, unless the grant is by refresh_token.
+revocation_url, and so is each that lives on though it is no longer handed out:
+in a lease of its own (reuse=false), replaced by a newer one, or from before a
+change of the config. A renewable lease can no longer be renewed. With dpop=true
+there are no more proofs for any of them, unless the grant is by refresh_token.
 
 A warning says how many tokens are not revoked, why, and until when they live.
 Those that may be revoked yet are tried again in the background until they

@@ -201,7 +201,7 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 				h, c, err = b.mintFor(ctx, s, v, w.now)
 				return h, err
 			},
-			Store: func(ctx context.Context, h held) { b.keep(ctx, s, v.key, h.Value) },
+			Store: func(ctx context.Context, h held) { b.replace(ctx, s, v.key, v.revocable, h.Value) },
 			Discard: func(ctx context.Context, h held) {
 				if c != nil { // else it was found: others hold it
 					b.discard(ctx, s, v, c, h.Value)
