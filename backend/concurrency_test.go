@@ -41,7 +41,7 @@ func (g *gate) next(t *testing.T) string {
 	select {
 	case scope := <-g.arrived:
 		return scope
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no request arrived")
 		return ""
 	}
@@ -66,7 +66,7 @@ func wait(t *testing.T, c <-chan result) result {
 	select {
 	case r := <-c:
 		return r
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no answer")
 		return result{}
 	}

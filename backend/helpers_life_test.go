@@ -23,7 +23,9 @@ import (
 // since the old one is left as it is.
 func (e *engine) restart(t *testing.T, secrets ...string) *engine {
 	t.Helper()
-	return mountOn(t, e.storage, e.clock, e.system, secrets...)
+	next := mountVia(t, e.transport, e.storage, e.clock, e.system, secrets...)
+	next.wire = e.wire
+	return next
 }
 
 // token is the access token of an answer.
@@ -64,7 +66,7 @@ func asked(t *testing.T, s *providertest.Server, want int) {
 // eventually polls for a condition.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still not so: %s", what)
 		}
@@ -152,8 +154,14 @@ type visit struct {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
+	return newDeskOver(t, nil)
+}
+
+// newDeskOver is newDesk, reached by a wire.
+func newDeskOver(t *testing.T, w *providertest.Wire) *desk {
+	t.Helper()
 	d := &desk{visits: make(chan visit, 100)}
-	d.Server = invented(t, func(_ *http.Request, body string) string {
+	d.Server = inventedOver(t, w, func(_ *http.Request, body string) string {
 		form, _ := url.ParseQuery(body) // the test looks at what it expects
 		reply := make(chan string, 1)
 		d.visits <- visit{form: form, reply: reply}
@@ -172,7 +180,7 @@ func (d *desk) next(t *testing.T) visit {
 	select {
 	case v := <-d.visits:
 		return v
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no request arrived")
 		return visit{}
 	}

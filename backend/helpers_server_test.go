@@ -14,7 +14,12 @@ import (
 // invented runs a token endpoint that answers what f makes of a request.
 func invented(t *testing.T, f func(r *http.Request, body string) string) *providertest.Server {
 	t.Helper()
-	return providertest.StartFunc(t, "/token", func(w http.ResponseWriter, r *http.Request, body []byte) {
+	return inventedOver(t, nil, f)
+}
+
+func inventedOver(t *testing.T, w *providertest.Wire, f func(r *http.Request, body string) string) *providertest.Server {
+	t.Helper()
+	return providertest.StartFuncOver(t, w, "/token", func(w http.ResponseWriter, r *http.Request, body []byte) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, f(r, string(body))) // the client may be gone
 	})

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -32,13 +33,19 @@ type fields = map[string]any
 // engine is a mount of the backend with everything around it that a test can
 // look at or break. Requests cross what Vault has between itself and a plugin.
 type engine struct {
-	backend logical.Backend
-	storage *storage
-	clock   *clock
-	system  *logical.StaticSystemView
-	log     *lockedBuffer
-	extras  []string // members of an answer that no schema can know
+	backend   logical.Backend
+	storage   *storage
+	clock     *clock
+	system    *logical.StaticSystemView
+	transport *http.Transport
+	wire      *providertest.Wire // which its servers are at, nil without
+	log       *lockedBuffer
+	extras    []string // members of an answer that no schema can know
 }
+
+// patience is for how long a test waits for what has to happen, however busy the
+// machine is.
+const patience = time.Minute
 
 // mount makes an engine. Its log must not hold any of the secrets.
 func mount(tb testing.TB, secrets ...string) *engine {
@@ -57,7 +64,7 @@ func mountOn(tb testing.TB, on *storage, clock *clock, system *logical.StaticSys
 // mountVia makes an engine that dials as transport does.
 func mountVia(tb testing.TB, transport *http.Transport, on *storage, clock *clock, system *logical.StaticSystemView, secrets ...string) *engine {
 	tb.Helper()
-	e := &engine{storage: on, clock: clock, system: system, log: &lockedBuffer{}}
+	e := &engine{storage: on, clock: clock, system: system, transport: transport, log: &lockedBuffer{}}
 	factory := backend.Factory(backend.Options{
 		Build:     backend.Build{Version: "v1.2.3", Commit: "0123456789ab", Date: "2026-01-02T03:04:05Z"},
 		Transport: transport,
@@ -78,6 +85,19 @@ func mountVia(tb testing.TB, transport *http.Transport, on *storage, clock *cloc
 		withoutSecrets(tb, "the log", e.log.String(), secrets...)
 	})
 	return e
+}
+
+// overAWire runs f in a bubble of testing/synctest, where time passes only while
+// everybody waits, with an engine and the wire that its providers are to be at:
+// what takes time takes exactly that, however busy the machine is.
+func overAWire(t *testing.T, f func(t *testing.T, e *engine), secrets ...string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		wire := &providertest.Wire{}
+		e := mountVia(t, &http.Transport{DialContext: wire.DialContext}, &storage{}, newClock(), logical.TestSystemView(), secrets...)
+		e.wire = wire
+		f(t, e)
+	})
 }
 
 // result is what Vault makes of a request.
@@ -337,7 +357,7 @@ func (l *lockedBuffer) String() string {
 // server runs a token endpoint on the engine's clock.
 func (e *engine) server(tb testing.TB, d providertest.Dialect, o providertest.Options) *providertest.Server {
 	tb.Helper()
-	o.Now = e.clock.Now
+	o.Now, o.Wire = e.clock.Now, e.wire
 	return providertest.Start(tb, d, o)
 }
 

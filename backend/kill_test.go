@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -296,10 +295,12 @@ func TestRenewalIsRefusedOnceTheTokenIsForgotten(t *testing.T) {
 // being minted included: nobody gets that one, but the provider knows it.
 func TestKillSwitchRevokesTheTokenOfAMintUnderWay(t *testing.T) {
 	e, s := ownTokens(t, fields{"reuse": true})
-	s.Behave(providertest.Behavior{Delay: 200 * time.Millisecond})
+	answer := make(chan struct{})
+	s.Behave(providertest.Behavior{Until: answer})
 	reader := soon(t, func() result { return e.read(t, "token/c") })
 	eventually(t, "the provider is asked", func() bool { return s.Requests() == 1 })
 	succeeded(t, update(t, e, "revoke/c", nil))
+	close(answer)
 	kept := wait(t, reader).token(t)
 	eventually(t, "the forgotten token is revoked", func() bool { return !s.Valid(s.Issued()[0]) })
 	if !s.Valid(kept) {

@@ -306,55 +306,58 @@ func TestLeaseThatEndsAtOnceLeavesNothingBehind(t *testing.T) {
 }
 
 func TestCleanLeavesTokensToTheLeasesThatHoldThem(t *testing.T) {
-	e, _ := ownTokens(t, nil)
-	for range 5 {
-		succeeded(t, e.read(t, "token/c"))
-	}
-	start := time.Now()
-	e.backend.Cleanup(t.Context())
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("it took %s", took)
-	}
-	for key, value := range e.below(t, "lease/") {
-		if !strings.Contains(value, `"leased":true`) {
-			t.Errorf("%s: a restart would revoke a token with a lease", key)
+	overAWire(t, func(t *testing.T, e *engine) {
+		e.ownTokens(t, nil)
+		for range 5 {
+			succeeded(t, e.read(t, "token/c"))
 		}
-	}
+		start := time.Now()
+		e.backend.Cleanup(t.Context())
+		if took := time.Since(start); took != 0 {
+			t.Errorf("it took %s", took)
+		}
+		for key, value := range e.below(t, "lease/") {
+			if !strings.Contains(value, `"leased":true`) {
+				t.Errorf("%s: a restart would revoke a token with a lease", key)
+			}
+		}
+	})
 }
 
 // A reload must not wait for a provider that hangs: what has not been revoked
 // stands in storage, and the next process has it revoked.
 func TestCleanWaitsFiveSecondsForMintsAndRevocationsTogether(t *testing.T) {
-	t.Parallel()
-	e, s := ownTokens(t, fields{"request_timeout": 60, "reuse": true})
-	e.must(t, "role/c/own", fields{"reuse": false})
-	s.Behave(providertest.Behavior{Revocation: true, Hang: true, Times: -1}, providertest.Behavior{Delay: 200 * time.Millisecond, Times: 16})
-	var readers []<-chan result
-	ctx, leave := context.WithCancel(t.Context())
-	for range 16 {
-		readers = append(readers, soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c/own") }))
-	}
-	eventually(t, "they are minted", func() bool { return s.Requests() == 16 })
-	leave()
-	for _, reader := range readers {
-		wait(t, reader)
-	}
-	eventually(t, "revocations hang", func() bool { return s.RevocationRequests() >= 8 })
-	s.Behave(providertest.Behavior{Hang: true})
-	hanging := soon(t, func() result { return e.read(t, "token/c") })
-	eventually(t, "a mint hangs", func() bool { return s.Requests() == 17 })
-	start := time.Now()
-	e.backend.Cleanup(t.Context())
-	if took := time.Since(start); took < 4500*time.Millisecond || took > 7*time.Second {
-		t.Errorf("Clean took %s", took)
-	}
-	s.Behave(providertest.Behavior{})
-	wait(t, hanging)
-	if len(e.below(t, "lease/")) != 16 {
-		t.Fatalf("%d entries, want all", len(e.below(t, "lease/")))
-	}
-	e.restart(t).aMinuteLater(t)
-	eventually(t, "the next process has them revoked", func() bool { return len(s.Revoked()) == 16 && len(e.below(t, "lease/")) == 0 })
+	overAWire(t, func(t *testing.T, e *engine) {
+		s := e.ownTokens(t, fields{"request_timeout": 60, "reuse": true})
+		e.must(t, "role/c/own", fields{"reuse": false})
+		s.Behave(providertest.Behavior{Revocation: true, Hang: true, Times: -1}, providertest.Behavior{Delay: 200 * time.Millisecond, Times: 16})
+		var readers []<-chan result
+		ctx, leave := context.WithCancel(t.Context())
+		for range 16 {
+			readers = append(readers, soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c/own") }))
+		}
+		eventually(t, "they are minted", func() bool { return s.Requests() == 16 })
+		leave()
+		for _, reader := range readers {
+			wait(t, reader)
+		}
+		eventually(t, "revocations hang", func() bool { return s.RevocationRequests() >= 8 })
+		s.Behave(providertest.Behavior{Hang: true})
+		hanging := soon(t, func() result { return e.read(t, "token/c") })
+		eventually(t, "a mint hangs", func() bool { return s.Requests() == 17 })
+		start := time.Now()
+		e.backend.Cleanup(t.Context())
+		if took := time.Since(start); took != 5*time.Second {
+			t.Errorf("Clean took %s", took)
+		}
+		s.Behave(providertest.Behavior{})
+		wait(t, hanging)
+		if len(e.below(t, "lease/")) != 16 {
+			t.Fatalf("%d entries, want all", len(e.below(t, "lease/")))
+		}
+		e.restart(t).aMinuteLater(t)
+		eventually(t, "the next process has them revoked", func() bool { return len(s.Revoked()) == 16 && len(e.below(t, "lease/")) == 0 })
+	})
 }
 
 // One process serves all mounts: a bug in what nobody waits for ends none.
@@ -376,7 +379,8 @@ func TestPanicInTheBackground(t *testing.T) {
 		t.Error("the token was revoked")
 	}
 
-	s.Behave(providertest.Behavior{Delay: 200 * time.Millisecond})
+	answer := make(chan struct{})
+	s.Behave(providertest.Behavior{Until: answer})
 	ctx, leave := context.WithCancel(t.Context())
 	left := soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c") })
 	eventually(t, "the provider is asked", func() bool { return s.Requests() == 2 })
@@ -388,10 +392,12 @@ func TestPanicInTheBackground(t *testing.T) {
 	})
 	leave()
 	wait(t, left)
+	close(answer)
 	eventually(t, "the panic is told", func() bool { return strings.Contains(e.log.String(), "path=\"background work\"") })
 	e.storage.onUse(nil)
 
-	s.Behave(providertest.Behavior{Delay: 200 * time.Millisecond})
+	answer = make(chan struct{})
+	s.Behave(providertest.Behavior{Until: answer})
 	reader := soon(t, func() result { return e.read(t, "token/c") })
 	eventually(t, "the provider is asked", func() bool { return s.Requests() == 3 })
 	succeeded(t, update(t, e, "revoke/c", nil))
@@ -401,6 +407,7 @@ func TestPanicInTheBackground(t *testing.T) {
 		}
 		return nil
 	})
+	close(answer)
 	wait(t, reader)
 	e.storage.onUse(nil)
 	succeeded(t, e.read(t, "token/c"))

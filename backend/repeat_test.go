@@ -200,33 +200,34 @@ func TestSlowAnswerToARefreshTokenIsWaitedFor(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			e, d := mount(t, secretOne), newDesk(t)
-			e.must(t, "config/c", with(d.config(), with(fields{
-				"grant_type": "refresh_token", "refresh_token": "chain-r0", "request_timeout": 1, "scopes": "a,b",
-			}, test.config)))
-			e.must(t, "role/c/narrow", fields{"scopes": "a"})
-			start := time.Now()
-			refused(t, test.op(t, e), http.StatusGatewayTimeout, `"c"`)
-			if waited := time.Since(start); waited > 4*time.Second {
-				t.Errorf("the reader waited for %s", waited)
-			}
-			refused(t, e.read(t, "token/c/narrow"), http.StatusGatewayTimeout) // it may not spend it either
-			v := d.next(t)
-			if len(d.visits) != 0 {
-				t.Fatal("the refresh token was sent again while its answer was due")
-			}
-			v.token("slow", `"refresh_token":"chain-r1"`)
-			v = d.next(t) // for the role
-			if got := v.form.Get("refresh_token"); got != "chain-r1" {
-				t.Errorf("the next request sent %q", got)
-			}
-			v.token("narrow", `"refresh_token":"chain-r2"`)
-			if test.then != "" {
-				if got := e.read(t, "token/c").token(t); got != test.then {
-					t.Errorf("a reader has %q", got)
+			overAWire(t, func(t *testing.T, e *engine) {
+				d := newDeskOver(t, e.wire)
+				e.must(t, "config/c", with(d.config(), with(fields{
+					"grant_type": "refresh_token", "refresh_token": "chain-r0", "request_timeout": 1, "scopes": "a,b",
+				}, test.config)))
+				e.must(t, "role/c/narrow", fields{"scopes": "a"})
+				start := time.Now()
+				refused(t, test.op(t, e), http.StatusGatewayTimeout, `"c"`)
+				if waited := time.Since(start); waited > 2*time.Second {
+					t.Errorf("the reader waited for %s", waited)
 				}
-			}
+				refused(t, e.read(t, "token/c/narrow"), http.StatusGatewayTimeout) // it may not spend it either
+				v := d.next(t)
+				if len(d.visits) != 0 {
+					t.Fatal("the refresh token was sent again while its answer was due")
+				}
+				v.token("slow", `"refresh_token":"chain-r1"`)
+				v = d.next(t) // for the role
+				if got := v.form.Get("refresh_token"); got != "chain-r1" {
+					t.Errorf("the next request sent %q", got)
+				}
+				v.token("narrow", `"refresh_token":"chain-r2"`)
+				if test.then != "" {
+					if got := e.read(t, "token/c").token(t); got != test.then {
+						t.Errorf("a reader has %q", got)
+					}
+				}
+			}, secretOne)
 		})
 	}
 }

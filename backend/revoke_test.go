@@ -20,9 +20,14 @@ import (
 func ownTokens(t *testing.T, more fields) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t)
+	return e, e.ownTokens(t, more)
+}
+
+func (e *engine) ownTokens(t *testing.T, more fields) *providertest.Server {
+	t.Helper()
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", with(standard(s), with(fields{"reuse": false, "revocation_url": s.RevocationURL()}, more)))
-	return e, s
+	return s
 }
 
 func TestLeaseOfItsOwnTokenRevokesItAtTheProviderOnce(t *testing.T) {

@@ -280,25 +280,26 @@ func TestRequestsThatFailHalfWayLeaveNoForeignToken(t *testing.T) {
 
 // Storage that hangs holds up no reader for longer than request_timeout.
 func TestStorageThatHangsIsTooSlow(t *testing.T) {
-	e := mount(t)
-	s := e.server(t, providertest.RFC6749, providertest.Options{})
-	e.must(t, "config/c", with(standard(s), fields{"request_timeout": 1}))
-	release := make(chan struct{})
-	defer close(release)
-	var gets atomic.Int32
-	e.storage.onUse(func(string, string) error {
-		if gets.Add(1) == 2 {
-			<-release
+	overAWire(t, func(t *testing.T, e *engine) {
+		s := e.server(t, providertest.RFC6749, providertest.Options{})
+		e.must(t, "config/c", with(standard(s), fields{"request_timeout": 1}))
+		release := make(chan struct{})
+		defer close(release)
+		var gets atomic.Int32
+		e.storage.onUse(func(string, string) error {
+			if gets.Add(1) == 2 {
+				<-release
+			}
+			return nil
+		})
+		start := time.Now()
+		r := e.read(t, "token/c")
+		if gets.Load() < 2 {
+			t.Fatal("a reader no longer waits for storage twice: let another use hang")
 		}
-		return nil
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("answered after %s", took)
+		}
+		refused(t, r, http.StatusGatewayTimeout, `"c"`)
 	})
-	start := time.Now()
-	r := e.read(t, "token/c")
-	if gets.Load() < 2 {
-		t.Fatal("a reader no longer waits for storage twice: let another use hang")
-	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("answered after %s", took)
-	}
-	refused(t, r, http.StatusGatewayTimeout, `"c"`)
 }

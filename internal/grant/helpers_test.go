@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
@@ -41,7 +42,12 @@ func standardRequest(url string) Request {
 // granting runs a token endpoint that grants whatever it is asked.
 func granting(t *testing.T) *providertest.Server {
 	t.Helper()
-	return providertest.StartFunc(t, "/", func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+	return grantingOver(t, nil)
+}
+
+func grantingOver(t *testing.T, w *providertest.Wire) *providertest.Server {
+	t.Helper()
+	return providertest.StartFuncOver(t, w, "/", func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(`{"access_token":"granted","expires_in":60}`))
 	})
@@ -57,9 +63,20 @@ func answering(t *testing.T, status int, contentType, body string) *providertest
 	return s
 }
 
+// overAWire runs f in a bubble, where time passes only while everybody waits.
+func overAWire(t *testing.T, f func(t *testing.T, w *providertest.Wire)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, &providertest.Wire{}) })
+}
+
 func mint(t *testing.T, r Request) (*Token, error) {
 	t.Helper()
-	c := NewClient(Options{Now: clock})
+	return mintBy(t, Options{Now: clock}, r)
+}
+
+func mintBy(t *testing.T, o Options, r Request) (*Token, error) {
+	t.Helper()
+	c := NewClient(o)
 	defer c.Close()
 	return c.Mint(t.Context(), r)
 }
@@ -67,7 +84,17 @@ func mint(t *testing.T, r Request) (*Token, error) {
 // refusal mints and expects an *Error.
 func refusal(t *testing.T, r Request) *Error {
 	t.Helper()
-	token, err := mint(t, r)
+	return refusalBy(t, Options{Now: clock}, r)
+}
+
+func refusalOver(t *testing.T, w *providertest.Wire, r Request) *Error {
+	t.Helper()
+	return refusalBy(t, Options{Now: clock, Transport: &http.Transport{DialContext: w.DialContext}}, r)
+}
+
+func refusalBy(t *testing.T, o Options, r Request) *Error {
+	t.Helper()
+	token, err := mintBy(t, o, r)
 	var e *Error
 	if !errors.As(err, &e) {
 		t.Fatalf("got token %v, error %v (%T); want an *Error", token != nil, err, err)

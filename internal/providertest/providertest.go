@@ -79,6 +79,9 @@ type Options struct {
 	// Listen is the TCP address, "127.0.0.1:0" when empty.
 	Listen string
 
+	// Wire is what the server is reached by, instead of TCP.
+	Wire *Wire
+
 	// Now is the server's clock: time.Now when nil. Delays do not use it. It
 	// may be called from several goroutines at once.
 	Now func() time.Time
@@ -207,7 +210,13 @@ type HandlerFunc func(w http.ResponseWriter, r *http.Request, body []byte)
 // of its own, so what depends on them (Issued, Valid, ...) stays empty.
 func StartFunc(tb testing.TB, path string, h HandlerFunc) *Server {
 	tb.Helper()
-	s, err := NewFunc(path, Options{}, h)
+	return StartFuncOver(tb, nil, path, h)
+}
+
+// StartFuncOver is StartFunc, reached by a Wire.
+func StartFuncOver(tb testing.TB, w *Wire, path string, h HandlerFunc) *Server {
+	tb.Helper()
+	s, err := NewFunc(path, Options{Wire: w}, h)
 	if err != nil {
 		tb.Fatalf("start the token endpoint %s: %v", path, err)
 	}
@@ -215,8 +224,8 @@ func StartFunc(tb testing.TB, path string, h HandlerFunc) *Server {
 	return s
 }
 
-// NewFunc is StartFunc until Close, with options: TLS, Listen and Now count,
-// the rest does nothing.
+// NewFunc is StartFunc until Close, with options: TLS, Listen, Wire and Now
+// count, the rest does nothing.
 func NewFunc(path string, o Options, h HandlerFunc) (*Server, error) {
 	s, err := newServer(o, Credentials{})
 	if err != nil {

@@ -98,11 +98,16 @@ func (s *Server) setDialect(d dialect, tokenPath, revocationPath string, scopes 
 }
 
 func (s *Server) listen() error {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.options.Listen)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
 	transport := &http.Transport{ForceAttemptHTTP2: true}
+	var listener net.Listener
+	if wire := s.options.Wire; wire != nil {
+		listener, transport.DialContext = wire.listen(), wire.DialContext
+	} else {
+		var err error
+		if listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.options.Listen); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+	}
 	s.http.Handler = http.HandlerFunc(s.serve)
 	s.http.ReadHeaderTimeout = 10 * time.Second
 	s.base = "http://" + listener.Addr().String()
