@@ -5,7 +5,6 @@ package backend_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"path"
 	"strings"
@@ -92,81 +91,6 @@ func searched(t *testing.T, e *engine) {
 	e.backend.Cleanup(t.Context())
 }
 
-// crashed is an engine whose process ended before anybody had the answer.
-func crashed(t *testing.T) (*engine, *providertest.Server, string) {
-	t.Helper()
-	e, s := ownTokens(t, nil)
-	var changes atomic.Int32
-	e.storage.onUse(func(op, key string) error {
-		if strings.HasPrefix(key, "lease/") && op == opPut && changes.Add(1) > 1 {
-			return errors.New("the process is gone")
-		}
-		return nil
-	})
-	token := e.read(t, "token/c").token(t)
-	e.backend.Cleanup(t.Context()) // so that nothing of it goes on
-	e.storage.onUse(nil)
-	if leased(t, e) {
-		t.Fatal("the entry is left to a lease")
-	}
-	return e.restart(t), s, token
-}
-
-func TestTokenOfAProcessThatEndedBeforeTheAnswerIsRevoked(t *testing.T) {
-	e, s, token := crashed(t)
-	e.clock.advance(29 * time.Second)
-	e.periodic(t)
-	if !s.Valid(token) || len(e.below(t, "lease/")) != 1 {
-		t.Error("an answer that may be on its way is not waited for")
-	}
-	e.clock.advance(time.Second)
-	e.periodic(t)
-	eventually(t, "the token is revoked and forgotten", func() bool { return !s.Valid(token) && len(e.below(t, "lease/")) == 0 })
-	e.aMinuteLater(t)
-	e.backend.Cleanup(t.Context())
-	if s.RevocationRequests() != 1 {
-		t.Error("revoked again")
-	}
-	withoutSecrets(t, "the log", e.log.String(), token)
-}
-
-func TestTokenThatAnEarlierProcessLeft(t *testing.T) {
-	for name, test := range map[string]struct {
-		do    func(t *testing.T, e *engine, s *providertest.Server)
-		stays bool
-	}{
-		"has expired": {func(_ *testing.T, e *engine, _ *providertest.Server) { e.clock.advance(2 * time.Hour) }, false},
-		"is gone there": {func(_ *testing.T, _ *engine, s *providertest.Server) {
-			s.Behave(providertest.Behavior{Revocation: true, Status: 400, Body: `{"error":"invalid_token"}`})
-		}, false},
-		"has a provider that fails": {func(_ *testing.T, _ *engine, s *providertest.Server) {
-			s.Behave(providertest.Behavior{Revocation: true, Echo: true, Status: 500})
-		}, true},
-		"has a config that cannot be read": {func(_ *testing.T, e *engine, _ *providertest.Server) { e.storage.onUse(failingOn(opGet, "config/")) }, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			e, s, token := crashed(t)
-			test.do(t, e, s)
-			e.aMinuteLater(t)
-			eventually(t, "something came of it", func() bool {
-				return len(e.below(t, "lease/")) == 0 || strings.Contains(e.log.String(), "revoked")
-			})
-			e.storage.onUse(nil)
-			withoutSecrets(t, "the log", e.log.String(), token, s.Credentials().ClientSecret)
-			if got := len(e.below(t, "lease/")) == 1; got != test.stays {
-				t.Fatalf("the entry stays: %t, want %t: %s", got, test.stays, e.log.String())
-			}
-			for range 6 {
-				e.aMinuteLater(t)
-			}
-			eventually(t, "the token is revoked in the end", func() bool { return len(e.below(t, "lease/")) == 0 })
-			if s.Valid(token) && !strings.Contains(name, "gone") && !strings.Contains(name, "expired") {
-				t.Error("the token lives on")
-			}
-		})
-	}
-}
-
 func TestLedgerEntryOfALaterVersionStays(t *testing.T) {
 	e, s := ownTokens(t, nil)
 	secret := e.read(t, "token/c").resp.Secret
@@ -223,73 +147,6 @@ func TestLedgersHoldOnlyTokensThatMayHaveToBeRevoked(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A mint that ends when its reader has left, or its token was forgotten, leaves
-// a token that nobody gets: it is revoked then, by the client that it was minted
-// as if there is no other.
-func TestTokenThatNobodyGetsIsRevoked(t *testing.T) {
-	for name, meanwhile := range map[string]func(t *testing.T, e *engine, leave func()){
-		"the reader left":          func(_ *testing.T, _ *engine, leave func()) { leave() },
-		"the kill switch was used": func(t *testing.T, e *engine, _ func()) { succeeded(t, update(t, e, "revoke/c", nil)) },
-		"its config was changed":   func(t *testing.T, e *engine, _ func()) { e.must(t, "config/c", fields{"scopes": "read"}) },
-		"its config was deleted":   func(t *testing.T, e *engine, _ func()) { succeeded(t, e.delete(t, "config/c")) },
-		"its config became another client": func(t *testing.T, e *engine, _ func()) {
-			e.must(t, "config/c", fields{"client_id": "another", "client_secret": "its own"})
-		},
-		"its config was deleted, and another client has its name": func(t *testing.T, e *engine, _ func()) {
-			config := e.read(t, "config/c").data(t)
-			succeeded(t, e.delete(t, "config/c"))
-			e.must(t, "config/c", fields{
-				"token_url": config["token_url"], "revocation_url": config["revocation_url"], "client_id": "another", "client_secret": "its own",
-			})
-		},
-	} {
-		for kind, reuse := range map[string]bool{"of its own": false, "to be shared": true} {
-			if reuse && name == "the reader left" {
-				continue // others may come
-			}
-			t.Run(kind+", "+name, func(t *testing.T) {
-				e, s := ownTokens(t, fields{"reuse": reuse})
-				answer := make(chan struct{})
-				s.Behave(providertest.Behavior{Until: answer})
-				ctx, leave := context.WithCancel(t.Context())
-				defer leave()
-				reader := soon(t, func() result { return e.readAs(ctx, t, logical.ReadOperation, "token/c") })
-				eventually(t, "the provider is asked", func() bool { return s.Requests() == 1 })
-				meanwhile(t, e, leave)
-				close(answer)
-				r := wait(t, reader)
-				eventually(t, "the token is revoked", func() bool { return len(s.Issued()) > 0 && !s.Valid(s.Issued()[0]) })
-				if r.err == nil && !s.Valid(r.token(t)) {
-					t.Error("the token that was handed out is revoked")
-				}
-				if s.IssuedCount() == 1 {
-					eventually(t, "no entry is left", func() bool { return len(e.below(t, "lease/")) == 0 })
-				}
-				withoutSecrets(t, "the answer and the log", r.text()+e.log.String(), s.Issued()[0], s.Credentials().ClientSecret)
-			})
-		}
-	}
-}
-
-// With the config, what it was minted as is gone from storage; memory has it for
-// as long as the provider fails to revoke.
-func TestTokenThatNobodyGetsIsRevokedInTheEndThoughItsConfigIsGone(t *testing.T) {
-	e, s := ownTokens(t, nil)
-	answer := make(chan struct{})
-	s.Behave(providertest.Behavior{Until: answer}, revokesNothing)
-	reader := soon(t, func() result { return e.read(t, "token/c") })
-	eventually(t, "the provider is asked", func() bool { return s.Requests() == 1 })
-	succeeded(t, e.delete(t, "config/c"))
-	close(answer)
-	refused(t, wait(t, reader), http.StatusBadRequest, `no config "c"`)
-	eventually(t, "it is tried", func() bool { return s.RevocationRequests() == 1 })
-	s.Behave(providertest.Behavior{})
-	eventually(t, "it is tried again, and nothing is left", func() bool {
-		e.aMinuteLater(t)
-		return !s.Valid(s.Issued()[0]) && len(e.below(t, "lease/")) == 0
-	})
 }
 
 // The lease may end before its entry is left to it, which must not bring the

@@ -9,12 +9,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/vault/api"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
@@ -24,46 +21,6 @@ import (
 // 20 s, 40 s, … on average.
 const rollbackTime = 3 * time.Minute
 
-const jobs = 200
-
-// eachJob runs that many jobs, a few at a time.
-func eachJob(n, atATime int, job func(int)) {
-	var wg sync.WaitGroup
-	places := make(chan struct{}, atATime)
-	for i := range n {
-		places <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-places }()
-			job(i)
-		})
-	}
-	wg.Wait()
-}
-
-// ciJob is what a CI job does: it gets a Vault token of its own, reads a token,
-// and revokes its Vault token. The read is repeated while Vault has no plugin.
-func ciJob(t *testing.T, v *harness.Vault, policy, path string) (accessToken string, err error) {
-	t.Helper()
-	created, err := v.Client().Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{Policies: []string{policy}, TTL: "5m"})
-	if err != nil {
-		return "", err
-	}
-	job := v.ClientWith(created.Auth.ClientToken)
-	secret, err := job.Logical().ReadWithContext(t.Context(), path)
-	for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); {
-		var answer *api.ResponseError
-		if !errors.As(err, &answer) || answer.StatusCode != http.StatusInternalServerError {
-			return "", err
-		}
-		secret, err = job.Logical().ReadWithContext(t.Context(), path)
-	}
-	if err != nil {
-		return "", err
-	}
-	accessToken, _ = secret.Data["access_token"].(string)
-	return accessToken, job.Auth().Token().RevokeSelfWithContext(t.Context(), "")
-}
-
 // revocable runs a server by the book, with a config whose tokens can be
 // revoked.
 func revocable(t *testing.T, v *harness.Vault, config string, o providertest.Options, more fields) *providertest.Server {
@@ -71,143 +28,6 @@ func revocable(t *testing.T, v *harness.Vault, config string, o providertest.Opt
 	s := standard(t, v, config, o, nil)
 	write(t, v, "oauthcc/config/"+config, with(registration(providertest.RFC6749, s), with(fields{"revocation_url": s.RevocationURL()}, more)))
 	return s
-}
-
-// runCI runs many short-lived Vault tokens, each for one read.
-func runCI(t *testing.T) {
-	t.Helper()
-	v := harness.Start(t, harness.Options{LogLevel: "info"})
-	v.Policy("ci", `path "oauthcc/token/*" { capabilities = ["read"] }`)
-
-	t.Run("a shared token: one mint, no revocation", func(t *testing.T) {
-		v := v.For(t)
-		s := revocable(t, v, "shared", providertest.Options{}, nil)
-		eachJob(jobs, 8, func(int) {
-			token, err := ciJob(t, v, "ci", "oauthcc/token/shared")
-			if err != nil || !s.Valid(token) {
-				t.Errorf("a job got %q: %v", token, err)
-			}
-		})
-		harness.Eventually(t, 30*time.Second, func() error { return noLeases(t, v, "oauthcc/token/shared") })
-		if s.IssuedCount() != 1 || s.RevocationRequests() != 0 || len(s.Revoked()) != 0 {
-			t.Errorf("%d mints and %d revocations, want 1 and none", s.IssuedCount(), s.RevocationRequests())
-		}
-		if token := read(t, v, "oauthcc/token/shared").text(t, "access_token"); !s.Valid(token) || s.IssuedCount() != 1 {
-			t.Error("the shared token did not outlive the jobs")
-		}
-	})
-	t.Run("tokens of their own: each is revoked, also after a crash in the middle", func(t *testing.T) {
-		v := v.For(t)
-		s := revocable(t, v, "own", providertest.Options{}, fields{"reuse": false})
-		half, crashed, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(done)
-			eachJob(jobs, 8, func(i int) {
-				if i == jobs/2 {
-					close(half)
-					<-crashed
-				}
-				token, err := ciJob(t, v, "ci", "oauthcc/token/own")
-				if err != nil || token == "" {
-					t.Errorf("job %d got %q: %v", i, token, err)
-				}
-			})
-		}()
-		<-half
-		// The provider takes its time now, so that mints and revocations are
-		// under way at the crash, and no token is issued that the engine cannot
-		// have learnt of.
-		s.Behave(providertest.Behavior{Delay: time.Minute, Times: -1}, providertest.Behavior{Delay: time.Minute, Times: -1, Revocation: true})
-		harness.Eventually(t, time.Minute, func() error {
-			if under := s.Requests() - s.IssuedCount(); under < 7 {
-				return fmt.Errorf("%d mints are under way", under)
-			}
-			return nil
-		})
-		v.KillPlugin()
-		s.Behave(providertest.Behavior{})
-		close(crashed)
-		<-done
-		harness.Eventually(t, rollbackTime, func() error {
-			if issued, revoked := s.IssuedCount(), len(s.Revoked()); issued != revoked {
-				return fmt.Errorf("%d tokens issued, %d revoked", issued, revoked)
-			}
-			return noLeases(t, v, "oauthcc/token/own")
-		})
-		if s.IssuedCount() != jobs {
-			t.Errorf("%d mints for %d jobs", s.IssuedCount(), jobs)
-		}
-		for _, token := range s.Issued() {
-			if s.Valid(token) {
-				t.Errorf("token %q is left over", token)
-			}
-		}
-		noIrrevocable(t, v)
-	})
-}
-
-// loseLease has the plugin die after a mint, with the token's lease lost:
-// what Vault runs every minute has it revoked.
-func loseLease(t *testing.T) {
-	t.Helper()
-	v := harness.Start(t, harness.Options{LogLevel: "info", Config: `raw_storage_endpoint = true`})
-	s := revocable(t, v, "orphan", providertest.Options{}, fields{"reuse": false})
-	mount, _ := member(v.Read("sys/mounts").Data, "oauthcc/", "uuid").(string)
-	ledger := "sys/raw/logical/" + mount + "/lease/orphan"
-	// unleased is how many entries are of tokens that no lease is registered for.
-	var unleased func(dir string) int
-	unleased = func(dir string) int {
-		n := 0
-		for _, name := range v.List(dir) {
-			if strings.HasSuffix(name, "/") {
-				n += unleased(dir + "/" + strings.TrimSuffix(name, "/"))
-				continue
-			}
-			if value, _ := v.Read(dir + "/" + name).Data["value"].(string); !strings.Contains(value, `"leased":true`) {
-				n++
-			}
-		}
-		return n
-	}
-	var orphan string
-	for attempt := 0; ; attempt++ {
-		orphan = read(t, v, "oauthcc/token/orphan").text(t, "access_token")
-		v.KillPlugin() // before it can leave the token to its lease, if the machine is fast enough
-		if unleased(ledger) > 0 {
-			break
-		}
-		if attempt == 20 {
-			t.Fatal("no entry is ever without a lease right after a mint")
-		}
-	}
-	// The lease is lost: forced out while the provider revokes nothing.
-	s.Behave(providertest.Behavior{Status: http.StatusInternalServerError, Times: -1, Revocation: true})
-	v.MustCLI("lease", "revoke", "-force", "-prefix", "oauthcc/token/orphan")
-	harness.Eventually(t, 30*time.Second, func() error { return noLeases(t, v, "oauthcc/token/orphan") })
-	if !s.Valid(orphan) {
-		t.Fatal("the token did not outlive its lease")
-	}
-	s.Behave(providertest.Behavior{})
-	harness.Eventually(t, rollbackTime, func() error {
-		if s.Valid(orphan) {
-			return errors.New("the orphan is still valid")
-		}
-		if left := unleased(ledger); left > 0 {
-			return fmt.Errorf("%d entries without a lease are left", left)
-		}
-		return nil
-	})
-	// A token in use is left to its lease, or it would be revoked under its reader.
-	used := read(t, v, "oauthcc/token/orphan").text(t, "access_token")
-	harness.Eventually(t, 20*time.Second, func() error {
-		if left := unleased(ledger); left > 0 {
-			return fmt.Errorf("%d entries of tokens in use are not left to their leases", left)
-		}
-		return nil
-	})
-	if !s.Valid(used) {
-		t.Error("a token in use was revoked")
-	}
 }
 
 // slowRevoker is a provider that takes its time to revoke a token, and counts.
@@ -449,6 +269,54 @@ func TestTeamRevocation(t *testing.T) {
 			t.Error("a forgotten token was handed out again")
 		}
 		ask(t, v, http.MethodPost, "oauthcc/revoke/nothere", nil).wants(t, http.StatusBadRequest, `no config "nothere"`)
+	}
+	tests["revoke/ ends tokens that live on though nobody else gets them"] = func(t *testing.T) {
+		v := v.For(t)
+		s := revocable(t, v, "past", providertest.Options{Scopes: []string{"read", "write"}}, fields{"scopes": "read,write"})
+		tokens := []string{read(t, v, "oauthcc/token/past").text(t, "access_token")}
+		write(t, v, "oauthcc/config/past", fields{"scopes": "read"}) // which forgets it
+		tokens = append(tokens, read(t, v, "oauthcc/token/past").text(t, "access_token"))
+		write(t, v, "oauthcc/check/past", nil) // which replaces that one
+		tokens = append(tokens, read(t, v, "oauthcc/token/past").text(t, "access_token"))
+		for i, token := range tokens {
+			if !s.Valid(token) || s.IssuedCount() != len(tokens) {
+				t.Fatalf("token %d of %d is revoked already: %t", i+1, s.IssuedCount(), !s.Valid(token))
+			}
+		}
+		write(t, v, "oauthcc/revoke/past", nil).wants(t, http.StatusNoContent)
+		for i, token := range tokens {
+			if s.Valid(token) {
+				t.Errorf("token %d of %d outlived revoke/", i+1, len(tokens))
+			}
+		}
+	}
+	tests["a token that is minted while its config is deleted is revoked"] = func(t *testing.T) {
+		v := v.For(t)
+		s := revocable(t, v, "deleted", providertest.Options{}, nil)
+		answer := make(chan struct{})
+		s.Behave(providertest.Behavior{Until: answer})
+		reader := make(chan int, 1)
+		go func() {
+			status, _ := v.Status(http.MethodGet, "oauthcc/token/deleted", nil, v.RootToken())
+			reader <- status
+		}()
+		harness.Eventually(t, 20*time.Second, func() error {
+			if s.Requests() == 0 {
+				return errors.New("the provider has not been asked")
+			}
+			return nil
+		})
+		v.MustCLI("delete", "oauthcc/config/deleted")
+		close(answer)
+		if status := <-reader; status != http.StatusBadRequest {
+			t.Errorf("the reader got %d", status)
+		}
+		harness.Eventually(t, 20*time.Second, func() error {
+			if s.IssuedCount() != 1 || s.Valid(s.Issued()[0]) {
+				return errors.New("the token is still valid")
+			}
+			return nil
+		})
 	}
 	together(t, tests)
 }
