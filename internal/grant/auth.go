@@ -32,45 +32,46 @@ type method struct {
 }
 
 // methods is the table of all methods.
-func methods() []method {
-	clientID := func(r Request, a *attempt) error {
-		if r.ClientID != "" {
-			a.set(ParamClientID, r.ClientID)
-		}
+var methods = []method{
+	{AuthBasic, nil, []need{{"client_id"}, {"client_secret"}}, func(r Request, a *attempt) error {
+		a.header.Set("Authorization", "Basic "+r.basicCredentials())
 		return nil
+	}},
+	{AuthPost, []string{ParamClientID, ParamClientSecret}, []need{{"client_id"}, {"client_secret"}}, func(r Request, a *attempt) error {
+		a.set(ParamClientSecret, r.ClientSecret)
+		return showClientID(r, a)
+	}},
+	{AuthSecretJWT, assertionParameters, []need{{"client_id"}, {"client_secret"}}, showAssertion},
+	{AuthPrivateKeyJWT, assertionParameters, []need{{"client_id"}, {"private_key", "signing_key"}}, showAssertion},
+	{AuthTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}, {"tls_client_key", "tls_key"}}, showClientID},
+	{AuthSelfSignedTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}, {"tls_client_key", "tls_key"}}, showClientID},
+	{AuthNone, []string{ParamClientID}, nil, showClientID},
+}
+
+var assertionParameters = []string{ParamClientID, ParamClientAssertion, ParamClientAssertionType}
+
+func showClientID(r Request, a *attempt) error {
+	if r.ClientID != "" {
+		a.set(ParamClientID, r.ClientID)
 	}
-	assertion := func(r Request, a *attempt) error {
-		text, err := r.ClientAssertion.Sign(a.now)
-		if err != nil {
-			return err
-		}
-		a.set(ParamClientAssertionType, assertionType)
-		a.set(ParamClientAssertion, text)
-		a.secrets = append(a.secrets, text)
-		return clientID(r, a)
+	return nil
+}
+
+func showAssertion(r Request, a *attempt) error {
+	text, err := r.ClientAssertion.Sign(a.now)
+	if err != nil {
+		return err
 	}
-	asserts := []string{ParamClientID, ParamClientAssertion, ParamClientAssertionType}
-	return []method{
-		{AuthBasic, nil, []need{{"client_id"}, {"client_secret"}}, func(r Request, a *attempt) error {
-			a.header.Set("Authorization", "Basic "+r.basicCredentials())
-			return nil
-		}},
-		{AuthPost, []string{ParamClientID, ParamClientSecret}, []need{{"client_id"}, {"client_secret"}}, func(r Request, a *attempt) error {
-			a.set(ParamClientSecret, r.ClientSecret)
-			return clientID(r, a)
-		}},
-		{AuthSecretJWT, asserts, []need{{"client_id"}, {"client_secret"}}, assertion},
-		{AuthPrivateKeyJWT, asserts, []need{{"client_id"}, {"private_key", "signing_key"}}, assertion},
-		{AuthTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}, {"tls_client_key", "tls_key"}}, clientID},
-		{AuthSelfSignedTLS, []string{ParamClientID}, []need{{"client_id"}, {"tls_client_certificate", "tls_key"}, {"tls_client_key", "tls_key"}}, clientID},
-		{AuthNone, []string{ParamClientID}, nil, clientID},
-	}
+	a.set(ParamClientAssertionType, assertionType)
+	a.set(ParamClientAssertion, text)
+	a.secrets = append(a.secrets, text)
+	return showClientID(r, a)
 }
 
 // AuthMethods lists the client authentication methods by name.
 func AuthMethods() []string {
 	var out []string
-	for _, m := range methods() {
+	for _, m := range methods {
 		out = append(out, string(m.name))
 	}
 	return out
@@ -79,9 +80,8 @@ func AuthMethods() []string {
 // methodOf gives the entry of that name; one that sends nothing when there is
 // none, which a configuration that was checked does not come to.
 func methodOf(name AuthMethod) method {
-	all := methods()
-	if i := slices.IndexFunc(all, func(m method) bool { return m.name == name }); i >= 0 {
-		return all[i]
+	if i := slices.IndexFunc(methods, func(m method) bool { return m.name == name }); i >= 0 {
+		return methods[i]
 	}
 	return method{name: name, show: func(Request, *attempt) error {
 		return &Error{Kind: Misconfigured, Detail: "the token_endpoint_auth_method is unknown"}

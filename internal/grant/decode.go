@@ -20,12 +20,17 @@ const (
 
 // anyDecoding says whether hit accepts text, or what any usual encodings that
 // lie on top of each other make of it. Each text that is looked at costs its
-// length of the budget (bytes); a text that would cost more counts as a hit.
-func anyDecoding(text string, spaces bool, budget *int, hit func(string) bool) bool {
+// length of the budget (bytes); a text that would cost more counts as a hit. One
+// that is shorter than shortest is not looked at: no encoding is shorter than
+// what it encodes.
+func anyDecoding(text string, shortest int, spaces bool, budget *int, hit func(string) bool) bool {
 	seen := map[string]struct{}{}
 	for level, layer := []string{text}, 0; len(level) > 0; layer++ {
 		var next []string
 		for _, t := range level {
+			if len(t) < shortest {
+				continue
+			}
 			if _, again := seen[t]; again {
 				continue
 			}
@@ -34,7 +39,7 @@ func anyDecoding(text string, spaces bool, budget *int, hit func(string) bool) b
 				return true
 			}
 			if layer < maxLayers {
-				next = append(next, decodings(t, spaces)...)
+				next = append(next, decodings(t, shortest, spaces)...)
 			}
 		}
 		level = next
@@ -42,9 +47,9 @@ func anyDecoding(text string, spaces bool, budget *int, hit func(string) bool) b
 	return false
 }
 
-// decodings undoes each usual encoding once, wherever in s it is found. A form's
-// "+" is undone only where spaces matter.
-func decodings(s string, spaces bool) []string {
+// decodings undoes each usual encoding once, wherever in s it is found, if what
+// is looked for has room in it. A form's "+" is undone only where spaces matter.
+func decodings(s string, shortest int, spaces bool) []string {
 	var out []string
 	if strings.IndexByte(s, '%') >= 0 {
 		out = append(out, unpercent(s))
@@ -59,14 +64,14 @@ func decodings(s string, spaces bool) []string {
 		out = append(out, unbackslash(s))
 	}
 	// A run may be cut anywhere, or follow other text: try each alignment.
-	if longestRun(s, isBase64) >= minBase64 {
+	if least := max(minBase64, shortest*4/3); longestRun(s, isBase64) >= least {
 		for skip := range 4 {
-			out = append(out, unbase64(s, skip))
+			out = append(out, unbase64(s, least, skip))
 		}
 	}
-	if longestRun(s, isHex) >= minHex {
+	if least := max(minHex, shortest*2); longestRun(s, isHex) >= least {
 		for skip := range 2 {
-			out = append(out, unhexRuns(s, skip))
+			out = append(out, unhexRuns(s, least, skip))
 		}
 	}
 	return out
@@ -141,12 +146,12 @@ func codeUnit(s string, letter byte, digits int) (rune, bool) {
 	return rune(n), err == nil
 }
 
-// unbase64 decodes every run of base64, in either alphabet, from its skip-th
-// character on. A line break within a run is none of it (RFC 2045), nor is the
+// unbase64 decodes every run of at least so much base64, in either alphabet,
+// from its skip-th character on. A line break within a run is none of it (RFC 2045), nor is the
 // space that becomes of one in a header.
-func unbase64(s string, skip int) string {
+func unbase64(s string, least, skip int) string {
 	out := make([]byte, 0, len(s))
-	eachRun(s, isBase64, minBase64, func(run string, encoded bool) {
+	eachRun(s, isBase64, least, func(run string, encoded bool) {
 		if !encoded {
 			out = append(out, strings.TrimLeft(run, "=")...) // the padding of the run before
 			return
@@ -168,10 +173,11 @@ func unbase64(s string, skip int) string {
 	return string(out)
 }
 
-// unhexRuns decodes every run of hexadecimal digits from its skip-th on.
-func unhexRuns(s string, skip int) string {
+// unhexRuns decodes every run of at least so many hexadecimal digits from its
+// skip-th on.
+func unhexRuns(s string, least, skip int) string {
 	out := make([]byte, 0, len(s))
-	eachRun(s, isHex, minHex, func(run string, encoded bool) {
+	eachRun(s, isHex, least, func(run string, encoded bool) {
 		if !encoded {
 			out = append(out, run...)
 			return

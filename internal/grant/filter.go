@@ -28,7 +28,7 @@ type filter struct {
 	budget   int // bytes to be looked at
 	seen     map[uintptr]bool
 
-	apart windows // none of which is shown
+	apart *windows // none of which is shown, nil where any may be
 }
 
 func (r redactor) filter() *filter {
@@ -46,7 +46,7 @@ func (r redactor) filter() *filter {
 // has parts and is repeated in the answer, no part is shown.
 func (r redactor) answerFilter(body []byte, refreshTokens []string) *filter {
 	f := r.withWhole(refreshTokens).filter()
-	if len(r.parts) > 0 && r.filter().tells(string(body)) {
+	if len(r.parts.of) > 0 && r.filter().tells(string(body)) {
 		f.apart, f.shortest = r.parts, min(f.shortest, window)
 	}
 	return f
@@ -96,10 +96,7 @@ func (f *filter) once(v any, size int, judge func() bool) bool {
 }
 
 func (f *filter) tells(text string) bool {
-	if len(text) < f.shortest {
-		return false // no encoding is shorter than what it encodes
-	}
-	return anyDecoding(text, f.spaces, &f.budget, func(text string) bool {
+	return anyDecoding(text, f.shortest, f.spaces, &f.budget, func(text string) bool {
 		for _, text := range folded(text, f.beyondASCII, f.spaces) {
 			if slices.ContainsFunc(f.whole, func(s string) bool { return strings.Contains(text, s) }) ||
 				slices.Contains(f.alone, strings.TrimSpace(text)) || slices.Contains(f.alone, text) ||
@@ -140,8 +137,18 @@ type gathering struct {
 // token: refresh_token, refreshToken, X-Auth-Refresh-Token.
 func isRefreshToken(name string) bool {
 	const bare = "refreshtoken"
-	end := strings.NewReplacer("_", "", "-", "", " ", "").Replace(name[max(0, len(name)-len(bare)-2):])
-	return len(end) >= len(bare) && strings.EqualFold(end[len(end)-len(bare):], bare)
+	left, joints := len(bare), 2 // letters, and what may stand between words
+	for i := len(name) - 1; i >= 0 && left > 0; i-- {
+		switch c := name[i]; {
+		case c|0x20 == bare[left-1]: // in either case
+			left--
+		case (c == '_' || c == '-' || c == ' ') && joints > 0:
+			joints--
+		default:
+			return false
+		}
+	}
+	return left == 0
 }
 
 // refreshTokenInText finds one in text that is no document by itself: a form, a

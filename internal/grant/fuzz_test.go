@@ -195,7 +195,7 @@ func FuzzDecoding(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		const budget = 1 << 16
 		left, looked := budget, 0
-		anyDecoding(s, true, &left, func(text string) bool { looked += len(text); return false })
+		anyDecoding(s, 1, true, &left, func(text string) bool { looked += len(text); return false })
 		if looked > budget {
 			t.Errorf("looked at %d bytes", looked)
 		}
@@ -209,7 +209,7 @@ func FuzzDecoding(f *testing.F) {
 				continue
 			}
 			left := 1 << 22
-			if !anyDecoding(encode(s), true, &left, func(text string) bool { return strings.Contains(text, s) }) {
+			if !anyDecoding(encode(s), 1, true, &left, func(text string) bool { return strings.Contains(text, s) }) {
 				t.Errorf("does not undo %s of %q", how, s)
 			}
 		}

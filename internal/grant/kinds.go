@@ -24,41 +24,38 @@ type kind struct {
 
 // kinds is the table of the grants that send parameters of their own. Any other
 // literal is a grant that sends just its name.
-func kinds() []kind {
-	return []kind{
-		{GrantPassword, []string{ParamUsername, ParamPassword, ParamRefreshToken}, []need{{"username"}, {"password"}}, func(r Request, a *attempt) error {
-			a.set(ParamUsername, r.Username)
-			a.set(ParamPassword, r.Password)
-			return nil
-		}},
-		{GrantRefreshToken, []string{ParamRefreshToken}, []need{{"refresh_token"}}, func(r Request, a *attempt) error {
-			a.set(ParamRefreshToken, r.RefreshToken)
-			return nil
-		}},
-		{GrantJWTBearer, []string{ParamAssertion}, []need{{"private_key", "signing_key", "assertion"}}, func(r Request, a *attempt) error {
-			text := r.Assertion
-			if r.GrantAssertion != nil {
-				var err error
-				if text, err = r.GrantAssertion.Sign(a.now); err != nil {
-					return err
-				}
-				a.secrets = append(a.secrets, text)
+var kinds = []kind{
+	{GrantPassword, []string{ParamUsername, ParamPassword, ParamRefreshToken}, []need{{"username"}, {"password"}}, func(r Request, a *attempt) error {
+		a.set(ParamUsername, r.Username)
+		a.set(ParamPassword, r.Password)
+		return nil
+	}},
+	{GrantRefreshToken, []string{ParamRefreshToken}, []need{{"refresh_token"}}, func(r Request, a *attempt) error {
+		a.set(ParamRefreshToken, r.RefreshToken)
+		return nil
+	}},
+	{GrantJWTBearer, []string{ParamAssertion}, []need{{"private_key", "signing_key", "assertion"}}, func(r Request, a *attempt) error {
+		text := r.Assertion
+		if r.GrantAssertion != nil {
+			var err error
+			if text, err = r.GrantAssertion.Sign(a.now); err != nil {
+				return err
 			}
-			a.set(ParamAssertion, text)
-			return nil
-		}},
-		{GrantSAML2Bearer, []string{ParamAssertion}, []need{{"assertion"}}, func(r Request, a *attempt) error {
-			a.set(ParamAssertion, r.Assertion)
-			return nil
-		}},
-	}
+			a.secrets = append(a.secrets, text)
+		}
+		a.set(ParamAssertion, text)
+		return nil
+	}},
+	{GrantSAML2Bearer, []string{ParamAssertion}, []need{{"assertion"}}, func(r Request, a *attempt) error {
+		a.set(ParamAssertion, r.Assertion)
+		return nil
+	}},
 }
 
-// kindOf gives the entry of that name, or one that adds nothing.
+// kindOfGrant gives the entry of that name, or one that adds nothing.
 func kindOfGrant(name string) kind {
-	all := kinds()
-	if i := slices.IndexFunc(all, func(k kind) bool { return k.name == name }); i >= 0 {
-		return all[i]
+	if i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name }); i >= 0 {
+		return kinds[i]
 	}
 	return kind{name: name, add: func(Request, *attempt) error { return nil }}
 }

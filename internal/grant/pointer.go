@@ -101,9 +101,10 @@ func (p Pointer) lookup(doc any, read func(string) (any, unread)) (any, bool) {
 	if p == "" {
 		return doc, true
 	}
-	unescape := strings.NewReplacer("~1", "/", "~0", "~")
 	for _, token := range strings.Split(string(p)[1:], "/") {
-		token = unescape.Replace(token)
+		if strings.Contains(token, "~") {
+			token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+		}
 		if text, isText := doc.(string); isText {
 			inner, why := read(text)
 			if why != "" {

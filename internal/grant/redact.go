@@ -5,12 +5,12 @@ package grant
 
 import (
 	"html"
-	"maps"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -37,8 +37,8 @@ const (
 type redactor struct {
 	public  []string // what the request shows of itself
 	short   []string // the credentials of at most a window, folded
-	windows windows  // of the longer ones, folded
-	parts   windows  // those of credentials that reading can take apart
+	windows *windows // of the longer ones, folded
+	parts   *windows // those of credentials that reading can take apart
 	whole   []string // the credentials that mean something within other text, folded
 	alone   []string // those that are too short for that, or public
 
@@ -50,7 +50,7 @@ type redactor struct {
 func newRedactor(r Request, sent *attempt) redactor {
 	out := redactor{
 		public:  append([]string{r.ClientID, r.Username, r.GrantType}, r.Scopes...),
-		windows: windows{}, parts: windows{},
+		windows: &windows{}, parts: &windows{},
 	}
 	secrets := append([]string{r.ClientSecret, r.Password, r.RefreshToken, r.Assertion}, r.Secrets...)
 	if sent == nil {
@@ -84,8 +84,11 @@ func newRedactor(r Request, sent *attempt) redactor {
 // with is r with the secrets of an answer. Short ones stand alone: what some
 // answers write for none (null, none) would else be taken for one everywhere.
 func (r redactor) with(secrets []string) redactor {
+	if len(secrets) == 0 {
+		return r
+	}
 	r = r.withWhole(secrets)
-	r.short, r.windows = slices.Clip(r.short), maps.Clone(r.windows)
+	r.short, r.windows = slices.Clip(r.short), &windows{of: slices.Clone(r.windows.of)}
 	for _, secret := range secrets {
 		if len(secret) >= window {
 			r.keep(secret)
@@ -130,7 +133,7 @@ func asRead(secret string) []string {
 func (r *redactor) keep(secret string) {
 	for _, text := range asRead(secret) {
 		r.notice(text)
-		for _, s := range folded(text, true, true) {
+		for _, s := range spellings(text) {
 			if s != "" && len(s) <= window && !slices.Contains(r.short, s) {
 				r.short = append(r.short, s)
 			}
@@ -141,29 +144,44 @@ func (r *redactor) keep(secret string) {
 	}
 }
 
-// windows are parts of credentials, kept by value: there may be many.
-type windows map[[window]byte]struct{}
-
-func (w windows) add(secret string) {
-	var part [window]byte
-	for _, s := range folded(secret, true, true) {
-		for i := 0; i+window <= min(len(s), maxWindowed); i++ {
-			copy(part[:], s[i:])
-			w[part] = struct{}{}
-		}
-	}
+// windows are parts of credentials. They are taken apart when they are first
+// looked for, which most answers give no reason to, and kept by value: there may
+// be many.
+type windows struct {
+	of    []string
+	once  sync.Once
+	parts map[[window]byte]struct{}
 }
 
-// within says whether text holds any of them.
-func (w windows) within(text string) bool {
+func (w *windows) add(secret string) { w.of = append(w.of, secret) }
+
+// within says whether text holds any of them. nil has none.
+func (w *windows) within(text string) bool {
+	if w == nil || len(w.of) == 0 {
+		return false
+	}
+	w.once.Do(w.takeApart)
 	var part [window]byte
-	for i := 0; len(w) > 0 && i+window <= len(text); i++ {
+	for i := 0; i+window <= len(text); i++ {
 		copy(part[:], text[i:])
-		if _, is := w[part]; is {
+		if _, is := w.parts[part]; is {
 			return true
 		}
 	}
 	return false
+}
+
+func (w *windows) takeApart() {
+	w.parts = map[[window]byte]struct{}{}
+	var part [window]byte
+	for _, secret := range w.of {
+		for _, s := range spellings(secret) {
+			for i := 0; i+window <= min(len(s), maxWindowed); i++ {
+				copy(part[:], s[i:])
+				w.parts[part] = struct{}{}
+			}
+		}
+	}
 }
 
 // keepWhole keeps secret out of the members of good answers.
@@ -175,7 +193,7 @@ func (r *redactor) keepWhole(secret string) {
 		if len(text) < window || public || r.isPublic(text) {
 			list = &r.alone
 		}
-		for _, s := range folded(text, true, true) {
+		for _, s := range spellings(text) {
 			if s != "" && !slices.Contains(*list, s) {
 				*list = append(*list, s)
 			}
@@ -196,11 +214,14 @@ func (r *redactor) notice(secret string) {
 // encoding, also of several on top of each other. A text that would take too
 // long to tell counts as one that does.
 func (r redactor) leaks(text string) bool {
-	if len(r.short) == 0 && (len(r.windows) == 0 || len(text) < window) {
-		return false // no encoding is shorter than what it encodes
+	if len(r.short)+len(r.windows.of) == 0 {
+		return false
 	}
-	budget := maxDecoded
-	return anyDecoding(text, r.spaces, &budget, r.holdsPart)
+	shortest, budget := window, maxDecoded
+	for _, s := range r.short {
+		shortest = min(shortest, len(s))
+	}
+	return anyDecoding(text, shortest, r.spaces, &budget, r.holdsPart)
 }
 
 func (r redactor) holdsPart(text string) bool {
@@ -220,25 +241,69 @@ func (r redactor) holdsPart(text string) bool {
 // With spaces, any number of them counts as one, and around s they count as
 // none: in a header and in XML they do not come back as they were sent.
 func folded(s string, letters, spaces bool) []string {
-	if spaces && strings.ContainsFunc(s, unicode.IsSpace) {
+	if spaces && loose(s) {
 		s = strings.Join(strings.Fields(s), " ")
 	}
 	ascii := s
 	if i := strings.IndexFunc(s, func(c rune) bool { return 'A' <= c && c <= 'Z' }); i >= 0 {
-		b := []byte(s)
-		for ; i < len(b); i++ {
-			if 'A' <= b[i] && b[i] <= 'Z' {
-				b[i] += 'a' - 'A'
+		var b strings.Builder
+		b.Grow(len(s))
+		b.WriteString(s[:i])
+		for ; i < len(s); i++ {
+			c := s[i]
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
 			}
+			b.WriteByte(c)
 		}
-		ascii = string(b)
+		ascii = b.String()
 	}
-	if letters {
-		if lower := strings.ToLower(s); lower != ascii {
-			return []string{ascii, lower}
-		}
+	if letters && strings.ContainsFunc(s, func(c rune) bool { return c >= utf8.RuneSelf && unicode.ToLower(c) != c }) {
+		return []string{ascii, lower(s)}
 	}
 	return []string{ascii}
+}
+
+// lower is s with its letters in lower case. What is no text stays as it is.
+func lower(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := 0; i < len(s); {
+		c, width := utf8.DecodeRuneInString(s[i:])
+		if c == utf8.RuneError {
+			b.WriteString(s[i : i+width])
+		} else {
+			b.WriteRune(unicode.ToLower(c))
+		}
+		i += width
+	}
+	return b.String()
+}
+
+// spellings are the forms in which a secret is looked for in what is folded. One
+// that is no text is so in JSON, which has a mark in the place of each such byte.
+func spellings(secret string) []string {
+	out := folded(secret, true, true)
+	if !utf8.ValidString(secret) {
+		out = append(out, folded(string([]rune(secret)), true, true)...)
+	}
+	return out
+}
+
+// loose says whether s holds other spaces than single ones between words.
+func loose(s string) bool {
+	between := false // words
+	for i, c := range s {
+		if !unicode.IsSpace(c) {
+			between = true
+			continue
+		}
+		if c != ' ' || !between || i+1 == len(s) {
+			return true
+		}
+		between = false
+	}
+	return false
 }
 
 // text is a provider's own words as an error may show them.

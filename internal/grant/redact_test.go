@@ -280,3 +280,22 @@ func BenchmarkRedact(b *testing.B) {
 		_ = redact.text(text)
 	}
 }
+
+func TestSecretThatIsNoTextIsKnownAsJSONHasIt(t *testing.T) {
+	const secret = "caf\xe9-Token-\xc3\x9c-1"
+	r := newRedactor(Request{ClientSecret: secret}, nil)
+	for name, echo := range map[string]string{
+		"as it is":                 secret,
+		"in JSON":                  "caf\ufffd-Token-\u00dc-1",
+		"in JSON and lower case":   "caf\ufffd-token-\u00fc-1",
+		"in base64":                base64.StdEncoding.EncodeToString([]byte(secret)),
+		"in base64 and lower case": base64.StdEncoding.EncodeToString([]byte("caf\xe9-token-\u00fc-1")),
+	} {
+		if !r.filter().tells("x " + echo + " y") {
+			t.Errorf("%s: it is handed out", name)
+		}
+		if !r.leaks("x " + echo + " y") {
+			t.Errorf("%s: it is told in an error", name)
+		}
+	}
+}

@@ -101,8 +101,7 @@ func (s *sender) send(outline *http.Request) (*http.Response, error) {
 // retrying wraps transport in the retries that section 4 of the design allows.
 // No logger: go-retryablehttp's prints URLs, and a URL may hold a secret.
 func retrying(transport http.RoundTripper, spends bool, wait time.Duration, now func() time.Time) *retryablehttp.Client {
-	rc := retryablehttp.NewClient()
-	rc.Logger = nil
+	rc := &retryablehttp.Client{} // NewClient would make a pool of connections that nobody uses
 	rc.RetryMax = maxRetries
 	rc.RetryWaitMin = wait
 	rc.RetryWaitMax = 5 * wait
