@@ -38,8 +38,33 @@ type config struct {
 	proofKey  signing.Key // that its tokens are bound to, none without dpop
 	until     time.Time   // when it has to be read again, though nothing that is known of was written
 
+	// fixed is the request for a token that effective comes to, where it was kept
+	// and is the same for each attempt. Nobody may change what is in it.
+	fixed *grant.Request
+
 	held         error // why its credentials are sent nowhere, nil where they are
 	undiscovered error // why its endpoints were not found anew when somebody had them looked for
+}
+
+// fix keeps the request for a token, if each attempt makes the same one.
+func (c *config) fix() error {
+	r, err := c.effective.Request()
+	if err != nil || r.Anew != nil {
+		return err
+	}
+	if r, err = r.Prepare(); err != nil {
+		return err
+	}
+	c.fixed = &r
+	return nil
+}
+
+// request is the request by which the client that e is asks for a token.
+func (c *config) request(e *provider.Effective) (grant.Request, error) {
+	if e == c.effective && c.fixed != nil {
+		return *c.fixed, nil
+	}
+	return e.Request()
 }
 
 // perCaller says that each caller's token is its own.

@@ -126,7 +126,7 @@ func (b *backend) run(ctx context.Context, s logical.Storage, c *config, key str
 			return m, err
 		}
 	}
-	return b.ask(ctx, c, (*provider.Effective).Request)
+	return b.ask(ctx, c, c.request)
 }
 
 // ask sends one request for a token.

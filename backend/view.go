@@ -131,6 +131,9 @@ func (b *backend) current(ctx context.Context, s logical.Storage, t target, in i
 		return &keyed{config: c}, nil // nobody's token
 	}
 	key, err := c.key()
+	if err == nil {
+		err = c.fix()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -107,6 +107,8 @@ type Request struct {
 	Anew func(now time.Time) (Request, error)
 
 	Connection
+
+	known *prepared // nil before Prepare
 }
 
 // ScopeList as a Request's ScopeSeparator sends the scopes as a list.
@@ -205,7 +207,7 @@ func (c *Client) mint(ctx context.Context, r Request) (*Token, error) {
 		return nil, err
 	}
 	defer c.startReading(ctx, got)()
-	return readAnswer(r, got, c.now(), newRedactor(r, got.sent))
+	return readAnswer(r, got, c.now(), r.redactor(got.sent))
 }
 
 // reply is what came back, read.
@@ -337,7 +339,7 @@ func (c *Client) Revoke(ctx context.Context, r Request) error {
 	defer c.startReading(ctx, got)()
 	now := c.now()
 	doc, refreshTokens := r.Answer.read(got, now)
-	e := readError(r, got, doc, now, newRedactor(r, got.sent).with(refreshTokens))
+	e := readError(r, got, doc, now, r.redactor(got.sent).with(refreshTokens))
 	switch {
 	case e.Code == "invalid_token", e.GrantRefused(), got.status == http.StatusNotFound, got.status == http.StatusGone:
 		return nil

@@ -32,6 +32,13 @@ func (q Quota) Known() bool { return q != unknownQuota() }
 // quotaOf reads the RateLimit fields of draft-ietf-httpapi-ratelimit-headers, of
 // its present form and of earlier ones, and what came before them.
 func quotaOf(h http.Header, now time.Time) Quota {
+	said := false
+	for name := range h {
+		said = said || strings.HasPrefix(strings.TrimPrefix(name, "X-"), "Rate") // as all of them, in canonical form
+	}
+	if !said { // as by most
+		return unknownQuota()
+	}
 	if q := structuredQuota(h, now); q.Known() {
 		return q
 	}
@@ -144,7 +151,9 @@ const maxRetryAfter = 24 * time.Hour
 // milliseconds, a number of more than a day is one of those, as some servers send
 // it.
 func waitOf(text string, now time.Time, milliseconds bool) (time.Duration, bool) {
-	text = strings.TrimSpace(text)
+	if text = strings.TrimSpace(text); text == "" {
+		return 0, false
+	}
 	at, isTime := Moment{}.read(text)
 	wait := at.Sub(now)
 	if n, isNumber := number(text); isNumber {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -43,6 +44,34 @@ type redactor struct {
 	alone   []string // those that are too short for that, or public
 
 	spaces, beyondASCII bool // whether any of them holds such characters (spaces of any kind)
+}
+
+// Prepare is r, ready to be made again and again: it holds what its answers are
+// searched for, unless each attempt signs or makes something of its own.
+func (r Request) Prepare() (Request, error) {
+	if r.Anew != nil || r.ClientAssertion != nil || r.GrantAssertion != nil {
+		return r, nil
+	}
+	sent, err := r.attempt(time.Time{})
+	if err != nil {
+		return Request{}, err
+	}
+	r.known = &prepared{secrets: len(sent.secrets), redactor: newRedactor(r, sent)}
+	return r, nil
+}
+
+// prepared is what is known of every attempt at a request.
+type prepared struct {
+	secrets  int // how many an attempt has
+	redactor redactor
+}
+
+// redactor knows the secrets of r and of the attempt at it that was sent.
+func (r Request) redactor(sent *attempt) redactor {
+	if r.known != nil && len(sent.secrets) == r.known.secrets { // else it made one, such as a proof
+		return r.known.redactor
+	}
+	return newRedactor(r, sent)
 }
 
 // newRedactor knows the secrets of r and of the attempt at it that was sent, nil
