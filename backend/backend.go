@@ -133,8 +133,8 @@ func newBackend(o Options) *backend {
 		RunningVersion: o.Build.Version,
 		PathsSpecial: &logical.Paths{
 			SealWrapStorage: []string{configPrefix, rolePrefix, providerPrefix, tokenPrefix, grantPrefix, keyPrefix, ledgerPrefix},
-			Unauthenticated: []string{jwksPrefix + "*"},          // a provider has no Vault token
-			LocalStorage:    []string{tokenPrefix, ledgerPrefix}, // each cluster mints its own
+			Unauthenticated: []string{jwksPrefix + "*"},                        // a provider has no Vault token
+			LocalStorage:    []string{tokenPrefix, ledgerPrefix, budgetPrefix}, // each cluster mints its own
 		},
 		Secrets: []*framework.Secret{b.tokenSecret()},
 		Paths: framework.PathAppend(

@@ -50,6 +50,9 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 		}
 	}
 	b.observer.deleted(name)
+	if err := req.Storage.Delete(ctx, budgetPrefix+name); err != nil {
+		b.log().Warn("the noted mints of a deleted config could not be deleted", "config", name, "error", err)
+	}
 	// Only now, since a config that stays needs them; tidy removes what is left.
 	if err := clearChains(ctx, req.Storage, name); err != nil {
 		b.log().Warn("the refresh tokens of a deleted config could not be deleted", "config", name, "error", err)

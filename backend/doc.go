@@ -39,6 +39,7 @@
 //	token/<config>/<key> tokenEntry      seal-wrapped, local to the cluster
 //	grant/<config>/<key> grantEntry      seal-wrapped
 //	key/<key>            keyEntry        seal-wrapped
+//	budget/<config>      budgetEntry     local: what was minted of late, where that is bounded
 //	lease/<config>/<ledger>/<token>/<id>
 //	                     ledgerEntry     seal-wrapped, local: tokens to be revoked at the provider
 //

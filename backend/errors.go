@@ -67,8 +67,15 @@ func (b *backend) respond(resp *logical.Response, err error) (*logical.Response,
 		failed  *grant.Error
 		failure *tokencache.Failure
 		busy    *busyError
+		budget  *budgetError
 	)
 	switch {
+	case errors.As(err, &budget):
+		wait := budget.wait
+		if errors.As(err, &failure) {
+			wait = failure.Next.Sub(b.now())
+		}
+		return retryAfter(wait), logical.CodedError(http.StatusTooManyRequests, err.Error())
 	case errors.As(err, &failed):
 		var headers *logical.Response
 		if failed.Kind == grant.RateLimited {
@@ -126,10 +133,13 @@ func causeOf(err error) string {
 		failed  *grant.Error
 		user    *userError
 		invalid *provider.InvalidError
+		budget  *budgetError
 	)
 	switch {
 	case errors.As(err, &failed):
 		return string(failed.Cause())
+	case errors.As(err, &budget):
+		return "budget"
 	case errors.As(err, &user), errors.As(err, &invalid):
 		return string(grant.CauseConfig)
 	case errors.Is(err, tokencache.ErrRepeats):

@@ -30,7 +30,8 @@ type facts struct {
 	at      time.Time // when it was looked up
 	problem error     // why the config gives no token as it stands
 	ends    []ending
-	stored  life // of the token that was minted last, of those that are stored
+	budget  int64 // mints_per_hour
+	stored  life  // of the token that was minted last, of those that are stored
 }
 
 // life is when a token was minted, and when it expires.
@@ -61,13 +62,19 @@ func (b *backend) lookUp(ctx context.Context, s logical.Storage, name string) (*
 	if err != nil && !unreadable(err) || err == nil && entry == nil {
 		return nil, nil, err
 	}
+	b.observer.of(name)
 	found := &facts{at: b.now(), problem: err}
 	var c *config
 	if err == nil {
 		if c, err = b.settled(ctx, s, target{config: name}, inputs{}, entry, nil); err == nil {
-			found.ends, err = c.endings(), c.held
+			found.ends, found.budget, err = c.endings(), c.MintsPerHour, c.held
 		}
 		found.problem = err
+	}
+	if found.budget > 0 {
+		if err := b.recallMints(ctx, s, name); err != nil {
+			return nil, nil, err
+		}
 	}
 	if found.stored, err = b.lastStored(ctx, s, name); err != nil {
 		return nil, nil, err

@@ -164,6 +164,23 @@ func TestWhatEveryVersionStoredIsReadAndWritten(t *testing.T) {
 	}
 }
 
+// What a config has minted within the hour counts, whichever version minted it.
+func TestBudgetsOfEveryVersionCount(t *testing.T) {
+	found := 0
+	for version, stored := range golden(t) {
+		if stored["budget/standard"] == nil {
+			continue
+		}
+		found++
+		t.Run(version, func(t *testing.T) {
+			wantMembers(t, goldenMount(t, stored, nil).read(t, "status/standard").data(t), fields{"mints_last_hour": float64(3), "mints_per_hour": float64(10)})
+		})
+	}
+	if found == 0 {
+		t.Error("no version left a budget")
+	}
+}
+
 // The lease of a token of its own ends it at the provider, whichever version
 // handed it out.
 func TestLeasesOfEveryVersionEndTheirTokens(t *testing.T) {

@@ -40,6 +40,8 @@ type past struct {
 	quota               grant.Quota
 	quotaAt             time.Time // zero when no answer told of one
 	hour                *minutes  // mints
+	recalled            bool      // with those of an earlier process, where there is a budget
+	minting             int64     // mints under way, where there is a budget
 
 	facts   *facts // nil when they have to be looked up
 	changes int    // of what facts are made of, so that none is kept that was looked up before one

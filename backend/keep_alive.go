@@ -20,6 +20,10 @@ const (
 	// leastKeepAlive leaves time for a few attempts: Vault calls once a minute.
 	leastKeepAlive = 10 * time.Minute
 
+	// keepEarliest is the part of its keep_alive that a refresh token is left
+	// alone for.
+	keepEarliest = 0.6
+
 	// keepsAMinute bounds the chains that are kept alive at a time, and
 	// looksAMinute the configs that are read to find them.
 	keepsAMinute = 20
@@ -161,7 +165,7 @@ func (b *backend) keepDue(ctx context.Context, s logical.Storage, config string)
 	}
 	hash := fnv.New32a()
 	hash.Write([]byte(line.key()))
-	spread := 0.6 + 0.2*float64(hash.Sum32())/(1<<32) // chains of one age are not due together
+	spread := keepEarliest + 0.2*float64(hash.Sum32())/(1<<32) // chains of one age are not due together
 	age := time.Duration(float64(c.KeepAlive) * spread * float64(time.Second))
 	return state.Renewed.Add(age), nil
 }

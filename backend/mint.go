@@ -74,18 +74,37 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew 
 	if anew {
 		renews = ""
 	}
-	m, err := b.mint(ctx, s, c, renews)
+	m, err := b.mintWithin(ctx, s, c, renews)
 	if err != nil {
 		b.observer.mintFailed(v.target, err)
 		return held{}, nil, err
 	}
-	b.observer.minted(v.target, m)
 	if v.owned() {
 		if m.ref, err = b.remember(ctx, s, v.config, c, m); err != nil {
 			return held{}, nil, err
 		}
 	}
 	return m.heldAs(v.late), c, nil
+}
+
+// mintWithin mints as mint does, within c's budget.
+func (b *backend) mintWithin(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
+	done, err := b.afford(ctx, s, c)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	m, err := b.mint(ctx, s, c, key)
+	if err == nil {
+		b.count(ctx, s, c, m)
+	}
+	return m, err
+}
+
+// count has a mint counted, and noted down where there is a budget.
+func (b *backend) count(ctx context.Context, s logical.Storage, c *config, m *minted) {
+	b.observer.minted(c.target, m)
+	b.noteMint(ctx, s, c)
 }
 
 // mint gets a token for c, as run does, unless its credentials are held. One that
@@ -242,6 +261,8 @@ func cause(err error) error {
 // a token of its own it is revoked.
 func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key string, m *minted) {
 	m.Ledger = c.entry.Ledger // a new config had none yet
+	b.observer.of(c.config)   // likewise
+	b.count(ctx, s, c, m)
 	if !c.reused() {
 		b.dismiss(ctx, s, c, m)
 		return

@@ -66,7 +66,7 @@ func (b *backend) statusPaths() []*framework.Path {
 					ForwardPerformanceStandby: true, // the active node is the one that mints
 					Summary:                   "Read how all configs stand, the worst first.",
 					Responses: answers("The status of all", map[string]*framework.FieldSchema{
-						"configs":   {Type: framework.TypeSlice, Required: true, Description: "A row per config: config, state (failing, old token, never minted, ok), token_expires_at, next_refresh (when readers have the token replaced), next_attempt (after a failure), last_failure and last_error (in a few words), ends (as status/<config> tells them) and mints_last_hour."},
+						"configs":   {Type: framework.TypeSlice, Required: true, Description: "A row per config: config, state (failing, old token, never minted, ok), token_expires_at, next_refresh (when readers have the token replaced), next_attempt (after a failure), last_failure and last_error (in a few words), ends (as status/<config> tells them), mints_last_hour and mints_per_hour (what is allowed)."},
 						"total":     {Type: framework.TypeInt64, Required: true, Description: "How many configs there are."},
 						"states":    {Type: framework.TypeMap, Required: true, Description: "How many configs are in each state."},
 						"ends_soon": {Type: framework.TypeInt64, Required: true, Description: "Of how many configs a secret or certificate has ended, or ends within 30 days."},
@@ -112,7 +112,8 @@ func statusFields() map[string]*framework.FieldSchema {
 		"durations_ms":         {Type: framework.TypeMap, Description: "How long the last exchanges took, 64 at most, in milliseconds: count, p50, p90, p99 and max."},
 		"quota":                {Type: framework.TypeMap, Description: "What the provider's headers last said of a quota (RateLimit-Remaining and the like): limit, remaining, reset (when the window ends) and at, when they said so (RFC 3339, UTC)."},
 		"mints":                {Type: framework.TypeInt64, Required: true, Description: "Tokens minted since the process started."},
-		"mints_last_hour":      {Type: framework.TypeInt64, Required: true, Description: "Tokens minted in the last hour, by this process."},
+		"mints_last_hour":      {Type: framework.TypeInt64, Required: true, Description: "Tokens minted in the last hour, by this process; where there is a mints_per_hour, by an earlier one as well."},
+		"mints_per_hour":       {Type: framework.TypeInt64, Description: "How many may be, where there is a bound."},
 		"failures":             {Type: framework.TypeInt64, Required: true, Description: "Mints that failed since the process started."},
 		"failure_causes":       {Type: framework.TypeMap, Required: true, Description: "How many of them failed for which cause."},
 		"retries":              {Type: framework.TypeInt64, Required: true, Description: "Requests for a token that were sent again since the process started, after a broken connection or a 502, 503 or 504."},

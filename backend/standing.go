@@ -34,6 +34,7 @@ type standing struct {
 	brief    string    // why it did, in a few words
 	ends     []ending
 	lastHour int64 // mints
+	budget   int64 // mints_per_hour
 }
 
 // standings tell how each config stands, the worst first.
@@ -64,7 +65,7 @@ func (b *backend) standings(ctx context.Context, s logical.Storage) ([]standing,
 
 // standing is how one config stands.
 func (b *backend) standing(config string, f *facts, tokens []tokencache.Status[*minted]) standing {
-	out, now := standing{config: config, ends: f.ends}, b.now()
+	out, now := standing{config: config, ends: f.ends, budget: f.budget}, b.now()
 	current := false
 	b.observer.of(config).change(func(p *past) {
 		current, out.lastHour = p.current, p.hour.sum(now)
@@ -151,6 +152,9 @@ func (x standing) tell(now time.Time) map[string]any {
 		out["next_attempt"] = stamp(x.next)
 	default:
 		out["next_refresh"] = stamp(x.next)
+	}
+	if x.budget > 0 {
+		out["mints_per_hour"] = x.budget
 	}
 	if x.brief != "" {
 		out["last_error"] = x.brief

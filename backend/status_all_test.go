@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,7 +156,10 @@ func TestStatusOfAllLooksUpWhatHasChanged(t *testing.T) {
 	reads := func(then func()) (got []string) {
 		t.Helper()
 		then()
+		var mu sync.Mutex
 		e.storage.onUse(func(op, key string) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if op == opGet && strings.HasPrefix(key, "config/") {
 				got = append(got, key)
 			}

@@ -23,7 +23,8 @@ const (
 	tokenPrefix    = "token/" // then a config's name, and a token's key
 	grantPrefix    = "grant/" // then a config's name, and a chain's key
 	keyPrefix      = "key/"
-	jwksPrefix     = "jwks/"  // of the API; nothing is stored there
+	jwksPrefix     = "jwks/" // of the API; nothing is stored there
+	budgetPrefix   = "budget/"
 	ledgerPrefix   = "lease/" // then a config's name, a ledger's, a token's, and an entry's
 )
 

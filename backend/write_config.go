@@ -6,6 +6,7 @@ package backend
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -145,7 +146,7 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 	if err := confirmed(old, entry, brought); err != nil {
 		return nil, nil, err
 	}
-	if err := c.checkKeepAlive(); err != nil {
+	if err := errors.Join(c.checkKeepAlive(), c.checkBudget()); err != nil {
 		return nil, nil, err
 	}
 	var verified *minted

@@ -1,0 +1,150 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+)
+
+// budgetError is a mint that would be one more than mints_per_hour allows.
+type budgetError struct {
+	target target
+	limit  int64
+	wait   time.Duration // until one more is allowed
+}
+
+func (e *budgetError) Error() string {
+	return fmt.Sprintf("%s: no token is minted, since %d were within an hour, which is what its mints_per_hour allows; one more can be in %s: wait, or raise mints_per_hour",
+		e.target, e.limit, grant.InWords(e.wait))
+}
+
+// RetryHint is the time for which no further mint is tried.
+func (e *budgetError) RetryHint() time.Duration { return e.wait }
+
+// budgetEntry is what a config with mints_per_hour has minted of late: a restart
+// gives it no new budget.
+type budgetEntry struct {
+	header
+	Minutes map[string]uint32 `json:"minutes"` // mints by the minute, since the epoch
+}
+
+func (*budgetEntry) schema() int { return 1 }
+
+// afford sets one mint of c's budget aside until the function that it gives is
+// called, by when it is counted if there was one.
+func (b *backend) afford(ctx context.Context, s logical.Storage, c *config) (done func(), err error) {
+	if c.MintsPerHour == 0 {
+		return func() {}, nil
+	}
+	if err := b.recallMints(ctx, s, c.config); err != nil {
+		return nil, err
+	}
+	h, now := b.observer.about(c.config), b.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.hour.sum(now)+h.minting >= c.MintsPerHour {
+		return nil, &budgetError{target: c.target, limit: c.MintsPerHour, wait: max(h.hour.below(now, c.MintsPerHour).Sub(now), time.Second)}
+	}
+	h.minting++
+	return func() { h.change(func(p *past) { p.minting-- }) }, nil
+}
+
+// recallMints finds once what an earlier process has minted within the hour.
+func (b *backend) recallMints(ctx context.Context, s logical.Storage, name string) error {
+	h := b.observer.about(name)
+	recalled := false
+	h.change(func(p *past) { recalled = p.recalled })
+	if recalled {
+		return nil
+	}
+	entry, err := load[budgetEntry](ctx, s, budgetPrefix+name)
+	if err != nil && !unreadable(err) {
+		return err
+	}
+	h.change(func(p *past) {
+		if p.recalled || entry == nil {
+			p.recalled = true
+			return
+		}
+		p.recalled = true
+		if p.hour == nil {
+			p.hour = &minutes{}
+		}
+		p.hour.recall(entry.Minutes, b.now())
+	})
+	return nil
+}
+
+// noteMint stores what c has minted of late, if it has a budget. Failing to is no
+// reason to withhold the token: it costs the count after a restart.
+func (b *backend) noteMint(ctx context.Context, s logical.Storage, c *config) {
+	if c.MintsPerHour == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	err := b.recallMints(ctx, s, c.config) // before they are written over
+	if err == nil {
+		p := b.observer.about(c.config).snapshot()
+		err = store(ctx, s, budgetPrefix+c.config, &budgetEntry{Minutes: p.hour.stored(b.now())})
+	}
+	if err != nil {
+		b.log().Warn("the mints of a config with mints_per_hour could not be noted down; a restart will forget them", "config", c.config, "error", err)
+	}
+}
+
+// checkBudget refuses a mints_per_hour that leaves too little for keep_alive.
+func (c *config) checkBudget() error {
+	// A refresh token is replaced at 60 % of that age at the earliest.
+	if c.MintsPerHour > 0 && c.KeepAlive > 0 && float64(c.MintsPerHour)*keepEarliest*float64(c.KeepAlive) < 3600 {
+		return refuse("mints_per_hour allows fewer mints than keep_alive needs: raise one of them")
+	}
+	return nil
+}
+
+// below is when there will have been fewer than limit in an hour, if nothing else
+// happens.
+func (m *minutes) below(now time.Time, limit int64) time.Time {
+	sum := m.sum(now)
+	if sum < limit {
+		return now
+	}
+	at := m.newest - windowMinutes + 1
+	for ; sum >= limit && at <= m.newest; at++ {
+		sum -= int64(m.n[at%windowMinutes])
+	}
+	return time.Unix((at-1+windowMinutes)*60, 0)
+}
+
+// stored gives the minutes of the last hour in which something happened.
+func (m *minutes) stored(now time.Time) map[string]uint32 {
+	out := map[string]uint32{}
+	if m.sum(now) == 0 {
+		return out
+	}
+	for at := m.newest - windowMinutes + 1; at <= m.newest; at++ {
+		if n := m.n[at%windowMinutes]; n > 0 {
+			out[strconv.FormatInt(at, 10)] = n
+		}
+	}
+	return out
+}
+
+// recall adds what was stored of the last hour.
+func (m *minutes) recall(stored map[string]uint32, now time.Time) {
+	m.advance(now)
+	for text, n := range stored {
+		at, err := strconv.ParseInt(text, 10, 64)
+		if err == nil && at > m.newest-windowMinutes && at <= m.newest {
+			m.n[at%windowMinutes] += n
+		}
+	}
+}
