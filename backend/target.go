@@ -244,36 +244,46 @@ var identitySelector = regexp.MustCompile(`^\{\{\s*identity\.(?:` +
 	`entity\.(?:id|name|metadata\.[^.{}\s]+|aliases\.[^.{}\s]+\.(?:id|name|(?:custom_)?metadata\.[^.{}\s]+))|` +
 	`groups\.(?:ids|names)\.[^.{}\s]+\.(?:id|name|metadata\.[^.{}\s]+))\s*\}\}$`)
 
-// identified fills the caller's identity into a role's parameters, before any
-// other placeholder is looked at; the values are escaped so that none of them
-// is taken for one. It gives the identity that it has filled in, nil without. In
-// the name of nobody in particular, it checks that there might be one.
+// identified fills the caller's identity into what a role adds, before any other
+// placeholder is looked at; the values are escaped so that none of them is taken
+// for one. It gives what it filled in, nil when there was nothing.
 func (b *backend) identified(l provider.Layer, in inputs) (provider.Layer, map[string]string, error) {
-	used := map[string]string{}
-	params, _ := l["parameters"].(map[string]any)
-	filled, err := provider.EachText(params, func(text string) (string, error) {
-		var failed error
-		out := identityTemplate.ReplaceAllStringFunc(text, func(placeholder string) string {
-			value, err := b.identity(placeholder, in)
-			failed = errors.Join(failed, err)
-			used[placeholder] = value
-			return strings.NewReplacer("{", "{{", "}", "}}").Replace(value)
+	used, out := map[string]string{}, provider.Overlay(l)
+	for _, field := range []string{"parameters", "assertion_claims"} {
+		texts, _ := l[field].(map[string]any)
+		if subject, set := texts["sub"]; set && field == "assertion_claims" {
+			if text, _ := subject.(string); text == "" || identityTemplate.FindString(text) != text {
+				return l, nil, refuse("assertion_claims holds sub, which a role can set to the caller and to nobody else: write {{identity.entity.name}}, or another of Vault's placeholders, and nothing beside it")
+			}
+		}
+		filled, err := provider.EachText(texts, func(text string) (string, error) {
+			var failed error
+			out := identityTemplate.ReplaceAllStringFunc(text, func(placeholder string) string {
+				value, err := b.identity(field, placeholder, in)
+				failed = errors.Join(failed, err)
+				used[placeholder] = value
+				return strings.NewReplacer("{", "{{", "}", "}}").Replace(value)
+			})
+			return out, failed
 		})
-		return out, failed
-	})
-	if err != nil || len(used) == 0 {
-		return l, nil, err
+		if err != nil {
+			return l, nil, err
+		}
+		if len(texts) > 0 {
+			out[field] = filled
+		}
 	}
-	out := provider.Overlay(l)
-	out["parameters"] = filled
+	if len(used) == 0 {
+		return l, nil, nil
+	}
 	return out, used, nil
 }
 
-// identity is what stands for a placeholder in the parameters of a role.
-func (b *backend) identity(placeholder string, in inputs) (string, error) {
+// identity is what stands for a placeholder in that field of a role.
+func (b *backend) identity(field, placeholder string, in inputs) (string, error) {
 	if in.identity == nil {
 		if !identitySelector.MatchString(placeholder) {
-			return "", refuse("parameters holds a text that names the caller's identity in a way that Vault does not know: write {{identity.entity.id}}, .name, .metadata.<key> or .aliases.<mount accessor>.name, or {{identity.groups.names.<name>.id}}")
+			return "", refuse("%s holds a text that names the caller's identity in a way that Vault does not know: write {{identity.entity.id}}, .name, .metadata.<key> or .aliases.<mount accessor>.name, or {{identity.groups.names.<name>.id}}", field)
 		}
 		return "caller", nil
 	}
@@ -289,10 +299,10 @@ func (b *backend) identity(placeholder string, in inputs) (string, error) {
 // these placeholders.
 func (b *backend) identify(caller string, placeholders []string) (map[string]string, error) {
 	if caller == "" {
-		return nil, refuse("the parameters name the caller's identity, and this token has none: log in by an auth method that gives tokens an entity")
+		return nil, refuse("the role names the caller's identity, and this token has none: log in by an auth method that gives tokens an entity")
 	}
 	unknown := func(placeholder string) error {
-		return refuse("the parameters name %s, which the caller's identity does not have", placeholder)
+		return refuse("the role names %s, which the caller's identity does not have", placeholder)
 	}
 	entity, err := b.System().EntityInfo(caller)
 	if err != nil || entity == nil {
