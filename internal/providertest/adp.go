@@ -9,14 +9,17 @@ import (
 	"net/http"
 )
 
-// adp is ADP's token endpoint for a data connector: client credentials in a Basic
-// header, over a connection that shows a certificate which ADP has signed.
+// adp is ADP's token endpoint for a data connector. It expects client
+// credentials in a Basic header, over a connection with a client certificate
+// that ADP has signed.
 //
-// Documents: developers.adp.com/articles/guides/auth-process-data-connector-apps,
-// .../articles/general/access-tokens and .../generate-a-certificate-signing-request;
-// that a missing certificate is an
-// invalid_request with 401, and that the certificate's organization has to be the
-// client's, is in ADP's answers to adplabs/adp-connection-NET issues 27 and 14.
+// Documents:
+// developers.adp.com/articles/guides/auth-process-data-connector-apps,
+// .../articles/general/access-tokens and
+// .../generate-a-certificate-signing-request. Two facts come from ADP's answers
+// to adplabs/adp-connection-NET issues 27 and 14: a missing certificate is an
+// invalid_request with 401, and the certificate's organization must be the
+// client's.
 type adp struct{ *Server }
 
 // ADPOrganization is the company that the client of the ADP dialect belongs to.
@@ -40,8 +43,8 @@ func (a adp) token(in Request) (any, *refusal) {
 	return bearer{AccessToken: token, TokenType: "Bearer", ExpiresIn: a.expiresIn(), Scope: "api"}, nil
 }
 
-// presents says whether the client showed a certificate of its company's that
-// ADP has signed.
+// presents reports whether the client showed a certificate that ADP signed for
+// its company.
 func (a adp) presents(in Request) bool {
 	c, err := x509.ParseCertificate(in.Certificate)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// antsomi takes a form with the credentials and the scopes, which it insists
-// on, and separates scopes by commas.
+// antsomi accepts a form with the credentials and the scopes. Scopes are
+// required and separated by commas.
 type antsomi struct{ *Server }
 
 func (a antsomi) token(in Request) (any, *refusal) {
@@ -37,8 +37,8 @@ func (a antsomi) token(in Request) (any, *refusal) {
 	}, nil
 }
 
-// authenticate refuses a wrong client with 400, the only error status that the
-// document has.
+// authenticate refuses a wrong client with 400, the only error status in the
+// document.
 func (a antsomi) authenticate(in Request, allowed ...string) (url.Values, *refusal) {
 	return a.postedClient(in, invalidClient(http.StatusBadRequest), allowed...)
 }

@@ -24,8 +24,8 @@ type authority struct {
 	server, client *tls.Config
 }
 
-// newAuthority makes one whose server has the loopback addresses, "localhost"
-// and, unless it is empty, that name.
+// newAuthority makes an authority and a server certificate for the loopback
+// addresses, "localhost" and, if it is not empty, host.
 func newAuthority(host string) (*authority, error) {
 	ca, err := newSigner("providertest authority")
 	if err != nil {
@@ -57,7 +57,7 @@ func newAuthority(host string) (*authority, error) {
 		server: &tls.Config{
 			MinVersion:   tls.VersionTLS12,
 			Certificates: []tls.Certificate{{Certificate: [][]byte{block.Bytes}, PrivateKey: key}},
-			ClientAuth:   tls.RequestClientCert, // shown or not, it is recorded
+			ClientAuth:   tls.RequestClientCert, // optional; the server records it
 		},
 		client: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 	}, nil
@@ -88,8 +88,8 @@ func newSigner(name string) (*signer, error) {
 	return s, err
 }
 
-// sign makes the certificate, in PEM. It is good for a day by the real time,
-// whatever the server's clock says: TLS checks with that.
+// sign returns a certificate in PEM. It is valid for a day of real time, even
+// if the server's own clock differs, because TLS checks it against real time.
 func (s *signer) sign(template *x509.Certificate, public crypto.PublicKey) (string, error) {
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {

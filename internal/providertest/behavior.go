@@ -15,58 +15,64 @@ import (
 	"time"
 )
 
-// Behavior is what a server does instead of answering by its dialect, or
-// before it. The zero value is normal behavior: it lets a request through, so
-// that the next behavior in the queue meets the one after it.
+// Behavior is what a server does instead of answering by its dialect, or before
+// it answers. The zero value is normal behavior: it lets one request through,
+// so that the next behavior in the queue applies to the request after it.
 //
-// Delay and Until go with any of the others. Of the others the first that is set
-// counts, in the order Hang, Drop, Redirect, Echo, canned answer.
+// Delay and Until can be combined with any of the others. If several of the
+// others are set, only the first counts, in the order Hang, Drop, Redirect,
+// Echo, canned answer.
 type Behavior struct {
-	// Times is how many requests this applies to; 0 means one, and a negative
-	// number every one until the next call of Behave or Reset.
+	// Times is how many requests this applies to. 0 means one; a negative
+	// number means every request until the next call of Behave or Reset.
 	Times int
 
-	// Delay is waited out before the answer. A client that goes away, or
-	// Close, ends it without one.
+	// Delay is the time before the answer. If the client goes away or the
+	// server closes meanwhile, there is no answer.
 	Delay time.Duration
 
-	// Until is waited for before the answer: nil, or closed when the answer may
-	// go out. A client that goes away, or Close, ends it without one.
+	// Until, if not nil, delays the answer until the channel is closed. If the
+	// client goes away or the server closes meanwhile, there is no answer.
 	Until <-chan struct{}
 
-	// Hang answers nothing until the client goes away or the server closes.
+	// Hang sends no answer; it holds the request until the client goes away or
+	// the server closes.
 	Hang bool
 
 	// Drop closes the connection without an answer.
 	Drop bool
 
-	// Redirect answers a redirect to this URL: Status, or 307 when that is 0.
+	// Redirect answers with a redirect to this URL. Its status is Status, or
+	// 307 when that is 0.
 	Redirect string
 
-	// Echo answers Status, or 400 when that is 0, with an error body in the
-	// dialect's shape in which every string quotes the whole request: the
-	// parameters and the Authorization header decoded, then all of it as it
-	// came. It leads with the credentials, because clients cut long texts.
+	// Echo answers with Status (400 when that is 0) and an error body in the
+	// dialect's format, in which every string quotes the whole request: first
+	// the parameters and the Authorization header, decoded, then the request as
+	// it was received. The credentials come first because clients cut long
+	// texts.
 	Echo bool
 
-	// Status, Header and Body are a canned answer, given when any of them is
-	// set. Status 0 is 200; without a Content-Type it is application/json.
-	// Header goes with Redirect and Echo as well.
+	// Status, Header and Body are a canned answer, sent when any of them is
+	// set. Status 0 means 200; without a Content-Type it is application/json.
+	// Header also applies to Redirect and Echo.
 	Status int
 	Header http.Header
 	Body   string
 
-	// Grant restricts this to requests with that grant_type; "" means any.
+	// Grant limits this to requests with that grant_type; "" means any.
 	Grant string
 
-	// Revocation makes this apply to the revocation endpoint's requests, not
-	// to the token endpoint's. Published does so for what Publish serves.
+	// Revocation makes this apply to requests to the revocation endpoint
+	// instead of the token endpoint. Published makes it apply to requests for
+	// what Publish serves.
 	Revocation, Published bool
 }
 
-// Behave appends to the queue of behaviors, after ending one that applied
-// until further notice. Each request uses the first behavior in the queue that
-// applies to it, and once the queue has none, the server is its normal self.
+// Behave appends to the queue of behaviors. It first removes a behavior with
+// negative Times, which would otherwise last. Each request uses the first
+// behavior in the queue that applies to it; when none applies, the server
+// answers normally.
 func (s *Server) Behave(b ...Behavior) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,8 +85,8 @@ func (s *Server) Behave(b ...Behavior) {
 	}
 }
 
-// nextBehavior takes the behavior for a request off the queue. The caller holds
-// s.mu.
+// nextBehavior removes the behavior for a request from the queue and returns
+// it. The caller holds s.mu.
 func (s *Server) nextBehavior(in Request) Behavior {
 	revocation, published := s.isRevocation(in.Path), s.documents[in.Path] != nil
 	for i, b := range s.queue {
@@ -97,8 +103,8 @@ func (s *Server) nextBehavior(in Request) Behavior {
 	return Behavior{}
 }
 
-// misbehave reports whether it answered the request, or saw to it that nobody
-// will.
+// misbehave applies the behavior, and reports whether it wrote an answer. It
+// panics to cut the connection when there will be no answer.
 func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, in Request, b Behavior) bool {
 	if b.Delay > 0 {
 		timer := time.NewTimer(b.Delay)
@@ -155,15 +161,15 @@ func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, in Request, b
 		w.Header()[http.CanonicalHeaderKey(name)] = values
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // The client may be gone.
+	_, _ = w.Write(body) // The client may have gone away.
 	return true
 }
 
-// abort cuts the connection. It is net/http's own way, and unlike hijacking it
-// works for HTTP/2.
+// abort cuts the connection in the way that net/http provides. Unlike
+// hijacking, this also works for HTTP/2.
 func abort() { panic(http.ErrAbortHandler) }
 
-// echo makes the dialect's error body, with the request in place of every
+// echo returns the dialect's error body with the request in place of every
 // string.
 func (s *Server) echo(r *http.Request, in Request, status int) []byte {
 	var shape any = map[string]string{"error": "", "error_description": ""}
@@ -178,7 +184,8 @@ func (s *Server) echo(r *http.Request, in Request, status int) []byte {
 	if json.Unmarshal(raw, &decoded) != nil {
 		return nil
 	}
-	// Unescaped, for what leaks raw to be recognizable as well.
+	// HTML is not escaped, so that a test also recognizes a secret that leaks
+	// unescaped.
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
@@ -204,7 +211,7 @@ func replaceStrings(value any, text string) any {
 	return value
 }
 
-// quote writes a request down, what is worth stealing first.
+// quote writes a request as text, with the credentials first.
 func quote(r *http.Request, in Request) string {
 	var b strings.Builder
 	if id, secret, ok := r.BasicAuth(); ok {
@@ -221,6 +228,6 @@ func quote(r *http.Request, in Request) string {
 		}
 	}
 	fmt.Fprintf(&b, "%s %s %s\n", in.Body, in.Method, r.RequestURI)
-	_ = in.Header.Write(&b) // A strings.Builder takes everything.
+	_ = in.Header.Write(&b) // A strings.Builder returns no error.
 	return b.String()
 }

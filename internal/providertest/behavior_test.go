@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// statuses sends the good request n times; 0 stands for no answer.
+// statuses sends the good request n times and returns the statuses; 0 means no
+// answer.
 func statuses(t *testing.T, s *Server, d Dialect, n int) []int {
 	t.Helper()
 	var got []int
@@ -174,7 +175,7 @@ func TestThoseWhoWaitEndWithTheClient(t *testing.T) {
 			if err := <-failed; err == nil {
 				t.Error("got an answer")
 			}
-			// The handler itself has to end as well, and Close not to be what ends it.
+			// The handler must end by itself, not only when the server closes.
 			ended := make(chan struct{})
 			go func() { s.handlers.Wait(); close(ended) }()
 			select {

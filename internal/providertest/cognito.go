@@ -11,10 +11,11 @@ import (
 )
 
 // cognito is a token endpoint of Amazon Cognito with one company's scope. The
-// company's document lists the credentials among the parameters and its samples
-// send them in a Basic header alone, so only that is taken, and raw, as the
-// samples encode it. Errors are not documented there; they are Cognito's own:
-// 400 and a bare "error", for a refused client too.
+// company's document lists the credentials among the parameters, but its
+// samples send them only in a Basic header. This server accepts only the
+// header, without form-urlencoding, as in the samples. The document describes
+// no errors, so they are Cognito's own: status 400 with just "error", even for
+// a refused client.
 type cognito struct{ *Server }
 
 func (c cognito) token(in Request) (any, *refusal) {
@@ -26,7 +27,8 @@ func (c cognito) token(in Request) (any, *refusal) {
 		return nil, badRequest("Missing parameter: grant_type")
 	case "client_credentials":
 	case "refresh_token":
-		// Cognito knows this grant, but a client without users has no token.
+		// Cognito knows this grant, but a client without users has no refresh
+		// token.
 		if _, refused := c.authenticate(in, "grant_type", "refresh_token"); refused != nil {
 			return nil, refused
 		}
@@ -38,7 +40,7 @@ func (c cognito) token(in Request) (any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	// Without a scope Cognito grants all that the client may have.
+	// Without a scope, Cognito grants all scopes that the client may have.
 	if form.Has("scope") {
 		if _, ok := c.grantable(form.Get("scope"), " "); !ok {
 			return nil, invalidScope()

@@ -9,25 +9,25 @@ import (
 	"strings"
 )
 
-// The well-known addresses at which servers describe themselves, each below the
-// host, and with the path of what it is about behind it. OpenID Connect puts its
-// own behind that path instead.
+// The well-known paths at which servers describe themselves. The path directly
+// follows the host, and the path of the issuer or resource follows it. OpenID
+// Connect is the exception: its well-known path comes after the issuer's path.
 const (
 	WellKnownServer   = "/.well-known/oauth-authorization-server" // RFC 8414 section 3
 	WellKnownOpenID   = "/.well-known/openid-configuration"       // OpenID Connect Discovery 1.0 section 4
 	WellKnownResource = "/.well-known/oauth-protected-resource"   // RFC 9728 section 3
 )
 
-// document is what a server publishes at a path.
+// document is what a server publishes at a path, and how often it was read.
 type document struct {
 	members map[string]any
 	header  http.Header
 	reads   int
 }
 
-// Publish serves a JSON document at a path, with those headers, to whoever gets
-// it without credentials: a client that shows any, or sends a body, is refused.
-// Nil members take the document away again.
+// Publish serves a JSON document at a path, with the given headers. The
+// document is public: a request that carries credentials or a body is refused.
+// Nil members remove the document.
 func (s *Server) Publish(path string, members map[string]any, header http.Header) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,8 +42,8 @@ func (s *Server) Publish(path string, members map[string]any, header http.Header
 	s.documents[path] = next
 }
 
-// PublishedReads returns how often clients asked for the document at a path that
-// is published there.
+// PublishedReads returns how many requests asked for the document that is now
+// published at the path.
 func (s *Server) PublishedReads(path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,7 +59,7 @@ func (s *Server) published(path string) *document {
 	return s.documents[path]
 }
 
-// publish answers as RFC 8414 section 3.1 has it.
+// publish answers a request for a document, as in RFC 8414 section 3.1.
 func (s *Server) publish(w http.ResponseWriter, in Request, d *document) {
 	switch {
 	case in.Method != http.MethodGet:

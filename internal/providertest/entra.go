@@ -19,14 +19,16 @@ import (
 // entra is a tenant of Microsoft Entra ID with an app registration that has
 // certificates.
 //
-// Documents: learn.microsoft.com/en-us/entra/identity-platform/certificate-credentials
-// and .../v2-oauth2-client-creds-grant-flow (second case). The first says how an
-// assertion should be (PS256, a life of ten minutes at most); the service takes
-// more than that today, this server does not. Numbers of errors:
+// Documents:
+// learn.microsoft.com/en-us/entra/identity-platform/certificate-credentials and
+// .../v2-oauth2-client-creds-grant-flow (second case). The first describes the
+// recommended assertion (PS256, a lifetime of at most ten minutes). The service
+// accepts more than that today; this server does not. Error numbers:
 // learn.microsoft.com/en-us/entra/identity-platform/reference-error-codes.
 type entra struct{ *Server }
 
-// entraLife is how long the document lets an assertion live, after its nbf.
+// entraLife is the longest time between an assertion's nbf and its exp, as the
+// document recommends.
 const entraLife = 10 * time.Minute
 
 func (e entra) token(in Request) (any, *refusal) {
@@ -47,7 +49,7 @@ func (e entra) token(in Request) (any, *refusal) {
 	if refused := e.client(form); refused != nil {
 		return nil, refused
 	}
-	// One resource, with /.default.
+	// The scope must be one resource followed by /.default.
 	if !slices.Contains(e.options.Scopes, form["scope"]) {
 		return nil, &refusal{status: http.StatusBadRequest, code: "invalid_scope", text: "AADSTS70011: The provided value for the input parameter 'scope' is not valid"}
 	}
@@ -96,7 +98,7 @@ func (e entra) client(form map[string]string) *refusal {
 
 func (entra) errorBody(f *refusal) any {
 	number := 0
-	_, _ = fmt.Sscanf(strings.TrimPrefix(f.text, "AADSTS"), "%d", &number) // 0 where there is none
+	_, _ = fmt.Sscanf(strings.TrimPrefix(f.text, "AADSTS"), "%d", &number) // 0 if the text has no number
 	return map[string]any{
 		"error": f.code, "error_description": f.text, "error_codes": []int{number},
 		"timestamp": "2026-11-25 12:00:00Z", "trace_id": "00000000-0000-0000-0000-000000000000", "correlation_id": "00000000-0000-0000-0000-000000000000",

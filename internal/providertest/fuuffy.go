@@ -10,8 +10,8 @@ import (
 	"net/url"
 )
 
-// fuuffy takes a form with the credentials and nothing else, not even a
-// grant_type, and wraps its answers.
+// fuuffy accepts a form with the credentials and nothing else, not even a
+// grant_type. It wraps its answers in "data".
 type fuuffy struct{ *Server }
 
 func (f fuuffy) token(in Request) (any, *refusal) {
@@ -36,7 +36,8 @@ func (f fuuffy) authenticate(in Request, allowed ...string) (url.Values, *refusa
 }
 
 func (f fuuffy) errorBody(refused *refusal) any {
-	// The three that are documented; the rest are made up in their likeness.
+	// These three codes are documented; the others are invented in the same
+	// style.
 	code := fmt.Sprintf("%d000", refused.status)
 	switch refused.status {
 	case http.StatusBadRequest:
@@ -49,7 +50,7 @@ func (f fuuffy) errorBody(refused *refusal) any {
 	members := map[string]string{"code": code, "code_reason": refused.code, "message": refused.text}
 	switch {
 	case refused.status == http.StatusForbidden || refused.status == http.StatusNotFound:
-		// "error: json-string", says the document for these two.
+		// The document says "error: json-string" for these two.
 		return map[string]any{"error": jsonString(members)}
 	case f.options.FlatErrors:
 		return members

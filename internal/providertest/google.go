@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// google is the token endpoint for service accounts with keys of their own. The
-// server's Username is whom the account may act for (domain-wide delegation);
-// nobody when it is empty.
+// google is the token endpoint for service accounts with their own keys. The
+// server's Username is the user that the account may act for (domain-wide
+// delegation); when it is empty, the account may act for nobody.
 //
 // Documents: developers.google.com/identity/protocols/oauth2/service-account
-// (with the codes of errors) and cloud.google.com/iam/docs/keys-upload. An unknown
-// kid is not refused by the service today, which "reserves the right"; it is here.
+// (with the error codes) and cloud.google.com/iam/docs/keys-upload. This server
+// refuses an unknown kid. The real service does not refuse it today, but
+// "reserves the right" to.
 type google struct{ *Server }
 
 func (g google) token(in Request) (any, *refusal) {
@@ -61,7 +62,7 @@ func (g google) token(in Request) (any, *refusal) {
 	case !granted:
 		return nil, googleRefusal("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
 	}
-	_ = scopes // which the answer does not repeat
+	_ = scopes // the answer does not repeat them
 	token := "ya29." + rand.Text() + rand.Text()
 	g.issue(token)
 	return bearer{AccessToken: token, ExpiresIn: g.expiresIn(), TokenType: "Bearer"}, nil

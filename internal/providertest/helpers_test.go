@@ -23,14 +23,15 @@ type ask struct {
 	body   string
 }
 
-// answer is what came back.
+// answer is the response to an ask.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// member returns a string member of the answer's JSON, at a path of names.
+// member returns a string member of the answer's JSON, found by a path of
+// names.
 func (a answer) member(t *testing.T, path ...string) string {
 	t.Helper()
 	var value any
@@ -78,7 +79,7 @@ func mustSend(t *testing.T, s *Server, target string, a ask) answer {
 	return got
 }
 
-// pairs makes url.Values of name, value, name, value...
+// pairs makes url.Values from alternating names and values.
 func pairs(nameValues ...string) url.Values {
 	values := url.Values{}
 	for i := 0; i < len(nameValues); i += 2 {
@@ -87,7 +88,7 @@ func pairs(nameValues ...string) url.Values {
 	return values
 }
 
-// with returns a copy of the form with further pairs added.
+// with returns a copy of the form with more pairs added.
 func with(form url.Values, nameValues ...string) url.Values {
 	form = maps.Clone(form)
 	for i := 0; i < len(nameValues); i += 2 {
@@ -127,7 +128,8 @@ func escapedBasic(c Credentials) string {
 	return rawBasic(Credentials{ClientID: url.QueryEscape(c.ClientID), ClientSecret: url.QueryEscape(c.ClientSecret)})
 }
 
-// clientForm is the form of a dialect that has client credentials in the body.
+// clientForm is the form of a dialect that expects the client credentials in
+// the body.
 func clientForm(d Dialect, nameValues ...string) url.Values {
 	c := DefaultCredentials(d)
 	return with(pairs("client_id", c.ClientID, "client_secret", c.ClientSecret), nameValues...)

@@ -23,11 +23,12 @@ const (
 	bearerGrant   = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 )
 
-// jwt is a signed JWT (RFC 7519) as a client sent it. Nothing of the engine's
-// libraries reads it: what they get wrong together would go unnoticed.
+// jwt is a signed JWT (RFC 7519) as a client sent it. It is parsed without the
+// libraries that the engine uses, so that a fault in them does not go
+// unnoticed.
 type jwt struct {
 	header, claims map[string]any
-	signed         string // what the signature is of
+	signed         string // the signed text
 	signature      []byte
 }
 
@@ -48,13 +49,14 @@ func parseJWT(text string) (jwt, bool) {
 	return t, err == nil
 }
 
-// alg is the algorithm that the header names.
+// alg returns the algorithm that the header names.
 func (t jwt) alg() string { return text(t.header, "alg") }
 
-// claim is a claim that is a string; "" for any other.
+// claim returns the value of a string claim, or "" for any other claim.
 func (t jwt) claim(name string) string { return text(t.claims, name) }
 
-// time is a claim that is a time in whole seconds, and whether there is one.
+// time returns a claim that is a time in whole seconds, and reports whether it
+// is one.
 func (t jwt) time(name string) (time.Time, bool) {
 	seconds, isNumber := t.claims[name].(float64)
 	return time.Unix(int64(seconds), 0), isNumber && seconds == float64(int64(seconds))
@@ -65,7 +67,7 @@ func text(members map[string]any, name string) string {
 	return s
 }
 
-// verifiedBy checks the signature by the algorithm that the header names
+// verifiedBy verifies the signature with the algorithm that the header names
 // (RFC 7518 section 3.1).
 func (t jwt) verifiedBy(key crypto.PublicKey) bool {
 	hash, known := map[string]crypto.Hash{"256": crypto.SHA256, "384": crypto.SHA384, "512": crypto.SHA512}[strings.TrimLeft(t.alg(), "RSPE")]
@@ -92,8 +94,8 @@ func (t jwt) verifiedBy(key crypto.PublicKey) bool {
 	return false
 }
 
-// publicKey reads a public JWK of type RSA or EC (RFC 7518 section 6), and gives
-// its thumbprint as well (RFC 7638).
+// publicKey reads a public JWK of type RSA or EC (RFC 7518 section 6). It also
+// returns the key's thumbprint (RFC 7638).
 func publicKey(jwk map[string]any) (key crypto.PublicKey, thumbprint string, ok bool) {
 	if _, private := jwk["d"]; private {
 		return nil, "", false
@@ -132,7 +134,7 @@ func publicKey(jwk map[string]any) (key crypto.PublicKey, thumbprint string, ok 
 	for _, name := range members {
 		required[name] = jwk[name]
 	}
-	canonical, err := json.Marshal(required) // by name, and without white space
+	canonical, err := json.Marshal(required) // sorted by name, without white space
 	sum := sha256.Sum256(canonical)
 	return key, base64.RawURLEncoding.EncodeToString(sum[:]), err == nil
 }

@@ -20,10 +20,10 @@ import (
 	"time"
 )
 
-// The dialects of providers whose clients show that they have a private key. They
-// are served over TLS always. Before a client is let in, its public key has to
-// get there, the way that the provider offers: by [Server.Upload],
-// [Server.FetchKeys] or [Server.SignCSR].
+// The dialects of providers whose clients prove that they have a private key.
+// They are always served over TLS. Before the server accepts a client, it must
+// know the client's public key. The key gets there in the way that the provider
+// offers: [Server.Upload], [Server.FetchKeys] or [Server.SignCSR].
 const (
 	ADP        Dialect = "adp"
 	Entra      Dialect = "entra-id"
@@ -32,8 +32,8 @@ const (
 	Salesforce Dialect = "salesforce"
 )
 
-// KeyDialects returns the dialects of providers whose clients have private keys.
-// [Dialects] has none of them.
+// KeyDialects returns the dialects of providers whose clients have private
+// keys. [Dialects] contains none of them.
 func KeyDialects() []Dialect { return []Dialect{ADP, Entra, Google, Okta, Salesforce} }
 
 // EntraTenant is the tenant of the Entra dialect.
@@ -57,19 +57,19 @@ func (s *Server) setKeyDialect(d Dialect) bool {
 	return true
 }
 
-// clientKeys is what a server knows its client's keys by.
+// clientKeys is what a server knows about its client's keys.
 type clientKeys struct {
 	certificates []*x509.Certificate // oldest first
 	jwksURI      string
 	fetch        *http.Client
-	authority    *signer // of clients' certificates
+	authority    *signer // signs clients' certificates
 	used         map[string]bool
-	bound        map[string]string // access token: thumbprint of its key
+	bound        map[string]string // access token to the thumbprint of its key
 }
 
-// Upload has the server know its client by a certificate, in PEM, as the console
-// of Entra, Google and Salesforce does. Earlier ones stay good. It gives the name
-// by which the provider knows the key from then on: Google's key ID.
+// Upload registers a certificate of the client, in PEM, as the consoles of
+// Entra, Google and Salesforce do. Earlier certificates stay valid. It returns
+// the name that the provider gives the key: Google's key ID.
 func (s *Server) Upload(certificate string) (string, error) {
 	block, rest := pem.Decode([]byte(certificate))
 	if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 {
@@ -92,23 +92,24 @@ func (s *Server) Upload(certificate string) (string, error) {
 	return keyID(c), nil
 }
 
-// keyID is 40 hexadecimal digits, as Google's are. What they are made of it does
-// not say.
+// keyID returns 40 hexadecimal digits, as Google's key IDs have. Google does
+// not document how it makes them; here they are the certificate's serial
+// number.
 func keyID(c *x509.Certificate) string {
 	return fmt.Sprintf("%x", c.SerialNumber.FillBytes(make([]byte, 20)))
 }
 
-// FetchKeys has the server know its client by the JWK set at that address, which
-// it fetches by that client with each request (Okta's "Use a URL to fetch keys
-// dynamically").
+// FetchKeys makes the server take the client's keys from the JWK set at that
+// address. The server fetches the set with the given HTTP client on each token
+// request (Okta's "Use a URL to fetch keys dynamically").
 func (s *Server) FetchKeys(uri string, by *http.Client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys.jwksURI, s.keys.fetch = uri, by
 }
 
-// SignCSR makes a certificate of a request for one, as ADP does for clients whose
-// connections it lets in. Both are PEM.
+// SignCSR issues a certificate for a certificate signing request, as ADP does
+// for clients that may connect. Both are PEM.
 func (s *Server) SignCSR(csr string) (string, error) {
 	block, _ := pem.Decode([]byte(csr))
 	if block == nil || block.Type != "CERTIFICATE REQUEST" {
@@ -129,7 +130,7 @@ func (s *Server) SignCSR(csr string) (string, error) {
 	}, request.PublicKey)
 }
 
-// known is the address by which clients know the server.
+// known returns the URL by which clients know the server.
 func (s *Server) known() string {
 	if s.options.Host != "" {
 		return "https://" + s.options.Host
@@ -137,8 +138,8 @@ func (s *Server) known() string {
 	return s.base
 }
 
-// keyForm reads a form, under the rules of Request.form, that was sent to the
-// host by which the server is known.
+// keyForm reads a form by the rules of Request.form. It refuses a request that
+// was sent to another host name than the one that clients know.
 func (s *Server) keyForm(in Request, allowed ...string) (map[string]string, *refusal) {
 	if in.Host != strings.TrimPrefix(s.known(), "https://") {
 		return nil, &refusal{status: http.StatusMisdirectedRequest, code: "invalid_request", text: "This is another host"}
@@ -151,7 +152,8 @@ func (s *Server) keyForm(in Request, allowed ...string) (map[string]string, *ref
 	return out, refused
 }
 
-// uploaded gives the certificate of which that is so.
+// uploaded returns the first uploaded certificate for which is returns true, or
+// nil.
 func (s *Server) uploaded(is func(*x509.Certificate) bool) *x509.Certificate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,13 +163,13 @@ func (s *Server) uploaded(is func(*x509.Certificate) bool) *x509.Certificate {
 	return nil
 }
 
-// signedByUploaded says whether any of the uploaded certificates is of the key
-// that signed the JWT.
+// signedByUploaded reports whether the key of any uploaded certificate signed
+// the JWT.
 func (s *Server) signedByUploaded(t jwt) bool {
 	return s.uploaded(func(c *x509.Certificate) bool { return t.verifiedBy(c.PublicKey) }) != nil
 }
 
-// clientJWKS gives the client's keys, by their kid, fetched anew.
+// clientJWKS fetches the client's keys and returns them by their kid.
 func (s *Server) clientJWKS() map[string]crypto.PublicKey {
 	s.mu.Lock()
 	uri, client := s.keys.jwksURI, s.keys.fetch
@@ -198,8 +200,9 @@ func (s *Server) clientJWKS() map[string]crypto.PublicKey {
 	return out
 }
 
-// firstUse says whether the server has not seen that before. What ends in a space
-// has no value, and is no use at all.
+// firstUse reports whether the server has not seen this text before, and
+// records it. The text is a kind, a space and a value; an empty value never
+// counts as a first use.
 func (s *Server) firstUse(what string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -32,11 +32,11 @@ import (
 
 type members = map[string]any
 
-// showing is what a client of a dialect with keys sends.
+// showing is a request by a client of a dialect with keys.
 type showing struct {
 	key    crypto.Signer
 	alg    jose.SignatureAlgorithm
-	header members // of its assertion
+	header members // of the assertion
 	claims members
 	form   url.Values
 	proof  *proving
@@ -70,7 +70,7 @@ func newEC(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-// certify makes a self-signed certificate of a key.
+// certify returns a self-signed certificate of a key.
 func certify(t *testing.T, key crypto.Signer, ends time.Time) string {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
@@ -110,7 +110,7 @@ func sign(t *testing.T, key crypto.Signer, alg jose.SignatureAlgorithm, header, 
 	return text
 }
 
-// prover is a good proof for the token endpoint.
+// prover returns a good proof for the token endpoint.
 func prover(t *testing.T, s *Server) *proving {
 	t.Helper()
 	key := newEC(t)
@@ -120,8 +120,8 @@ func prover(t *testing.T, s *Server) *proving {
 	}
 }
 
-// shows is the good request of each dialect with keys, whose key the server
-// knows.
+// shows returns the good request of a dialect with keys. It also makes the
+// server know the key.
 func shows(t *testing.T, s *Server, d Dialect, key crypto.Signer) showing {
 	t.Helper()
 	c, now := s.Credentials(), time.Now()
@@ -157,7 +157,7 @@ func shows(t *testing.T, s *Server, d Dialect, key crypto.Signer) showing {
 		client("okta.users.read okta.groups.read")
 		out.header["kid"] = "k-1"
 		jwks := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k-1", Use: "sig"}}}) // the client has its own opinion
+			_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k-1", Use: "sig"}}}) // a client that has gone away reports the failure itself
 		}))
 		t.Cleanup(jwks.Close)
 		s.FetchKeys(jwks.URL, jwks.Client())
@@ -169,7 +169,8 @@ func shows(t *testing.T, s *Server, d Dialect, key crypto.Signer) showing {
 	return out
 }
 
-// thumbprint is that of the certificate that was uploaded last.
+// thumbprint returns the SHA-256 thumbprint of the certificate that was
+// uploaded last.
 func thumbprint(s *Server) string {
 	sum := sha256.Sum256(s.keys.certificates[len(s.keys.certificates)-1].Raw)
 	return base64.RawURLEncoding.EncodeToString(sum[:])
@@ -190,7 +191,7 @@ func signedByADP(t *testing.T, s *Server, organization string) *tls.Certificate 
 	return &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key}
 }
 
-// ask makes the request, and gives the answer.
+// ask sends the request and returns the answer.
 func (w showing) ask(t *testing.T, s *Server) answer {
 	t.Helper()
 	form := maps.Clone(w.form)
@@ -232,12 +233,12 @@ func (w showing) ask(t *testing.T, s *Server) answer {
 	return answer{resp.StatusCode, resp.Header, string(raw)}
 }
 
-// set changes claims, or takes one away by nil.
+// set changes a claim, or removes it if the value is nil.
 func set(name string, value any) func(*testing.T, *Server, *showing) {
 	return func(_ *testing.T, _ *Server, w *showing) { change(w.claims, name, value) }
 }
 
-// setTime sets a claim to a time from now on.
+// setTime sets a claim to a time relative to now.
 func setTime(name string, from time.Duration) func(*testing.T, *Server, *showing) {
 	return func(_ *testing.T, _ *Server, w *showing) { w.claims[name] = time.Now().Add(from).Unix() }
 }
@@ -264,7 +265,7 @@ func otherAlg(alg jose.SignatureAlgorithm) func(*testing.T, *Server, *showing) {
 	return func(_ *testing.T, _ *Server, w *showing) { w.alg = alg }
 }
 
-// twice lets the same assertion be used before.
+// twice sends the same assertion once before the actual request.
 func twice(t *testing.T, s *Server, w *showing) {
 	first := *w
 	if w.proof != nil {

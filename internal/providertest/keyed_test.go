@@ -42,7 +42,7 @@ func TestClientsWithKeysAreRefusedAsDocumented(t *testing.T) {
 	for name, test := range map[string]struct {
 		dialect Dialect
 		change  func(*testing.T, *Server, *showing)
-		status  int // 0: it is let in
+		status  int // 0: the request succeeds
 		says    string
 	}{
 		"okta: a wrong key":                      {Okta, otherKey, 401, "signature is invalid"},
@@ -165,7 +165,7 @@ func TestAServiceAccountActsForWhomItMay(t *testing.T) {
 	}
 }
 
-// What a console refuses to take.
+// The server refuses what a provider's console would refuse.
 func TestUploadsAreChecked(t *testing.T) {
 	s, key := Start(t, Google, Options{}), newRSA(t)
 	good := certify(t, key, time.Now().Add(time.Hour))
@@ -191,7 +191,8 @@ func TestUploadsAreChecked(t *testing.T) {
 	}
 }
 
-// The API takes a token with a proof of its own key, and a proof once.
+// The API demands a proof by the key that the token is bound to, and accepts
+// each proof once.
 func TestOktasAPIWantsProofs(t *testing.T) {
 	s := Start(t, Okta, Options{})
 	w := shows(t, s, Okta, newRSA(t))

@@ -22,21 +22,21 @@ import (
 )
 
 // Keys makes the private keys and certificates that a transcript's config names
-// and does not hold, so that none is ever kept in a file. Each field has a key of
-// its own for each kind of key, the same one every time. The zero Keys is ready
-// to be used, by several goroutines at once.
+// but does not contain, so that no private key is ever kept in a file. Each
+// field has its own key for each kind of key, and gets the same key every time.
+// The zero value is ready to use, by several goroutines at once.
 type Keys struct {
 	mu   sync.Mutex
 	made map[string]*generated
 }
 
-// generated is a private key and a certificate of it, in PEM.
+// generated is a private key and its certificate, in PEM.
 type generated struct{ key, certificate string }
 
-// Fill is the config with its keys. It replaces "generated RS256" (or any other
-// JWS algorithm) of private_key and tls_client_key by a new key for that
-// algorithm, and "generated" of signing_certificate and tls_client_certificate by
-// a certificate of the key.
+// Fill returns a copy of the config with its keys. In private_key and
+// tls_client_key it replaces "generated RS256" (or another JWS algorithm) with
+// a key for that algorithm. In signing_certificate and tls_client_certificate
+// it replaces "generated" with a certificate of that key.
 func (k *Keys) Fill(config map[string]any) (map[string]any, error) {
 	out := maps.Clone(config)
 	for keyField, certificateField := range map[string]string{
@@ -59,7 +59,8 @@ func (k *Keys) Fill(config map[string]any) (map[string]any, error) {
 	return out, nil
 }
 
-// of gives the field's key of the algorithm's kind, new the first time.
+// of returns the field's key of the algorithm's kind, and makes it the first
+// time.
 func (k *Keys) of(field, algorithm string) (*generated, error) {
 	kind := algorithm
 	if strings.HasPrefix(algorithm, "RS") || strings.HasPrefix(algorithm, "PS") {
@@ -107,7 +108,8 @@ func generate(kind string) (*generated, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The real time, whatever a transcript's clock says: TLS checks with it.
+	// The certificate uses the real time, even if a transcript has its own
+	// clock, because TLS checks it against the real time.
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "providertest client"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),

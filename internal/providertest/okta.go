@@ -11,13 +11,15 @@ import (
 	"time"
 )
 
-// okta is an org authorization server of Okta's with a service app, which has a
-// JWK set and requires DPoP, as a new one does. It serves one resource of its
-// API, too.
+// okta is an org authorization server of Okta with a service app. The app has a
+// JWK set and requires DPoP, as new apps do by default. The server also serves
+// one resource of Okta's API.
 //
-// Documents: developer.okta.com/docs/guides/implement-oauth-for-okta-serviceapp/main/,
-// .../guides/build-self-signed-jwt/ (the claims) and .../guides/dpop/oktaresourceserver/main/.
-// The texts of errors are as people report them (okta-sdk-python issues 289 and 382).
+// Documents:
+// developer.okta.com/docs/guides/implement-oauth-for-okta-serviceapp/main/,
+// .../guides/build-self-signed-jwt/ (the claims) and
+// .../guides/dpop/oktaresourceserver/main/. The error texts are those that
+// users report (okta-sdk-python issues 289 and 382).
 type okta struct{ *Server }
 
 // oktaUsers is a resource of Okta's API.
@@ -38,7 +40,7 @@ func (o okta) token(in Request) (any, *refusal) {
 		return nil, refused
 	}
 	scopes, ok := o.grantable(form["scope"], " ")
-	if !ok { // none is no scope of Okta's either
+	if !ok { // a request without a scope is refused too
 		return nil, &refusal{status: http.StatusBadRequest, code: "invalid_scope", text: "One or more scopes are not configured for the authorization server resource."}
 	}
 	thumbprint, refused := o.proof(in, "", o.nonce, "The DPoP proof JWT header is missing.")
@@ -94,8 +96,8 @@ func (o okta) client(form map[string]string) *refusal {
 	return nil
 }
 
-// resource answers the API's requests: with the token, and a proof of the key
-// that it is bound to.
+// resource answers the API's requests. A request needs the access token and a
+// proof by the key that the token is bound to.
 func (o okta) resource(in Request) (any, *refusal) {
 	if in.Path != oktaUsers || in.Method != http.MethodGet {
 		return nil, &refusal{status: http.StatusNotFound, code: "not_found", text: "No such resource"}

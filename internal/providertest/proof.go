@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// proofAge is for how long a proof is good. RFC 9449 section 11.1 leaves that to
+// proofAge is how long a proof is valid. RFC 9449 section 11.1 leaves this to
 // the server: "on the order of seconds or minutes".
 const proofAge = time.Minute
 
-// proof checks the request's DPoP proof by RFC 9449 section 4.3, and gives the
-// thumbprint of its key. The access token that goes along is "" for none, and so
-// is the nonce where the server wants none. missing is what the server says of a
-// request without a proof.
+// proof checks the request's DPoP proof as in RFC 9449 section 4.3, and returns
+// the thumbprint of its key. accessToken is "" if the request has no access
+// token, and nonce is "" if the server demands none. missing is the error text
+// for a request without a proof.
 func (s *Server) proof(in Request, accessToken, nonce, missing string) (thumbprint string, refused *refusal) {
 	bad := func(text string) (string, *refusal) {
 		return "", &refusal{status: http.StatusBadRequest, code: "invalid_dpop_proof", text: text}

@@ -1,17 +1,17 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package providertest runs token endpoints for tests and demonstrations: one
-// per documented provider dialect, each a real HTTP or HTTPS server on the
-// loopback interface that refuses whatever its provider's document does not
-// allow. A client that these servers serve follows the documents; one that
-// merely gets away with something elsewhere does not get away with it here.
+// Package providertest runs token endpoints for tests and demonstrations. There
+// is one server per documented provider dialect: a real HTTP or HTTPS server on
+// the loopback interface that refuses everything that its provider's document
+// does not allow. A client that works with these servers follows the documents.
+// Some real providers also accept sloppy requests; these servers do not.
 //
 //	server := providertest.Start(t, providertest.Antsomi, providertest.Options{})
 //	// ask server.TokenURL(), then look at server.Last(), server.IssuedCount(), ...
 //
 // A server can also misbehave on request ([Server.Behave]), and [StartFunc]
-// serves an invented dialect with the same recording and misbehaviour.
+// serves an invented dialect with the same recording and misbehavior.
 package providertest
 
 import (
@@ -23,12 +23,13 @@ import (
 	"time"
 )
 
-// Dialect names the way in which one provider wants to be asked and answers.
+// Dialect names the protocol of one provider: how its token endpoint expects
+// requests, and how it answers them.
 type Dialect string
 
-// The dialects that have a server here. Antsomi to XCover are documented by
-// their providers; RFC6749 is an authorization server by the book, which takes
-// client_credentials, password and refresh_token grants.
+// The dialects of clients that have a secret. Antsomi to XCover are documented
+// by their providers. RFC6749 is an authorization server that follows the
+// standard, and accepts client_credentials, password and refresh_token grants.
 const (
 	Antsomi  Dialect = "antsomi"
 	Cognito  Dialect = "cognito"
@@ -38,89 +39,94 @@ const (
 	RFC6749  Dialect = "rfc6749"
 )
 
-// Dialects returns every dialect whose client has a secret and no key, the
-// documented ones first.
+// Dialects returns every dialect whose client has a secret and no key: the
+// documented ones first, then RFC6749.
 func Dialects() []Dialect {
 	return []Dialect{Antsomi, Cognito, Fuuffy, Semansys, XCover, RFC6749}
 }
 
-// Options says how a server differs from its dialect's default. The zero value
+// Options state how a server differs from its dialect's default. The zero value
 // is a server as documented, over plain HTTP, with [DefaultCredentials].
 type Options struct {
 	// ClientID, ClientSecret, Username and Password are what the server
-	// accepts. Each one left empty is that of DefaultCredentials. Only the
-	// Semansys and RFC6749 dialects know users with passwords; for Google and
-	// Salesforce, Username is whom the client may act for.
+	// accepts. An empty field means the value in DefaultCredentials. Only the
+	// Semansys and RFC6749 dialects have users with passwords; for Google and
+	// Salesforce, Username is the user that the client may act for.
 	ClientID, ClientSecret, Username, Password string
 
-	// Lifetime of the tokens, one hour when 0. Answers that carry expires_in
-	// state it in whole seconds, rounded down.
+	// Lifetime of the tokens; 0 means one hour. Answers with expires_in state
+	// it in whole seconds, rounded down.
 	Lifetime time.Duration
 
 	// Scopes that the server knows; nil means the documented ones. Fuuffy and
-	// XCover have none.
+	// XCover have no scopes.
 	Scopes []string
 
 	// TLS serves HTTPS with a certificate for the loopback addresses and
-	// "localhost", from an authority made for this server alone: see
+	// "localhost". Its authority is made for this server alone and returned by
 	// Server.CACertificate.
 	TLS bool
 
-	// RotateRefreshTokens (Semansys, RFC6749) lets each refresh token be used
-	// once: its use answers the next one. Otherwise a refresh token stays
-	// good; Semansys then answers the same one again, RFC6749 answers none.
+	// RotateRefreshTokens (Semansys, RFC6749) allows each refresh token to be
+	// used once; the answer holds the next one. Otherwise a refresh token stays
+	// valid: Semansys then returns the same one again, and RFC6749 returns no
+	// refresh token.
 	RotateRefreshTokens bool
 
-	// Host (of the dialects with keys) is the name by which clients know the
-	// server: in its certificate, in the requests that reach it, and in what
-	// they sign. It is the server's address when empty.
+	// Host (for the dialects with keys) is the name by which clients know the
+	// server. It is the name in the server's certificate, in the requests that
+	// reach the server, and in what clients sign. Empty means the server's
+	// address.
 	Host string
 
-	// Listen is the TCP address, "127.0.0.1:0" when empty.
+	// Listen is the TCP address; empty means "127.0.0.1:0".
 	Listen string
 
-	// Wire is what the server is reached by, instead of TCP.
+	// Wire, if set, is the network that the server listens on instead of TCP.
 	Wire *Wire
 
-	// Now is the server's clock: time.Now when nil. Delays do not use it. It
-	// may be called from several goroutines at once.
+	// Now is the server's clock; nil means time.Now. It may be called from
+	// several goroutines at once. Delays do not use this clock.
 	Now func() time.Time
 
-	// DataAsString (Fuuffy) makes "data" a string that holds the JSON object,
-	// as the response schema says, instead of the object in the sample.
+	// DataAsString (Fuuffy) makes "data" a string that holds a JSON object, as
+	// in the document's response schema. Otherwise "data" is the object itself,
+	// as in the document's sample.
 	DataAsString bool
 
-	// FlatErrors (Fuuffy) puts the members of an error at the top level, as
-	// the schema of some statuses says, instead of under "error".
+	// FlatErrors (Fuuffy) puts the members of an error at the top level, as the
+	// schema of some statuses says, instead of under "error".
 	FlatErrors bool
 
-	// ExpiredJWT (XCover) makes the access token's own "exp" lie in the past.
-	// The server goes by expires_in, as the document does, and Valid too.
+	// ExpiredJWT (XCover) sets the access token's own "exp" claim in the past.
+	// The server and Valid ignore that claim and use expires_in, as the
+	// document does.
 	ExpiredJWT bool
 
-	// ExtraParameters (RFC6749) are further parameters to take and ignore,
-	// each any number of times, such as "audience" or RFC 8707's "resource".
-	// RFC 6749 has a server ignore what it does not know; this one refuses it,
-	// to show when a client sends what nobody asked for.
+	// ExtraParameters (RFC6749) are further parameters that the server accepts
+	// and ignores, each any number of times, such as "audience" or RFC 8707's
+	// "resource". RFC 6749 tells servers to ignore all unknown parameters. This
+	// server refuses every other unknown parameter, so that a test notices when
+	// a client sends one without being told to.
 	ExtraParameters []string
 }
 
-// Credentials are what a client, and where the dialect knows users a user,
-// identifies itself with.
+// Credentials are what a client identifies itself with and, where the dialect
+// has users, what a user identifies itself with.
 type Credentials struct {
 	ClientID, ClientSecret, Username, Password string
 }
 
 // DefaultCredentials returns the credentials that a server of the dialect
-// accepts when its options name none. They are plainly samples, differ from
-// dialect to dialect, and hold the characters that encoders get wrong. Username
+// accepts when its options name none. They are clearly samples, differ between
+// dialects, and contain characters that are easy to encode wrongly. Username
 // and Password are empty for a dialect without users.
 func DefaultCredentials(d Dialect) Credentials {
 	switch d {
 	case Antsomi:
 		return Credentials{ClientID: "sample-antsomi-client", ClientSecret: "sample antsomi+secret&a=%41/ü"}
 	case Cognito:
-		// No colon in the ID: raw Basic cannot carry one there.
+		// No colon in the ID: an unencoded Basic header cannot carry one there.
 		return Credentials{ClientID: "sample-cognito-client", ClientSecret: "sample cognito+secret&a=%2B/ü:x"}
 	case Fuuffy:
 		return Credentials{ClientID: "sample-fuuffy-client", ClientSecret: "sample fuuffy+secret&a=%26/ö"}
@@ -155,8 +161,8 @@ func DefaultCredentials(d Dialect) Credentials {
 	}
 }
 
-// Start runs a server of the dialect until the test and its subtests are over.
-// It fails the test when it cannot.
+// Start runs a server of the dialect until the test and its subtests end. It
+// fails the test when the server cannot start.
 func Start(tb testing.TB, d Dialect, o Options) *Server {
 	tb.Helper()
 	s, err := New(d, o)
@@ -167,8 +173,9 @@ func Start(tb testing.TB, d Dialect, o Options) *Server {
 	return s
 }
 
-// New runs a server of the dialect until Close. It fails for an unknown
-// dialect, a negative lifetime, and an address that it cannot listen on.
+// New runs a server of the dialect until Close is called. It returns an error
+// for an unknown dialect, a negative lifetime, and an address that it cannot
+// listen on.
 func New(d Dialect, o Options) (*Server, error) {
 	o.TLS = o.TLS || slices.Contains(KeyDialects(), d)
 	s, err := newServer(o, DefaultCredentials(d))
@@ -200,20 +207,21 @@ func New(d Dialect, o Options) (*Server, error) {
 	return s, nil
 }
 
-// HandlerFunc answers one request of an invented dialect. The request's body
-// has been read into body, and can still be read from the request.
+// HandlerFunc answers one request of an invented dialect. body is the whole
+// request body, which can still be read from the request as well.
 type HandlerFunc func(w http.ResponseWriter, r *http.Request, body []byte)
 
-// StartFunc is Start for an invented dialect: h answers the requests to path,
-// the token endpoint. A path that ends in a slash takes everything below it
-// too. The server records and misbehaves like any other; it issues no tokens
-// of its own, so what depends on them (Issued, Valid, ...) stays empty.
+// StartFunc is like Start for an invented dialect: h answers the requests to
+// path, the token endpoint. A path that ends in a slash includes everything
+// below it. The server records and misbehaves like any other. It issues no
+// tokens of its own, so Issued, Valid and other methods about tokens report
+// none.
 func StartFunc(tb testing.TB, path string, h HandlerFunc) *Server {
 	tb.Helper()
 	return StartFuncOver(tb, nil, path, h)
 }
 
-// StartFuncOver is StartFunc, reached by a Wire.
+// StartFuncOver is like StartFunc, for a server on a Wire.
 func StartFuncOver(tb testing.TB, w *Wire, path string, h HandlerFunc) *Server {
 	tb.Helper()
 	s, err := NewFunc(path, Options{Wire: w}, h)
@@ -224,8 +232,8 @@ func StartFuncOver(tb testing.TB, w *Wire, path string, h HandlerFunc) *Server {
 	return s
 }
 
-// NewFunc is StartFunc until Close, with options: TLS, Listen, Wire and Now
-// count, the rest does nothing.
+// NewFunc is like StartFunc, but runs until Close and takes options. Only TLS,
+// Listen, Wire and Now have an effect.
 func NewFunc(path string, o Options, h HandlerFunc) (*Server, error) {
 	s, err := newServer(o, Credentials{})
 	if err != nil {
@@ -270,7 +278,8 @@ func newServer(o Options, c Credentials) (*Server, error) {
 	}, nil
 }
 
-// with returns c with the members that are set in other.
+// with returns a copy of c in which the members that are set in other replace
+// the old values.
 func (c Credentials) with(other Credentials) Credentials {
 	replace := func(old *string, next string) {
 		if next != "" {

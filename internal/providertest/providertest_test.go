@@ -17,7 +17,7 @@ func TestDocumentedRequestIsGranted(t *testing.T) {
 		options Options
 		ask     ask
 		token   []string          // path of the access token
-		want    map[string]string // the rest of the answer, as JSON text
+		want    map[string]string // the other members of the answer, as JSON text
 	}{
 		"antsomi": {
 			dialect: Antsomi, ask: good(Antsomi), token: []string{"accessToken"},

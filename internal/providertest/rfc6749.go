@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// rfc6749 goes by the book: either way of section 2.3.1 to authenticate, but
-// one of them, and the errors of section 5.2.
+// rfc6749 follows the standard: a client authenticates in either of the two
+// ways in section 2.3.1, but not in both, and errors are those of section 5.2.
 type rfc6749 struct{ *Server }
 
 func (b rfc6749) token(in Request) (any, *refusal) {
@@ -33,7 +33,7 @@ func (b rfc6749) token(in Request) (any, *refusal) {
 	}
 }
 
-// clientCredentials answers no refresh token (section 4.4.3).
+// clientCredentials returns no refresh token (section 4.4.3).
 func (b rfc6749) clientCredentials(in Request) (any, *refusal) {
 	form, refused := b.authenticate(in, "grant_type", "scope")
 	if refused != nil {
@@ -77,7 +77,8 @@ func (b rfc6749) refreshToken(in Request) (any, *refusal) {
 	if !ok {
 		return nil, invalidGrant()
 	}
-	// Before the token is used up: a bad scope must not cost the client that.
+	// Check the scopes before the token is used up, so that a wrong scope does
+	// not cost the client its refresh token.
 	scopes, refused := b.scopes(form, granted)
 	if refused != nil {
 		return nil, refused
@@ -104,8 +105,8 @@ func (b rfc6749) grant(scopes []string, refreshToken string) bearer {
 	}
 }
 
-// scopes returns those asked for, of those on offer: all of them when the
-// client names none (section 3.3).
+// scopes returns the requested scopes, which must all be offered. It returns
+// all that are offered when the client requests none (section 3.3).
 func (b rfc6749) scopes(form url.Values, offered []string) ([]string, *refusal) {
 	if !form.Has("scope") {
 		return offered, nil
@@ -125,7 +126,7 @@ func (b rfc6749) authenticate(in Request, allowed ...string) (url.Values, *refus
 	if refused != nil {
 		return nil, refused
 	}
-	// Section 3.2: a parameter without a value counts as left out.
+	// Section 3.2: a parameter without a value counts as missing.
 	for name, values := range form {
 		if len(values) == 1 && values[0] == "" {
 			delete(form, name)
@@ -138,8 +139,9 @@ func (b rfc6749) authenticate(in Request, allowed ...string) (url.Values, *refus
 		}
 		return form, b.basicClient(in)
 	}
-	// Section 5.2 asks for 401 only where a header was tried. No attempt at all
-	// is told how to make one.
+	// Section 5.2 requires 401 only if the client tried a header. A client that
+	// did not try to authenticate gets it too, with a challenge that names the
+	// way to do it.
 	switch {
 	case !posted:
 		return nil, unauthorizedClient()
@@ -149,8 +151,8 @@ func (b rfc6749) authenticate(in Request, allowed ...string) (url.Values, *refus
 	return form, nil
 }
 
-// basicClient wants the two halves form-urlencoded (section 2.3.1), which is
-// how a client ID can hold a colon.
+// basicClient expects both parts form-urlencoded (section 2.3.1), which allows
+// a client ID to contain a colon.
 func (b rfc6749) basicClient(in Request) *refusal {
 	id, secret, ok := in.basic()
 	plainID, idErr := url.QueryUnescape(id)

@@ -11,14 +11,15 @@ import (
 )
 
 // salesforce is the login server, with an external client app that has a
-// certificate, and is approved for one user: the server's Username. The answer
-// says no lifetime: that is the session timeout of the org.
+// certificate and is approved for one user: the server's Username. The answer
+// has no lifetime, because a token lasts as long as the org's session timeout.
 //
-// Document: help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_jwt_flow.htm.
-// The texts of errors are as people report them.
+// Document:
+// help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_jwt_flow.htm.
+// The error texts are those that users report.
 type salesforce struct{ *Server }
 
-// salesforceLife is how far ahead an assertion may end.
+// salesforceLife limits how far in the future an assertion may expire.
 const salesforceLife = 3 * time.Minute
 
 func (s salesforce) token(in Request) (any, *refusal) {

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// semansys takes the password grant with the client's credentials in the body.
-// The document gives the statuses (400; 401 is the client, 403 the user) but
-// neither an encoding nor error bodies nor the use of the refresh token: these
-// are RFC 6749's.
+// semansys accepts the password grant with the client's credentials in the
+// body. The document names the statuses (400; 401 for the client, 403 for the
+// user). It describes no encoding, no error bodies and no use of the refresh
+// token, so these follow RFC 6749.
 type semansys struct{ *Server }
 
 func (m semansys) token(in Request) (any, *refusal) {

@@ -21,20 +21,21 @@ import (
 const (
 	statsPath = "/_stats"
 	maxBody   = 1 << 20
-	// A benchmark must not fill the memory with what nobody will look at.
+	// A limit, so that a benchmark does not fill the memory with records that
+	// nobody reads.
 	maxRecorded = 10_000
 )
 
 // Server is a running token endpoint. Its methods may be called from several
 // goroutines at once.
 //
-// GET /_stats on a server of a dialect answers {"requests":n,"issued":n}, the
-// numbers of Requests and IssuedCount, and is not recorded itself.
+// GET /_stats on a dialect's server answers {"requests":n,"issued":n}: the
+// values of Requests and IssuedCount. That request itself is not recorded.
 type Server struct {
-	// Set before the server listens and not changed afterwards.
+	// Set before the server listens, and not changed afterwards.
 	options                   Options
-	dialect                   dialect     // nil with custom
-	custom                    HandlerFunc // nil with dialect
+	dialect                   dialect     // nil if custom is set
+	custom                    HandlerFunc // nil if dialect is set
 	tokenPath, revocationPath string
 	nonce                     string // for DPoP proofs
 	base                      string
@@ -44,7 +45,7 @@ type Server struct {
 
 	serving sync.WaitGroup
 	closing sync.Once
-	done    chan struct{} // closed by Close: releases those who hang
+	done    chan struct{} // closed by Close: releases requests that hang
 
 	mu            sync.Mutex
 	closed        bool
@@ -57,7 +58,7 @@ type Server struct {
 	issued        []string
 	revoked       []string
 	tokens        map[string]*accessToken
-	refresh       map[string][]string // refresh token: its scopes
+	refresh       map[string][]string // refresh token to its scopes
 	keys          clientKeys
 	documents     map[string]*document // by path
 }
@@ -68,11 +69,12 @@ type Request struct {
 	Method, Host, Path, RawQuery string
 	Header                       http.Header
 	Body                         string
-	Certificate                  []byte // the client's in TLS, DER; nil when it showed none
+	Certificate                  []byte // the client's TLS certificate, DER; nil without one
 }
 
-// Form returns the parameters in the body, of a form or of a JSON object (the
-// members that are strings). What it cannot read it leaves out.
+// Form returns the parameters in the body, which is a form or a JSON object. Of
+// a JSON object it returns the members that are strings. It leaves out what it
+// cannot parse.
 func (r Request) Form() url.Values {
 	if !strings.HasPrefix(strings.TrimSpace(r.Body), "{") {
 		values, _ := url.ParseQuery(r.Body)
@@ -130,8 +132,8 @@ func (s *Server) listen() error {
 	return nil
 }
 
-// Close stops the server. It cuts off requests under way, releases those that
-// hang, and returns when no handler runs any more. It may be called twice.
+// Close stops the server. It cuts off requests in progress, releases those that
+// hang, and returns when no handler is running. It may be called twice.
 func (s *Server) Close() {
 	s.closing.Do(func() {
 		s.mu.Lock()
@@ -148,12 +150,13 @@ func (s *Server) Close() {
 // URL returns the server's address: scheme, host and port.
 func (s *Server) URL() string { return s.base }
 
-// TokenURL returns the address of the token endpoint, with the documented path.
+// TokenURL returns the URL of the token endpoint, with the documented path.
 func (s *Server) TokenURL() string { return s.base + s.tokenPath }
 
-// RevocationURL returns the address of the RFC 7009 endpoint, or "" where the
-// dialect has none: only Cognito, Semansys and RFC6749 do. It authenticates
-// clients the way the token endpoint does, and takes access and refresh tokens.
+// RevocationURL returns the URL of the RFC 7009 endpoint, or "" where the
+// dialect has none. Only Cognito, Semansys and RFC6749 have one. It
+// authenticates clients in the same way as the token endpoint, and accepts
+// access and refresh tokens.
 func (s *Server) RevocationURL() string {
 	if s.revocationPath == "" {
 		return ""
@@ -165,52 +168,52 @@ func (s *Server) RevocationURL() string {
 // certificate, or "" without TLS.
 func (s *Server) CACertificate() string { return s.ca }
 
-// Client returns a client that trusts the server's certificate, reports
+// Client returns a client that trusts the server's certificate, returns
 // redirects instead of following them, and has no timeout. Close closes its
 // idle connections.
 func (s *Server) Client() *http.Client { return &s.client }
 
-// Credentials returns what the server accepts now.
+// Credentials returns the credentials that the server accepts now.
 func (s *Server) Credentials() Credentials {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.credentials
 }
 
-// SetCredentials changes what the server accepts from the next request on:
-// each member that is set replaces the old one, which is then refused. Tokens
-// that were issued stay valid.
+// SetCredentials changes the credentials that the server accepts from the next
+// request on. Each member that is set replaces the old value, which is then
+// refused. Tokens that were already issued stay valid.
 func (s *Server) SetCredentials(c Credentials) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.credentials = s.credentials.with(c)
 }
 
-// Requests returns how many requests reached the token endpoint, whatever
-// became of them. A request counts once it has been read, before any delay.
+// Requests returns how many requests reached the token endpoint, with whatever
+// result. A request counts once it has been read, before any delay.
 func (s *Server) Requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tokenRequests
 }
 
-// RevocationRequests returns how many requests reached the revocation
-// endpoint, whatever became of them.
+// RevocationRequests returns how many requests reached the revocation endpoint,
+// with whatever result.
 func (s *Server) RevocationRequests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.revocations
 }
 
-// All returns what the server received, to any path, oldest first: of many
-// requests the latest 10,000.
+// All returns the requests that the server received on any path, oldest first.
+// It keeps only the latest 10,000.
 func (s *Server) All() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.recorded[max(0, len(s.recorded)-maxRecorded):])
 }
 
-// Last returns the latest request to any path, or the zero value.
+// Last returns the latest request on any path, or the zero value.
 func (s *Server) Last() Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,8 +224,8 @@ func (s *Server) Last() Request {
 }
 
 // Reset ends all behaviors and forgets what was recorded and counted: requests,
-// issued and revoked tokens. Tokens stay as valid as they were, and credentials
-// as they were set.
+// issued tokens and revoked tokens. The validity of tokens and the credentials
+// do not change.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,8 +247,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]int{"requests": s.Requests(), "issued": s.IssuedCount()})
 		return
 	}
-	// The whole body first: net/http notices a client that goes away only
-	// once the body has been read.
+	// Read the whole body first: net/http notices that a client has gone away
+	// only after the body has been read.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		http.Error(w, "unreadable request body", http.StatusBadRequest)
@@ -279,7 +282,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// elsewhere answers what is no token request.
+// elsewhere answers requests that are not token requests.
 func (s *Server) elsewhere(in Request) (any, *refusal) {
 	if by, revokes := s.dialect.(revoker); revokes && s.isRevocation(in.Path) {
 		return nil, s.revoke(in, by)
@@ -290,8 +293,8 @@ func (s *Server) elsewhere(in Request) (any, *refusal) {
 	return nil, &refusal{status: http.StatusNotFound, code: "not_found", text: "No such endpoint"}
 }
 
-// receive records a request and takes the behavior that applies to it off the
-// queue.
+// receive records a request and removes the behavior that applies to it from
+// the queue.
 func (s *Server) receive(in Request) Behavior {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -321,9 +324,10 @@ func (s *Server) isRevocation(path string) bool {
 	return s.revocationPath != "" && path == s.revocationPath
 }
 
-// answer writes a refusal in the dialect's shape, or else a 200 with body.
+// answer writes the refusal in the dialect's format if there is one, and
+// otherwise a 200 with body.
 func (s *Server) answer(w http.ResponseWriter, body any, refused *refusal) {
-	// RFC 6749, 5.1: an answer that holds a token says so.
+	// RFC 6749, 5.1: answers that hold a token must have these headers.
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Pragma", "no-cache")
 	switch {
@@ -350,5 +354,5 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(body) // The client may be gone.
+	_ = encoder.Encode(body) // The client may have gone away.
 }

@@ -15,32 +15,34 @@ import (
 	"strings"
 )
 
-// A dialect answers as one provider does.
+// A dialect answers requests as one provider does.
 type dialect interface {
-	// token answers a token request: the body of a 200, or a refusal.
+	// token answers a token request: it returns the body of a 200, or a
+	// refusal.
 	token(in Request) (any, *refusal)
-	// errorBody is the provider's error body for a refusal.
+	// errorBody returns the provider's error body for a refusal.
 	errorBody(f *refusal) any
 }
 
 // A revoker is a dialect with a revocation endpoint.
 type revoker interface {
-	// authenticate reads a form with no other parameters than the dialect's
-	// client credentials and those named, and checks the credentials.
+	// authenticate reads a form and checks the client's credentials. It allows
+	// only the parameters for those credentials and the named ones.
 	authenticate(in Request, allowed ...string) (url.Values, *refusal)
 }
 
-// A resourceServer is a dialect that serves its API as well.
+// A resourceServer is a dialect that also serves a part of the provider's API.
 type resourceServer interface {
-	// resource answers a request to the API: the body of a 200, or a refusal.
+	// resource answers a request to the API: it returns the body of a 200, or a
+	// refusal.
 	resource(in Request) (any, *refusal)
 }
 
-// refusal is why a request is not granted, before a dialect puts it in its own
-// words.
+// refusal is the reason why a request is refused. Each dialect then writes it
+// in its own format.
 type refusal struct {
 	status    int
-	code      string // of RFC 6749, 5.2, where it has one
+	code      string // from RFC 6749, 5.2, where it has a fitting one
 	text      string
 	challenge string // WWW-Authenticate
 	nonce     string // DPoP-Nonce
@@ -67,9 +69,9 @@ const (
 	jsonType = "application/json"
 )
 
-// posted refuses all but a POST of the media type to the bare endpoint: no
-// document here knows a parameter in the URL, and RFC 6749, 2.3.1 forbids
-// credentials there.
+// posted refuses everything except a POST of the media type to the endpoint's
+// plain URL. No document here has parameters in the URL, and RFC 6749, 2.3.1
+// forbids credentials there.
 func (r Request) posted(mediaType string) *refusal {
 	if r.Method != http.MethodPost {
 		return &refusal{status: http.StatusMethodNotAllowed, code: "invalid_request", text: "Method must be POST"}
@@ -89,8 +91,8 @@ func (r Request) posted(mediaType string) *refusal {
 	return nil
 }
 
-// form reads a posted form. It refuses parameters that are not allowed, and
-// those sent twice unless repeatable.
+// form reads a posted form. It refuses parameters that are neither allowed nor
+// repeatable, and repeated ones that are not repeatable.
 func (r Request) form(allowed, repeatable []string) (url.Values, *refusal) {
 	if refused := r.posted(formType); refused != nil {
 		return nil, refused
@@ -111,13 +113,13 @@ func (r Request) form(allowed, repeatable []string) (url.Values, *refusal) {
 	return form, nil
 }
 
-// object reads a posted JSON object whose members are strings, under the rules
-// of form.
+// object reads a posted JSON object whose members are strings, by the same
+// rules as form.
 func (r Request) object(allowed ...string) (url.Values, *refusal) {
 	if refused := r.posted(jsonType); refused != nil {
 		return nil, refused
 	}
-	// encoding/json's maps would swallow a repeated member.
+	// Decoding into a map would hide a repeated member.
 	decoder := json.NewDecoder(strings.NewReader(r.Body))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
 		return nil, badRequest("Body must be a JSON object")
@@ -153,8 +155,8 @@ func (r Request) object(allowed ...string) (url.Values, *refusal) {
 	return members, nil
 }
 
-// unauthorized refuses an Authorization header, for dialects with the
-// credentials in the body.
+// unauthorized refuses a request with an Authorization header. It is for
+// dialects that expect the credentials in the body.
 func (r Request) unauthorized() *refusal {
 	if len(r.Header.Values("Authorization")) > 0 {
 		return badRequest("Unexpected Authorization header")
@@ -162,8 +164,9 @@ func (r Request) unauthorized() *refusal {
 	return nil
 }
 
-// basic returns the two halves of an HTTP Basic header as they are: whether
-// they are form-urlencoded (RFC 6749, 2.3.1) is for the dialect to know.
+// basic returns the two parts of an HTTP Basic header without decoding them
+// further: whether they are form-urlencoded (RFC 6749, 2.3.1) depends on the
+// dialect.
 func (r Request) basic() (id, secret string, ok bool) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) != 1 {
@@ -180,7 +183,7 @@ func (r Request) basic() (id, secret string, ok bool) {
 	return strings.Cut(string(plain), ":")
 }
 
-// require refuses a form without, or with an empty one, of these.
+// require refuses a form in which one of these parameters is missing or empty.
 func require(form url.Values, names ...string) *refusal {
 	for _, name := range names {
 		if form.Get(name) == "" {
@@ -191,8 +194,8 @@ func require(form url.Values, names ...string) *refusal {
 }
 
 // postedClient is authenticate for the dialects that want client_id and
-// client_secret in the form and nowhere else. The caller says how a wrong pair
-// is refused.
+// client_secret in the form and nowhere else. wrong is the refusal of a wrong
+// pair.
 func (s *Server) postedClient(in Request, wrong *refusal, allowed ...string) (url.Values, *refusal) {
 	form, refused := in.form(append(allowed, "client_id", "client_secret"), nil)
 	if refused == nil {
@@ -218,7 +221,7 @@ func (s *Server) isUser(name, password string) bool {
 }
 
 // grantable splits a scope parameter, and reports whether the server knows
-// each part.
+// every part.
 func (s *Server) grantable(scope, separator string) ([]string, bool) {
 	scopes := strings.Split(scope, separator)
 	for _, name := range scopes {

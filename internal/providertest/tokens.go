@@ -15,7 +15,7 @@ type accessToken struct {
 	revoked bool
 }
 
-// bearer is the answer of RFC 6749, 5.1.
+// bearer is the token answer of RFC 6749, 5.1.
 type bearer struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type,omitempty"`
@@ -38,7 +38,7 @@ func (s *Server) IssuedCount() int {
 	return len(s.issued)
 }
 
-// Revoked returns the tokens of either kind that were good until a client
+// Revoked returns the access and refresh tokens that were valid until a client
 // revoked them, oldest first.
 func (s *Server) Revoked() []string {
 	s.mu.Lock()
@@ -47,7 +47,7 @@ func (s *Server) Revoked() []string {
 }
 
 // Valid reports whether an API would accept the access token now: the server
-// issued it, its lifetime is not over, and nobody revoked it.
+// issued it, it has not expired, and nobody has revoked it.
 func (s *Server) Valid(token string) bool {
 	now := s.options.Now()
 	s.mu.Lock()
@@ -56,7 +56,7 @@ func (s *Server) Valid(token string) bool {
 	return ok && !t.revoked && now.Before(t.expires)
 }
 
-// issue makes a new access token valid and returns when it ends.
+// issue makes a new access token valid and returns its expiry time.
 func (s *Server) issue(token string) time.Time {
 	expires := s.options.Now().Add(s.options.Lifetime)
 	s.mu.Lock()
@@ -68,7 +68,7 @@ func (s *Server) issue(token string) time.Time {
 
 func (s *Server) expiresIn() int64 { return int64(s.options.Lifetime / time.Second) }
 
-// newRefreshToken returns a refresh token that stands for the scopes.
+// newRefreshToken returns a new refresh token for the scopes.
 func (s *Server) newRefreshToken(scopes []string) string {
 	token := newRefreshToken()
 	s.mu.Lock()
@@ -77,8 +77,8 @@ func (s *Server) newRefreshToken(scopes []string) string {
 	return token
 }
 
-// refreshScopes returns the scopes that a refresh token stands for, and reports
-// whether the token is good.
+// refreshScopes returns the scopes of a refresh token, and reports whether the
+// token is valid.
 func (s *Server) refreshScopes(token string) ([]string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,8 +86,8 @@ func (s *Server) refreshScopes(token string) ([]string, bool) {
 	return scopes, ok
 }
 
-// useRefreshToken returns the token to use next time and reports whether this
-// one was good. When tokens rotate, of two concurrent uses only one is.
+// useRefreshToken returns the token to use next time, and reports whether this
+// one was valid. When tokens rotate, only one of two concurrent uses succeeds.
 func (s *Server) useRefreshToken(token string) (next string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,8 +103,9 @@ func (s *Server) useRefreshToken(token string) (next string, ok bool) {
 
 func newRefreshToken() string { return "refresh-" + rand.Text() + rand.Text() }
 
-// revoke is RFC 7009. Cognito itself revokes refresh tokens only; here it takes
-// access tokens like the others, for there is nothing else that it issues.
+// revoke implements RFC 7009. The real Cognito revokes only refresh tokens.
+// Here it accepts access tokens like the other dialects, because it issues
+// nothing else.
 func (s *Server) revoke(in Request, by revoker) *refusal {
 	form, refused := by.authenticate(in, "token", "token_type_hint")
 	if refused == nil {
@@ -113,8 +114,8 @@ func (s *Server) revoke(in Request, by revoker) *refusal {
 	if refused != nil {
 		return refused
 	}
-	// The hint is no more than that (section 2.1), and a token that the server
-	// does not know is as gone as the client wants it (section 2.2).
+	// The hint does not restrict the search (section 2.1). A token that the
+	// server does not know counts as revoked already (section 2.2).
 	token := form.Get("token")
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,8 +130,7 @@ func (s *Server) revoke(in Request, by revoker) *refusal {
 	return nil
 }
 
-// rfcError is the error body of RFC 6749, 5.2, which Semansys and XCover are
-// given as well.
+// rfcError returns the error body of RFC 6749, 5.2, which several dialects use.
 func rfcError(f *refusal) any {
 	return map[string]string{"error": f.code, "error_description": f.text}
 }

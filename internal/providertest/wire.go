@@ -11,10 +11,11 @@ import (
 	"syscall"
 )
 
-// Wire is a network of its own, within the process: servers that have it in
-// their options are reached by its DialContext alone. It takes no time, and in a
-// bubble of testing/synctest whoever waits for it counts as waiting, so that a
-// test can tell exactly how long something takes, however busy the machine is.
+// Wire is a separate network within the process. Servers that have it in their
+// options can be reached only through its DialContext. It takes no time, and in
+// a bubble of testing/synctest a goroutine that waits for it counts as durably
+// blocked. A test can therefore tell exactly how long something takes, even on
+// a busy machine.
 //
 // The zero value is usable.
 type Wire struct {
@@ -22,7 +23,7 @@ type Wire struct {
 	servers map[string]*wired // by address
 }
 
-// DialContext connects to the server of that address.
+// DialContext connects to the server at that address.
 func (w *Wire) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	w.mu.Lock()
 	server := w.servers[address]
@@ -54,7 +55,7 @@ func (w *Wire) listen() net.Listener {
 	return server
 }
 
-// wired is a server's end of a Wire.
+// wired is the server's end of a Wire.
 type wired struct {
 	address  string
 	arriving chan net.Conn

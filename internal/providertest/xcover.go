@@ -15,9 +15,10 @@ import (
 	"time"
 )
 
-// xcover takes JSON, insists on the documented Accept header, and answers a
-// JWT. Its errors are not documented: these are RFC 6749's bodies, with 401 for
-// a refused client and 406 for a missing Accept, which is plausible and no more.
+// xcover accepts JSON, requires the documented Accept header, and answers with
+// a JWT. Its errors are not documented. These are RFC 6749's bodies, with 401
+// for a refused client and 406 for a missing Accept header; the statuses are
+// plausible guesses.
 type xcover struct{ *Server }
 
 func (x xcover) token(in Request) (any, *refusal) {
@@ -61,8 +62,8 @@ func (x xcover) authenticate(in Request, allowed ...string) (url.Values, *refusa
 
 func (xcover) errorBody(f *refusal) any { return rfcError(f) }
 
-// jwt makes a token like the sample's: the times have fractions, the scopes are
-// nobody's business but the API's. The signature is noise.
+// jwt returns a token like the document's sample: its times have fractions, and
+// its scopes concern only the API. The signature is random bytes.
 func (x xcover) jwt(audience string) (string, error) {
 	issued := x.options.Now()
 	if x.options.ExpiredJWT {
@@ -87,15 +88,15 @@ func (x xcover) jwt(audience string) (string, error) {
 	return encode([]byte(`{"typ":"JWT","alg":"RS256"}`)) + "." + encode(claims) + "." + encode(signature), nil
 }
 
-// numericDate keeps the point even where the fraction is 0. It splits the time
-// before dividing, because a float64 of microseconds since 1970 rounds.
+// numericDate keeps the decimal point even if the fraction is 0. It does not
+// divide a float64 of microseconds, because that would round.
 func numericDate(t time.Time) json.Number {
 	micros := strconv.FormatInt(1_000_000+int64(t.Nanosecond()/1000), 10)
 	return json.Number(strconv.FormatInt(t.Unix(), 10) + "." + micros[1:])
 }
 
-// accepts reports whether the client names the media type itself: "*/*" is what
-// clients send that never read the document.
+// accepts reports whether the client names the media type itself. "*/*" does
+// not count: it is what clients send whose authors have not read the document.
 func accepts(h http.Header, mediaType string) bool {
 	for part := range strings.SplitSeq(strings.Join(h.Values("Accept"), ","), ",") {
 		if got, _, err := mime.ParseMediaType(part); err == nil && got == mediaType {
