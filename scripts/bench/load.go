@@ -19,11 +19,11 @@ import (
 	"time"
 )
 
-// patience is more than any answer takes.
+// patience is longer than any answer should take.
 const patience = 90 * time.Second
 
-// client makes requests as cheaply as it can: it shares the machine with what
-// it measures.
+// client sends requests with as little work as possible, because it shares the
+// machine with what it measures.
 type client struct {
 	host  string // and port
 	token string
@@ -33,7 +33,8 @@ func newClient(url, token string) client {
 	return client{host: strings.TrimPrefix(url, "http://"), token: token}
 }
 
-// request is a whole request, made once and sent often.
+// request returns the bytes of a whole request, which are made once and sent
+// often.
 func (c client) request(method, path, body string) []byte {
 	return fmt.Appendf(nil, "%s /v1/%s HTTP/1.1\r\nHost: %s\r\nX-Vault-Token: %s\r\nContent-Length: %d\r\n\r\n%s",
 		method, path, c.host, c.token, len(body), body)
@@ -47,7 +48,7 @@ func (c client) reads(paths []string) [][]byte {
 	return out
 }
 
-// requests are writes of that body, or reads.
+// requests returns writes of the body, or reads if the body is empty.
 func (c client) requests(paths []string, body string) [][]byte {
 	if body == "" {
 		return c.reads(paths)
@@ -59,7 +60,7 @@ func (c client) requests(paths []string, body string) [][]byte {
 	return out
 }
 
-// conn is one keep-alive connection, for one request at a time.
+// conn is one keep-alive connection. It carries one request at a time.
 type conn struct {
 	net.Conn
 	in *bufio.Reader
@@ -73,7 +74,7 @@ func (c client) dial(ctx context.Context) (*conn, error) {
 	return &conn{Conn: nc, in: bufio.NewReader(nc)}, nil
 }
 
-func (c *conn) close() { _ = c.Close() } // nothing is on its way
+func (c *conn) close() { _ = c.Close() } // no request is in progress
 
 func (c *conn) do(request []byte) (status int, body string, err error) {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
@@ -95,20 +96,20 @@ func (c *conn) do(request []byte) (status int, body string, err error) {
 	return resp.StatusCode, string(text), err
 }
 
-// load is what came of a steady load.
+// load is the result of a steady load.
 type load struct {
 	answers []time.Duration // how long each took
 	took    time.Duration
 	cpu     cpu
 }
 
-// cpu is the processor time that servers used meanwhile.
+// cpu is the processor time that the servers used during a load.
 type cpu struct{ vault, plugin time.Duration }
 
 func (l load) perSecond() float64 { return float64(len(l.answers)) / l.took.Seconds() }
 
-// perRead is the processor time that one read took. Unlike the reads per
-// second, it does not depend on what else the machine does.
+// perRead returns the processor time of one read, in microseconds. Unlike the
+// reads per second, it does not depend on what else the machine does.
 func (l load) perRead() (vault, plugin float64) {
 	n := float64(len(l.answers)) * float64(time.Microsecond)
 	return float64(l.cpu.vault) / n, float64(l.cpu.plugin) / n
@@ -121,7 +122,8 @@ func (l load) plus(m load) load {
 	}
 }
 
-// quantile is the latency that this part of the requests did not exceed.
+// quantile returns the latency that the given part of the requests did not
+// exceed.
 func (l load) quantile(part float64) time.Duration {
 	if len(l.answers) == 0 {
 		return 0
@@ -130,9 +132,10 @@ func (l load) quantile(part float64) time.Duration {
 	return took[min(int(part*float64(len(took))), len(took)-1)]
 }
 
-// steady makes the requests in turn over 16 connections, each with one request
-// after another, until the time is over. last is where the turns are, for the
-// next time. Any answer but 200 is an error.
+// steady sends the requests in turn over 16 connections until the time is over.
+// Each connection sends one request after another. last is the index of the
+// last request sent, so that the next call goes on from there. Any answer other
+// than 200 is an error.
 func (c client) steady(ctx context.Context, requests [][]byte, last *atomic.Int64, d time.Duration) (load, error) {
 	answers := make([][]time.Duration, connections)
 	errs := make([]error, connections)
@@ -171,7 +174,7 @@ func (c client) steady(ctx context.Context, requests [][]byte, last *atomic.Int6
 	return load{answers: slices.Concat(answers...), took: time.Since(began)}, errors.Join(errs...)
 }
 
-// each makes all these requests once, over 16 connections.
+// each sends all these requests once, over 16 connections.
 func (c client) each(ctx context.Context, requests [][]byte) error {
 	var next atomic.Int64
 	errs := make([]error, connections)
@@ -204,14 +207,14 @@ func (c client) each(ctx context.Context, requests [][]byte) error {
 	return errors.Join(errs...)
 }
 
-// crowded is what came of many readers at once.
+// crowded is the result of many simultaneous reads.
 type crowded struct {
-	took     time.Duration // until the last had its answer
+	took     time.Duration // until the last reader had its answer
 	statuses map[int]int
-	text     string // of an answer that was not 200
+	text     string // of one answer that was not 200
 }
 
-// atOnce has each connection make the same request at the same moment.
+// atOnce sends the same request on every connection at the same moment.
 func atOnce(conns []*conn, request []byte) (crowded, error) {
 	out := crowded{statuses: map[int]int{}}
 	var mu sync.Mutex
@@ -238,7 +241,8 @@ func atOnce(conns []*conn, request []byte) (crowded, error) {
 	return out, errors.Join(errs...)
 }
 
-// dialAll opens n connections, and uses each once, so that it is all there.
+// dialAll opens n connections and sends one request on each, so that all are
+// fully set up.
 func (c client) dialAll(ctx context.Context, n int) ([]*conn, error) {
 	warm := c.request(http.MethodGet, "sys/seal-status", "")
 	conns := make([]*conn, n)

@@ -2,18 +2,18 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Command bench measures the engine on a real Vault server against the floor,
-// the smallest plugin that there can be: the same load on both, in turns, in
-// one run, so that what is compared is the engine and not the machine.
+// the smallest possible plugin. Both get the same load, in turns, in one run.
+// The ratio therefore shows the engine's cost and not the machine's speed.
 //
 //	make bench
 //	BENCH_SECONDS=1 BENCH_ROUNDS=3 BENCH_STORAGE=inmem BENCH_ROWS=leased,cold make bench
 //
 // It prints a Markdown table with ratios and bars, and writes the numbers to
-// .cache/bench/results.json. A run of everything also renews the table in
-// docs/performance.md and docs/performance.svg. With -render it only does that
-// last step, from the numbers of the run before.
+// .cache/bench/results.json. A run of all rows also updates the table in
+// docs/performance.md and the plot in docs/performance.svg. With -render it
+// does only that last step, with the numbers of the previous run.
 //
-// From the environment:
+// Environment variables, with their defaults:
 //
 //	BENCH_SECONDS  how many seconds each load has in a round (3)
 //	BENCH_ROUNDS   how many rounds there are (9)
@@ -41,7 +41,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// What BENCH_ROWS may name.
+// The names that BENCH_ROWS accepts.
 const (
 	rowLeased  = "leased"
 	rowPlain   = "plain"
@@ -57,12 +57,12 @@ const (
 
 const (
 	connections = 16    // of a steady load
-	crowd       = 1_000 // readers who come at once
+	crowd       = 1_000 // simultaneous readers
 	fewConfigs  = 10
 	cacheDir    = ".cache/bench"
 )
 
-// settings are what the environment says.
+// settings are the values from the environment.
 type settings struct {
 	turn     time.Duration
 	rounds   int
@@ -121,7 +121,8 @@ func main() {
 	render := flag.Bool("render", false, "write docs/performance.md and .svg from the numbers of the run before")
 	testing.Init()
 	flag.Parse()
-	// Package testing reports on standard output, which is for the table.
+	// Package testing writes to standard output, which is reserved for the
+	// table.
 	table := os.Stdout
 	os.Stdout = os.Stderr
 
@@ -136,8 +137,8 @@ func main() {
 	if *render {
 		return
 	}
-	// The harness is made for tests, and stops what it started when the test
-	// is over: so this is one.
+	// The harness is made for tests, and stops the servers when the test ends.
+	// The benchmark therefore runs as a test.
 	testing.Main(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{
 		Name: "bench",
 		F: func(t *testing.T) {

@@ -11,16 +11,17 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// mintsAtATime is how many tokens one load mints before the next has its turn.
+// mintsAtATime is how many tokens one load mints before the next load gets its
+// turn.
 const mintsAtATime = 200
 
-// The names of configs whose reads mint: of tokens for one reader each, and of
-// shared tokens that nobody has read yet.
+// The names of configs whose reads mint a token. "s" is for tokens of which
+// every reader gets its own; "f" is for shared tokens that nobody has read yet.
 func singleConfig(i int) string { return fmt.Sprintf("s%04d", i) }
 func freshConfig(i int) string  { return fmt.Sprintf("f%04d", i) }
 
-// mints measures what a mint costs, against the smallest plugin that makes the
-// same request and gives a lease.
+// mints measures the cost of a mint, against the smallest plugin that makes the
+// same request and returns a lease.
 func (s *site) mints() {
 	credentials := s.config(s.provider)
 	s.v.Write("floor/mint/token", credentials)
@@ -33,7 +34,7 @@ func (s *site) mints() {
 	floor := &variant{mount: floorName, plugin: floorName, paths: repeated([]string{"floor/mint/token"}), leased: true}
 	each := &variant{mount: harness.DefaultMount, plugin: harness.PluginName, paths: repeated(single), leased: true}
 	first := &variant{mount: harness.DefaultMount, plugin: harness.PluginName, paths: fresh, leased: true}
-	for round := -1; round < s.rounds; round++ { // the first warms up
+	for round := -1; round < s.rounds; round++ { // the first one warms up
 		var sums [3]load
 		turns := int(s.turn / time.Second)
 		for n := range max(turns, 1) {
@@ -56,7 +57,7 @@ func (s *site) mints() {
 	s.results.ratio("mint-first", "first read of a shared token ÷ that plugin", s.storage, 0.7, first, floor)
 }
 
-// repeated fills a turn with these paths.
+// repeated repeats the paths until there are enough for one turn.
 func repeated(paths []string) []string {
 	out := make([]string, mintsAtATime)
 	for i := range out {
@@ -65,7 +66,7 @@ func repeated(paths []string) []string {
 	return out
 }
 
-// mintOnce reads each of the variant's paths once, every one of which mints.
+// mintOnce reads each of the variant's paths once. Every read mints a token.
 func (s *site) mintOnce(v *variant) (l load) {
 	before := s.provider.Requests()
 	requests := s.c.reads(v.paths)
@@ -81,7 +82,7 @@ func (s *site) mintOnce(v *variant) (l load) {
 	return l
 }
 
-// forget has the next read of each token mint again.
+// forget revokes the tokens, so that the next read of each mints again.
 func (s *site) forget(tokens []string) {
 	requests := make([][]byte, len(tokens))
 	for i, token := range tokens {

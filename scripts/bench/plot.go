@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// plot draws the reads per second of the engine beside the floor's, as SVG
-// that is readable on a light and on a dark page.
+// plot draws the reads per second of the engine beside the floor's. It returns
+// an SVG that is readable on light and dark pages.
 func (r *results) plot() string {
 	const (
 		left, right, top = 185, 130, 62

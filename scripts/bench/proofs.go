@@ -13,11 +13,12 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// boundConfig is the name of a config whose tokens are bound to a key.
+// boundConfig returns the name of a config whose tokens are bound to a key.
 func boundConfig(i int) string { return fmt.Sprintf("d%04d", i) }
 
-// proofs measures what a proof for one call costs, which an application needs
-// for each, against a read of the token, which it needs once in its life.
+// proofs measures the cost of a DPoP proof against a read of the token. An
+// application needs a new proof for each call, but needs the token only once in
+// the token's lifetime.
 func (s *site) proofs() {
 	p, err := providertest.NewFunc("/", providertest.Options{}, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 		w.Header().Set("Content-Type", "application/json")

@@ -24,12 +24,12 @@ const (
 	docFile     = "docs/performance.md"
 	plotFile    = "docs/performance.svg"
 
-	// What lies between these lines of docFile is the bench's.
+	// The text between these lines of docFile is written by this command.
 	markBegin = "<!-- written by make bench: begin -->"
 	markEnd   = "<!-- written by make bench: end -->"
 )
 
-// results are what a run found out.
+// results are the findings of a run.
 type results struct {
 	Finished    string `json:"finished"`
 	Vault       string `json:"vault"`
@@ -49,15 +49,16 @@ type row struct {
 	Storage  string             `json:"storage"`
 	Measured string             `json:"measured"`
 	Bar      string             `json:"bar,omitempty"`
-	Verdict  string             `json:"verdict,omitempty"` // PASS, FAIL or none
+	Verdict  string             `json:"verdict,omitempty"` // PASS, FAIL or empty
 	Ratio    *spread            `json:"ratio,omitempty"`
-	Ours     float64            `json:"reads_per_second,omitempty"` // what is divided
+	Ours     float64            `json:"reads_per_second,omitempty"` // the numerator of Ratio
 	Base     float64            `json:"base_reads_per_second,omitempty"`
 	Cost     *cost              `json:"microseconds_per_read,omitempty"`
 	Numbers  map[string]float64 `json:"numbers,omitempty"`
 }
 
-// cost is the processor time that a read takes, in microseconds.
+// cost is the processor time of a read, in microseconds. The Base fields are
+// the floor's.
 type cost struct {
 	Vault      float64 `json:"vault"`
 	Plugin     float64 `json:"plugin"`
@@ -65,7 +66,7 @@ type cost struct {
 	BasePlugin float64 `json:"base_plugin"`
 }
 
-// spread is a median with the least and the greatest.
+// spread is a median with the lowest and the highest value.
 type spread struct {
 	Median float64 `json:"median"`
 	Low    float64 `json:"low"`
@@ -93,8 +94,9 @@ func (r *results) add(got row) {
 	note("%s | %s | %s | %s | %s", got.What, got.Storage, got.Measured, got.Bar, got.Verdict)
 }
 
-// ratio compares two loads that took turns, round by round, if both did. A bar
-// of zero is none.
+// ratio adds a row that compares two loads that took turns, round by round. It
+// adds nothing if either of them did not run. A bar of zero means that there is
+// no bar.
 func (r *results) ratio(id, what, storage string, bar float64, oursLoad, baseLoad *variant) {
 	ours, base := oursLoad.rounds, baseLoad.rounds
 	if len(ours) == 0 || len(base) == 0 {
@@ -130,7 +132,7 @@ func verdict(ok bool) string {
 	return "FAIL"
 }
 
-// markdown is the table.
+// markdown returns the table.
 func (r *results) markdown() string {
 	var b strings.Builder
 	b.WriteString("| what | storage | measured | bar | |\n|---|---|---|---|---|\n")
@@ -154,7 +156,7 @@ func (r *results) save() error {
 	return os.WriteFile(resultsFile, append(data, '\n'), 0o644)
 }
 
-// publish renews the table and the plot in docs/.
+// publish updates the table and the plot in docs/.
 func (r *results) publish() error {
 	doc, err := os.ReadFile(docFile)
 	if err != nil {
@@ -189,7 +191,7 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// grouped writes a number with commas: 10,000.
+// grouped writes a number with commas, such as 10,000.
 func grouped(n int) string {
 	text := fmt.Sprint(n)
 	for i := len(text) - 3; i > 0; i -= 3 {

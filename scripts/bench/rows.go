@@ -18,7 +18,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// cold has a crowd read one token that has yet to be minted.
+// cold lets a crowd read one token that has not been minted yet.
 func (s *site) cold() {
 	conns, err := s.c.dialAll(s.tb.Context(), crowd)
 	s.must("opening connections", err)
@@ -56,7 +56,8 @@ func closeAll(conns []*conn) {
 	}
 }
 
-// crowd has everybody read the path at once, and wants one and the same status.
+// crowd sends a read of the path on all connections at once, and expects the
+// same status for all.
 func (s *site) crowd(conns []*conn, path string, status int) crowded {
 	got, err := atOnce(conns, s.c.reads([]string{path})[0])
 	s.must("reading "+path+" at once", err)
@@ -66,7 +67,7 @@ func (s *site) crowd(conns []*conn, path string, status int) crowded {
 	return got
 }
 
-// failing has a crowd read from a provider that is out of order.
+// failing lets a crowd read from a provider that answers 503.
 func (s *site) failing() {
 	conns, err := s.c.dialAll(s.tb.Context(), crowd)
 	s.must("opening connections", err)
@@ -113,8 +114,8 @@ func (s *site) hanging() {
 	note("%s: a token of %s is getting old", s.storage, life)
 	s.wait(time.Until(born.Add(refresh - hang - time.Second)))
 
-	// The floor and the engine take turns, so that the floor tells what the
-	// machine did meanwhile. began is when the provider was asked again.
+	// The floor and the engine take turns, so that the floor shows what else
+	// the machine did at the time. began is when the refresh was first seen.
 	ours := &variant{mount: harness.DefaultMount, plugin: harness.PluginName, paths: []string{"oauthcc/token/hanging"}}
 	floor := &variant{mount: floorName, plugin: floorName, paths: []string{"floor/lease-value"}}
 	p.Behave(providertest.Behavior{Delay: hang})
@@ -125,7 +126,7 @@ func (s *site) hanging() {
 		switch {
 		case !began.IsZero():
 			during = [2]load{during[0].plus(got[0]), during[1].plus(got[1])}
-		case p.Requests() == 2: // in the course of these slices
+		case p.Requests() == 2: // the refresh began during these slices
 			began = time.Now()
 		case time.Since(born) > life:
 			s.tb.Fatalf("a token of %s was not refreshed in time", life)
@@ -137,7 +138,8 @@ func (s *site) hanging() {
 	s.revoke(harness.DefaultMount)
 	s.revoke(floorName)
 
-	// change is by how much the engine's figure grew, less what the floor's did.
+	// change returns the factor by which the engine's figure grew, divided by
+	// the factor for the floor.
 	change := func(figure func(load) float64) float64 {
 		return figure(during[1]) / figure(before[1]) / (figure(during[0]) / figure(before[0]))
 	}
@@ -167,7 +169,7 @@ func (s *site) hanging() {
 	})
 }
 
-// durable counts mints after what ends the plugin's process, or Vault's.
+// durable counts the mints after the plugin's process, or Vault's, has ended.
 func (s *site) durable() {
 	tokens := paths("oauthcc", fewConfigs, leasedConfig)
 	held := make([]any, len(tokens))
@@ -213,8 +215,8 @@ func (s *site) durable() {
 	})
 }
 
-// memory looks at the process that holds many tokens: after they were minted,
-// and after they were read.
+// memory measures the process that holds many tokens, first after they were
+// minted and then after they were read.
 func (s *site) memory(tokens []string) {
 	minted := s.resident()
 	var last atomic.Int64
@@ -231,7 +233,8 @@ func (s *site) memory(tokens []string) {
 	})
 }
 
-// resident is the memory (VmRSS) of the process with many tokens, in MB.
+// resident returns the resident memory (VmRSS) of the process with many tokens,
+// in MB.
 func (s *site) resident() float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid(manyName)))
 	s.must("reading the plugin's memory", err)

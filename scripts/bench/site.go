@@ -21,12 +21,12 @@ const (
 	raftStorage = "raft"
 
 	floorName = "floor"
-	manyName  = "many" // the plugin once more, in a process of its own
+	manyName  = "many" // a second copy of the plugin, in its own process
 
 	delay = 300 * time.Millisecond // of a provider that mints for a crowd
 	hang  = 8 * time.Second
 
-	// repeats is how often a crowd comes: its time is a median, too.
+	// repeats is how often a crowd comes. The row shows the median time.
 	repeats = 9
 )
 
@@ -36,17 +36,17 @@ type bench struct {
 	settings
 	floor   string // its executable
 	results *results
-	stopped <-chan os.Signal // tells when to give up
+	stopped <-chan os.Signal // tells when to stop early
 }
 
-// site is one server with everything on it.
+// site is one server with everything that is measured on it.
 type site struct {
 	*bench
 	v        *harness.Vault
 	c        client
 	storage  string
 	provider *providertest.Server
-	pids     map[string]int // of the plugins, until one is killed
+	pids     map[string]int // of the plugins; cleared when one is killed
 }
 
 func (b *bench) run() {
@@ -55,8 +55,8 @@ func (b *bench) run() {
 	}
 }
 
-// on measures on one server. Rows that have nothing to do with storage are
-// measured on the first one.
+// on measures the rows on one server. Rows that do not depend on the storage
+// are measured only on the first server.
 func (b *bench) on(storage harness.Storage, first bool) {
 	durable := b.has(rowDurable) && storage == harness.Raft
 	many := b.has(rowMany) || first && b.has(rowMemory)
@@ -138,7 +138,7 @@ func (s *site) config(p *providertest.Server) map[string]any {
 	return map[string]any{"token_url": p.TokenURL(), "client_id": c.ClientID, "client_secret": c.ClientSecret}
 }
 
-// must ends the run on an error, or when somebody wants that.
+// must ends the run on an error, or when the user interrupts it.
 func (s *site) must(doing string, err error) {
 	s.wait(0)
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *site) must(doing string, err error) {
 	}
 }
 
-// paths of the first n tokens at that mount.
+// paths returns the paths of the first n tokens at the mount.
 func paths(mount string, n int, name func(int) string) []string {
 	out := make([]string, n)
 	for i := range out {
@@ -155,7 +155,7 @@ func paths(mount string, n int, name func(int) string) []string {
 	return out
 }
 
-// post sends the same body to the configs of all these tokens.
+// post writes the same body to the config of each token.
 func (s *site) post(doing string, tokens []string, body map[string]any) {
 	text, err := json.Marshal(body)
 	s.must(doing, err)
@@ -183,12 +183,12 @@ func (s *site) fill(memory bool) {
 	}
 }
 
-// revoke ends all leases of a mount, and returns when they are gone.
+// revoke revokes all leases of a mount, and returns when they are gone.
 func (s *site) revoke(mount string) {
 	s.must("revoking leases", s.c.each(s.tb.Context(), [][]byte{s.c.request(http.MethodPut, "sys/leases/revoke-prefix/"+mount, `{"sync":true}`)}))
 }
 
-// wait waits, and ends the run when somebody wants that.
+// wait waits for d, and ends the run if the user interrupts it.
 func (s *site) wait(d time.Duration) {
 	select {
 	case <-s.stopped:
@@ -197,7 +197,7 @@ func (s *site) wait(d time.Duration) {
 	}
 }
 
-// pid is that of the plugin's process.
+// pid returns the ID of the plugin's process.
 func (s *site) pid(plugin string) int {
 	if pid, ok := s.pids[plugin]; ok {
 		return pid

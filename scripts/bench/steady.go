@@ -21,21 +21,22 @@ type variant struct {
 	mount  string
 	plugin string // the name of its executable
 	paths  []string
-	body   string // of a write; reads have none
+	body   string // of a write; empty for reads
 	leased bool
-	last   atomic.Int64 // of paths that was read
+	last   atomic.Int64 // index of the path that was read last
 	rounds []load
-	ends   load // of its leases, when it is the only one of its mount that has any
+	ends   load // of its leases; counts only if no other variant of its mount has leases
 }
 
-// slice is how long a variant's turn lasts at a time: short, so that whatever
-// else the machine does meanwhile hits all variants alike.
+// slice is the length of one turn. It is short, so that other work on the
+// machine affects all variants alike.
 const slice = 250 * time.Millisecond
 
-// inTurns gives each variant its time in each round: one group after another,
-// and within a group in slices, of which every other sequence is backwards.
-// After each group its leases are revoked, so that each starts alike: those of
-// one group would cost Vault time in the next, for collecting garbage.
+// inTurns gives each variant its time in each round. One group runs after
+// another. Within a group the variants take turns in slices, and every other
+// sequence of turns is backwards. The leases of a group are revoked after it,
+// so that each group starts in the same state: otherwise Vault would spend time
+// in the next group on collecting their garbage.
 func (s *site) inTurns(groups ...[]*variant) {
 	before := 0
 	for round := -1; round < s.rounds; round++ {
@@ -61,7 +62,8 @@ func (s *site) inTurns(groups ...[]*variant) {
 	}
 }
 
-// turns adds a round to each variant. The one before the first warms up.
+// turns adds one round to each variant. A negative round warms up and is
+// shorter.
 func (s *site) turns(variants []*variant, round int) {
 	turn := s.turn
 	if round < 0 {
@@ -98,7 +100,8 @@ func (s *site) slice(v *variant) (l load) {
 	return l
 }
 
-// spent is the processor time that Vault and that plugin use meanwhile.
+// spent returns the processor time that Vault and the plugin use while
+// meanwhile runs.
 func (s *site) spent(plugin string, meanwhile func()) cpu {
 	vault, process := s.processorTime(s.v.PID()), s.processorTime(s.pid(plugin))
 	meanwhile()
@@ -108,8 +111,9 @@ func (s *site) spent(plugin string, meanwhile func()) cpu {
 func (s *site) processorTime(pid int) time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	s.must("reading a process's time", err)
-	// pid (comm) state …, where comm may hold anything; 14 and 15 are what
-	// was used, in hundredths of a second (proc_pid_stat(5)).
+	// The format is "pid (comm) state …", where comm may contain anything.
+	// Fields 14 and 15 are the time used, in hundredths of a second
+	// (proc_pid_stat(5)).
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	user, err := strconv.Atoi(fields[11])
 	s.must("reading a process's time", err)
@@ -118,7 +122,7 @@ func (s *site) processorTime(pid int) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// steadyRows are those on how many reads per second there are.
+// steadyRows measures the rows about reads per second.
 func (s *site) steadyRows() {
 	if !s.has(rowLeased, rowPlain, rowMany) {
 		return
@@ -168,8 +172,8 @@ func (s *site) steadyRows() {
 	s.leaseEnds(oursPlain, oursLeased)
 }
 
-// leaseEnds adds what a lease costs in all: reads per second leave out that it
-// ends, and that this takes Vault and the plugin longer than the read.
+// leaseEnds adds the whole cost of a lease. The rows about reads per second
+// leave out its end, which takes Vault and the plugin longer than the read.
 func (s *site) leaseEnds(plain, leased *variant) {
 	if len(plain.rounds) == 0 || len(leased.rounds) == 0 {
 		return

@@ -1,10 +1,11 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command docs writes what is generated of the documentation: docs/providers.md
-// from the catalog, and from the declarations of the fields the tables in
-// docs/api.md and docs/dialects.md and the JSON Schema of a provider file. It is
-// run by `make docs`; a test fails while a file is not what it would write.
+// Command docs writes the generated parts of the documentation. It makes
+// docs/providers.md from the catalog. From the declarations of the fields it
+// makes the tables in docs/api.md and docs/dialects.md and the JSON Schema of a
+// provider file. It is run by `make docs`; a test fails while a file differs
+// from what this command would write.
 package main
 
 import (
@@ -38,7 +39,8 @@ func write(root string) error {
 	return nil
 }
 
-// pages gives, for each file, what it has to hold instead of what it holds.
+// pages returns, for each file, a function from its old content to its new
+// content.
 func pages() map[string]func(old string) (string, error) {
 	return map[string]func(string) (string, error){
 		"docs/providers.md":         func(string) (string, error) { return providersPage() },

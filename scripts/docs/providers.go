@@ -24,7 +24,7 @@ a few fields ([dialects.md](dialects.md)).
 
 `
 
-// providersPage is docs/providers.md.
+// providersPage returns the content of docs/providers.md.
 func providersPage() (string, error) {
 	names := provider.BuiltinNames()
 	var table, sections strings.Builder
@@ -71,7 +71,8 @@ func section(b *strings.Builder, name string, definition provider.Layer, require
 	fmt.Fprintf(b, "Documented at <%s>%s.\n\n", text(definition, "documentation_url"), read)
 }
 
-// bounds is what else a reader wants to know of a variable.
+// bounds returns the other facts about a variable, such as an example and the
+// allowed values.
 func bounds(d map[string]any) string {
 	var notes []string
 	if example, ok := d["example"].(string); ok {
@@ -112,5 +113,5 @@ func code(words []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// cell is text that neither ends a cell of a table nor passes for a tag.
+// cell escapes text so that it neither ends a table cell nor reads as a tag.
 func cell(s string) string { return strings.NewReplacer("|", `\|`, "<", `\<`).Replace(s) }

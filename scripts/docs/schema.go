@@ -14,9 +14,9 @@ import (
 // schema is a JSON Schema, or a part of one.
 type schema = map[string]any
 
-// providerSchema is docs/provider.schema.json: the JSON Schema (draft 2020-12)
-// of a provider file. It wants the canonical form of each value, and not every
-// other one that a write takes as well, such as text for a list.
+// providerSchema returns docs/provider.schema.json: the JSON Schema (draft
+// 2020-12) of a provider file. It allows only the canonical form of each value,
+// and not the other forms that a write accepts, such as text for a list.
 func providerSchema() (string, error) {
 	properties := propertiesOf(provider.DefinitionFields())
 	properties["variables"] = schema{
@@ -64,11 +64,11 @@ func propertiesOf(fields []provider.Field) schema {
 	return out
 }
 
-// pointerPattern is what grant.Pointer.Check accepts, but for the characters of
-// a header's name.
+// pointerPattern matches what grant.Pointer.Check accepts, except that it does
+// not check the characters of a header's name.
 const pointerPattern = `^(header:[^/: ]+|(/([^~/]|~[01])*)*)$`
 
-// canonical is the schema of a type's canonical form.
+// canonical returns the schema of a type's canonical form.
 func canonical(t provider.Type) schema {
 	text := schema{"type": "string"}
 	switch t {

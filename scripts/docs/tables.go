@@ -12,8 +12,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// tables are the lists of fields that a page may ask for by a pair of markers,
-// <!-- fields of NAME: make docs --> and <!-- end -->.
+// tables returns the lists of fields that a page can include with a pair of
+// markers, <!-- fields of NAME: make docs --> and <!-- end -->.
 func tables() map[string][]provider.Field {
 	var ofConfig []provider.Field
 	for _, f := range backend.ConfigFields() {
@@ -32,7 +32,7 @@ func tables() map[string][]provider.Field {
 
 var marked = regexp.MustCompile(`(?s)(<!-- fields of ([a-z ]+): make docs -->\n).*?(<!-- end -->\n)`)
 
-// withTables is a page with the tables between its markers written anew.
+// withTables returns the page with the tables between its markers written anew.
 func withTables(page string) (string, error) {
 	all, unknown := tables(), ""
 	out := marked.ReplaceAllStringFunc(page, func(section string) string {
@@ -57,7 +57,7 @@ func table(fields []provider.Field) string {
 		if f.Secret {
 			mark = ` \*`
 		}
-		standard := "" // which a description leaves out where it is a list
+		standard := "" // a description does not name a default that is a list
 		if list, isList := f.Default.([]string); isList {
 			standard = " (" + code(list) + ")"
 		}

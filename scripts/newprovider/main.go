@@ -1,9 +1,10 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command newprovider begins a provider of the catalog: its definition and the
-// transcript of its documented exchange, with blanks that the tests refuse until
-// they are filled in. It is run by `make provider NAME=acme`.
+// Command newprovider starts a new provider of the catalog. It writes the
+// provider's definition and the transcript of its documented exchange, with
+// blanks to fill in; the tests fail until no blank is left. It is run by `make
+// provider NAME=acme`.
 package main
 
 import (
@@ -34,7 +35,8 @@ func main() {
 
 var plain = regexp.MustCompile(`^[a-z0-9]+(?:-[a-z0-9]+)*$`)
 
-// begin writes both files below root and gives their names. It writes over none.
+// begin writes both files below root and returns their names. It does not
+// overwrite existing files.
 func begin(root, name string, now time.Time) ([]string, error) {
 	if !plain.MatchString(name) {
 		return nil, errors.New("a name is lower-case letters, digits and single hyphens: make provider NAME=acme")

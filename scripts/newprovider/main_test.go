@@ -13,7 +13,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// site is a root with the folders that a provider's files go to.
+// site returns a root with the folders for a provider's files.
 func site(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()

@@ -2,15 +2,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Command sampleproviders runs a token endpoint for each documented provider
-// dialect, for demonstrations: strict, on the loopback interface, with sample
-// credentials.
+// dialect, for demonstrations. The endpoints are strict, listen on the loopback
+// interface, and accept sample credentials.
 //
 //	go run ./scripts/sampleproviders -dir DIR [-tls]
 //
-// It writes DIR/providers.env, shell assignments that a script can source, once
-// all of them answer, and removes it when it ends: on an interrupt or SIGTERM,
-// or when the process that started it is gone. GET /_stats on each endpoint's
-// host answers {"requests":n,"issued":n}.
+// Once all endpoints answer, it writes DIR/providers.env, a file of shell
+// assignments that a script can source. It removes the file when it ends: on an
+// interrupt or SIGTERM, or when the process that started it is gone. GET
+// /_stats on each endpoint's host answers {"requests":n,"issued":n}.
 package main
 
 import (
@@ -52,15 +52,15 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context, dir string, useTLS bool, out io.Writer) error {
 	path := filepath.Join(dir, envFile)
-	// A file that an earlier run left would send whoever polls for it to ports
-	// that are closed.
+	// A script that polls for the file must not find one from an earlier run:
+	// its ports are closed.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the old file: %w", err)
 	}
 	var env strings.Builder
 	for _, dialect := range providertest.Dialects() {
 		if dialect == providertest.RFC6749 {
-			continue // Nobody's document.
+			continue // It follows a standard and no provider's document.
 		}
 		server, err := providertest.New(dialect, providertest.Options{TLS: useTLS}) //nolint:contextcheck // it listens for as long as it lives
 		if err != nil {
@@ -89,8 +89,8 @@ func run(ctx context.Context, dir string, useTLS bool, out io.Writer) error {
 	return nil
 }
 
-// describe appends NAME='value' lines, without those that the dialect has no
-// use for.
+// describe appends NAME='value' lines. It leaves out values that the dialect
+// does not use.
 func describe(env *strings.Builder, d providertest.Dialect, s *providertest.Server, caFile string) {
 	c := s.Credentials()
 	for _, line := range []struct{ name, value string }{
@@ -109,14 +109,14 @@ func describe(env *strings.Builder, d providertest.Dialect, s *providertest.Serv
 	}
 }
 
-// quote makes one word of POSIX shell. Within single quotes all but the quote
-// itself stands for itself.
+// quote returns the value as one word of POSIX shell. Within single quotes,
+// every character except the quote itself is literal.
 func quote(value string) string {
 	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
 }
 
-// writeFile replaces the file at once, so that who polls for it never reads
-// half of it.
+// writeFile replaces the file atomically, so that a script that polls for it
+// never reads half of it.
 func writeFile(path, content string) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -138,9 +138,10 @@ func writeFile(path, content string) (err error) {
 	return os.Rename(temp.Name(), path)
 }
 
-// untilOrphaned ends with ctx, or when the parent process is gone, or when
-// standard input is a pipe whose other end is. Other kinds of input say nothing:
-// a shell gives /dev/null to what it starts in the background.
+// untilOrphaned returns a context that ends with ctx, when the parent process
+// is gone, or when standard input is a pipe whose other end is closed. Other
+// kinds of input are ignored, because a shell gives /dev/null to processes that
+// it starts in the background.
 func untilOrphaned(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0 {

@@ -1,18 +1,19 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command floor is the smallest external secrets engine that there can be: its
-// paths answer a constant, with a lease or plain. What it serves in a second is
-// what Vault and the plugin protocol leave to any engine; the benchmarks divide
-// by it.
+// Command floor is the smallest possible external secrets engine: its paths
+// answer with a constant, with or without a lease. The number of answers per
+// second is what Vault and the plugin protocol leave to any engine, so the
+// benchmarks divide by it.
 //
-// "mint" makes one request for a token at the endpoint that a write to it names,
-// by client credentials with HTTP Basic, and gives what comes of it a lease.
+// "mint" requests a token by client credentials with HTTP Basic and gives the
+// result a lease. The last write to "mint" names the token endpoint.
 //
-// "…-value" has one short member. "…-token" has those of a token's answer,
-// whose size costs Vault time whoever gives it. The paths are as long as those
-// that they are compared with: Vault looks for a rate limit quota once for each
-// letter of a request's path below the mount.
+// "…-value" answers with one short member. "…-token" answers with the members
+// of a token, because a larger answer costs Vault time whichever engine returns
+// it. The paths are as long as the engine's paths that they are compared with:
+// Vault looks for a rate limit quota once for each letter of a request's path
+// below the mount.
 package main
 
 import (
@@ -28,7 +29,8 @@ import (
 	"github.com/hashicorp/vault/sdk/plugin"    //nolint:depguard // it is a plugin
 )
 
-// leaseTTL outlasts a run: a lease that expires meanwhile costs Vault work.
+// leaseTTL is longer than a run, because a lease that expires during a run
+// costs Vault work.
 const leaseTTL = 10 * time.Hour
 
 func main() {
@@ -47,8 +49,8 @@ func main() {
 	}
 }
 
-// factory makes the backend. Its paths have Callbacks, since Operations would
-// ask Vault for its replication state once per request.
+// factory makes the backend. Its paths use Callbacks, because Operations would
+// ask Vault for its replication state on every request.
 func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	secret := &framework.Secret{
 		Type: "constant",
@@ -90,8 +92,8 @@ func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 	return b, nil
 }
 
-// endWithParent ends the process when its Vault is gone: one that was killed
-// leaves its plugins running otherwise.
+// endWithParent ends the process when its parent, Vault, is gone. A Vault that
+// was killed would otherwise leave its plugins running.
 func endWithParent(parent int) {
 	for range time.Tick(time.Second) {
 		if os.Getppid() != parent {

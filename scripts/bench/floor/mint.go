@@ -18,8 +18,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"   //nolint:depguard // it is a plugin
 )
 
-// minter makes requests for tokens. It keeps as many connections as the
-// engine does for one provider.
+// minter requests tokens. It keeps as many connections as the engine keeps for
+// one provider.
 type minter struct {
 	client http.Client
 
@@ -27,8 +27,8 @@ type minter struct {
 	endpoint, id, secret string
 }
 
-// mintPath is as long as the path of a token, and has Callbacks: the package and
-// factory say why.
+// mintPath is as long as a token's path and uses Callbacks, for the reasons
+// that the package comment and factory give.
 func mintPath(lease *framework.Secret) *framework.Path {
 	m := &minter{client: http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}}
 	return &framework.Path{
