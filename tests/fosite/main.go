@@ -1,16 +1,21 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command fosite serves Ory's fosite, the OAuth library beneath Hydra, over TLS
-// on a free port of loopback, for the acceptance tests. It is a module of its
-// own: nothing of it is linked into the plugin.
+// Command fosite serves Ory's fosite, the OAuth library that Hydra uses, over
+// TLS on a free loopback port, for the acceptance tests. It is a separate
+// module, so that none of its code is linked into the plugin.
 //
 //	fosite options.json
 //
-// The options: certificate and key (PEM); clients, with their metadata (RFC 7591)
-// by client ID; users, password by name; and bearers, who are issued tokens for a
-// JWT that they sign (RFC 7523), their public JWK by name. Its first line of
-// standard output is the issuer.
+// The options:
+//
+//   - certificate and key: of the server, in PEM.
+//   - clients: metadata (RFC 7591) by client ID.
+//   - users: passwords by name.
+//   - bearers: public JWKs by name. A bearer gets tokens for a JWT that it
+//     signs (RFC 7523).
+//
+// The first line of standard output is the issuer.
 package main
 
 import (
@@ -39,7 +44,7 @@ type options struct {
 	Bearers          map[string]*jose.JSONWebKey
 }
 
-// client is a registration. The secret is hashed before fosite sees it.
+// client is a registered client. Its secret is hashed before fosite gets it.
 type client struct {
 	fosite.DefaultOpenIDConnectClient
 	PlainSecret string `json:"secret"`
@@ -78,9 +83,9 @@ func run(path string) error {
 		AccessTokenLifespan: 30 * time.Minute,
 		RefreshTokenScopes:  []string{"offline"},
 		JWKSFetcherStrategy: fosite.NewDefaultJWKSFetcherStrategy(),
-		HashCost:            4, // few rounds of bcrypt: there is nothing to protect
+		HashCost:            4, // few rounds of bcrypt, because the secrets are samples
 	}
-	config.GrantTypeJWTBearerCanSkipClientAuth = true // the JWT says who it is
+	config.GrantTypeJWTBearerCanSkipClientAuth = true // the JWT identifies the client
 	config.ClientSecretsHasher = &fosite.BCrypt{Config: config}
 	store := storage.NewMemoryStore()
 	for name, password := range o.Users {
@@ -116,10 +121,10 @@ func run(path string) error {
 
 func endpoints(issuer string, p fosite.OAuth2Provider) http.Handler {
 	mux := http.NewServeMux()
-	// Hydra serves its metadata at this address.
+	// Hydra serves its metadata at this path.
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{ // the client may be gone
+		_ = json.NewEncoder(w).Encode(map[string]any{ // the client may have gone away
 			"issuer": issuer, "token_endpoint": issuer + "/token", "revocation_endpoint": issuer + "/revoke",
 			"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic", "private_key_jwt", "none"},
 		})
@@ -130,7 +135,8 @@ func endpoints(issuer string, p fosite.OAuth2Provider) http.Handler {
 			p.WriteAccessError(r.Context(), w, request, err)
 			return
 		}
-		// What the client may have was looked at; it is granted all of it.
+		// NewAccessRequest has checked what the client may have, so grant all
+		// that it requests.
 		for _, scope := range request.GetRequestedScopes() {
 			request.GrantScope(scope)
 		}
@@ -146,7 +152,7 @@ func endpoints(issuer string, p fosite.OAuth2Provider) http.Handler {
 	})
 	mux.HandleFunc("POST /introspect", func(w http.ResponseWriter, r *http.Request) {
 		response, err := p.NewIntrospectionRequest(r.Context(), r, new(fosite.DefaultSession))
-		if err != nil { // also when the token is not active
+		if err != nil { // also if the token is not active
 			p.WriteIntrospectionError(r.Context(), w, err)
 			return
 		}

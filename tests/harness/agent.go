@@ -9,17 +9,17 @@ import (
 	"testing"
 )
 
-// StartAgent starts `vault agent` with this configuration (HCL). It is told the
-// server's address and CA by its environment, so a vault stanza is needed only
-// to say more; it has no token but what its auto_auth gets. It runs in a
-// directory of its own, which relative paths refer to, and its log, at level
-// debug, is [Process.Log].
+// StartAgent starts `vault agent` with this configuration (HCL). The agent gets
+// the server's address and CA from its environment, so the configuration needs
+// a vault stanza only for other settings. It has no token except what its
+// auto_auth gets. It runs in its own directory, which relative paths refer to.
+// Its log, at level debug, is [Process.Log].
 func StartAgent(tb testing.TB, v *Vault, configHCL string) *Process {
 	tb.Helper()
 	return startClient(tb, v, "agent", configHCL)
 }
 
-// StartProxy starts `vault proxy`, with everything else as in [StartAgent].
+// StartProxy starts `vault proxy`, in the same way as [StartAgent].
 func StartProxy(tb testing.TB, v *Vault, configHCL string) *Process {
 	tb.Helper()
 	return startClient(tb, v, "proxy", configHCL)

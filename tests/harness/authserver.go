@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-// AuthServer is a running authorization server that nobody here wrote. It speaks
+// AuthServer is a running authorization server from another project. It serves
 // TLS on loopback.
 type AuthServer struct {
 	tb     testing.TB
@@ -29,20 +29,23 @@ type AuthServer struct {
 	client *http.Client
 }
 
-// Issuer returns its issuer URL, without a trailing slash.
+// Issuer returns the issuer URL, without a trailing slash.
 func (s *AuthServer) Issuer() string { return s.issuer }
 
-// Authority returns the certificate (PEM) that vouches for its own.
+// Authority returns the CA certificate (PEM) that vouches for the server's
+// certificate.
 func (s *AuthServer) Authority() string {
 	s.tb.Helper()
 	return readFile(s.tb, s.cert.caPath)
 }
 
-// Client returns an HTTP client that trusts it, and follows no redirects.
+// Client returns an HTTP client that trusts the server and follows no
+// redirects.
 func (s *AuthServer) Client() *http.Client { return s.client }
 
-// start runs the server's program in dir, for as long as the test lasts. Its
-// last argument is a file with these options, and its certificate and key.
+// start runs the server's program in dir until the test ends. The program's
+// last argument is the path of a file with these options and the server's
+// certificate and key.
 func (s *AuthServer) start(dir string, c command, options map[string]any) {
 	s.tb.Helper()
 	s.name, s.cert = c.name, newCertificate(s.tb, dir)
@@ -61,7 +64,7 @@ func (s *AuthServer) start(dir string, c command, options map[string]any) {
 	s.proc = startProcess(s.tb, c)
 	transport := &http.Transport{TLSClientConfig: s.cert.clientConfig()}
 	s.client = &http.Client{Transport: transport, Timeout: requestTimeout, CheckRedirect: useLastResponse}
-	tb := s.tb // a view's may be another
+	tb := s.tb // a view may report to another test later
 	tb.Cleanup(func() {
 		transport.CloseIdleConnections()
 		s.proc.finish()
@@ -69,7 +72,7 @@ func (s *AuthServer) start(dir string, c command, options map[string]any) {
 	})
 }
 
-// awaitIssuer waits until the server says its issuer.
+// awaitIssuer waits until the server prints its issuer.
 func (s *AuthServer) awaitIssuer(issuer func() string) {
 	s.tb.Helper()
 	err := poll(s.tb.Context(), readyTimeout, func() error {

@@ -16,10 +16,11 @@ import (
 
 const modulePath = "github.com/oauthcc/vault-plugin-oauthcc"
 
-// VaultBinary returns the path of a Vault (or OpenBao) server: $VAULT_BIN,
-// which the Makefile sets, else what scripts/vault-bin.sh finds or builds. The
-// first build of a machine takes minutes, longer than go test's default
-// timeout allows on a slow one; `make acceptance` has no such limit.
+// VaultBinary returns the path of a Vault (or OpenBao) server. It is
+// $VAULT_BIN, which the Makefile sets; without that, it is the one that
+// scripts/vault-bin.sh finds or builds. The first build on a slow machine can
+// take longer than go test's default timeout; `make acceptance` has no such
+// limit.
 func VaultBinary(tb testing.TB) string {
 	tb.Helper()
 	path, err := findVault()
@@ -30,8 +31,9 @@ func VaultBinary(tb testing.TB) string {
 	return path
 }
 
-// PluginBinary returns the path of the plugin: $PLUGIN_BIN, which the Makefile
-// sets, else one that is built from this source tree, once per process.
+// PluginBinary returns the path of the plugin. It is $PLUGIN_BIN, which the
+// Makefile sets; without that, the plugin is built from this source tree, once
+// per process.
 func PluginBinary(tb testing.TB) string {
 	tb.Helper()
 	path, err := findPlugin()
@@ -41,7 +43,8 @@ func PluginBinary(tb testing.TB) string {
 	return path
 }
 
-// Once per process, since neither changes while tests run.
+// Determined once per process, because the binaries do not change while tests
+// run.
 var (
 	findVault  = sync.OnceValues(locateVault)
 	findPlugin = sync.OnceValues(locatePlugin)
@@ -77,8 +80,9 @@ func locatePlugin() (string, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", err
 	}
-	// Test binaries of several packages may do this at once, and each must
-	// only ever see a whole file: build beside it, then rename.
+	// The test binaries of several packages may build at the same time, and
+	// each must only see a complete file. So build in a separate directory,
+	// then rename.
 	tmp, err := os.MkdirTemp(dir, "build")
 	if err != nil {
 		return "", err
@@ -103,8 +107,8 @@ func executable(variable, path string) (string, error) {
 	return filepath.Abs(found)
 }
 
-// askVersion reports whether the server is OpenBao, which wants a few settings
-// that Vault does not know.
+// askVersion reports whether the server is OpenBao, which needs a few settings
+// that Vault does not have.
 func askVersion() (bool, error) {
 	path, err := findVault()
 	if err != nil {
@@ -114,8 +118,8 @@ func askVersion() (bool, error) {
 	return strings.HasPrefix(string(out), "OpenBao"), err
 }
 
-// moduleRoot finds the repository from a test's working directory, which is
-// that of its package.
+// moduleRoot finds the repository from a test's working directory, which is the
+// directory of the test's package.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

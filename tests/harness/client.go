@@ -17,8 +17,8 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// requestTimeout ends a request or a command that hangs; none that works takes
-// nearly as long.
+// requestTimeout ends a request or a command that hangs. Working ones take far
+// less time.
 const requestTimeout = 90 * time.Second
 
 // Client returns an API client with the root token. It never retries, so that
@@ -28,11 +28,12 @@ func (v *Vault) Client() *api.Client {
 	return v.ClientWith(v.s.rootToken)
 }
 
-// ClientWith returns an API client with the given token, which never retries.
+// ClientWith returns an API client with the given token. It never retries
+// either.
 func (v *Vault) ClientWith(token string) *api.Client {
 	v.tb.Helper()
-	// Not api.DefaultConfig, which takes the address and more from the
-	// environment of whoever runs the tests.
+	// Not api.DefaultConfig: it takes the address and other settings from the
+	// environment of the user who runs the tests.
 	client, err := api.NewClient(&api.Config{
 		Address:    v.Addr(),
 		HttpClient: &http.Client{Transport: v.s.transport, CheckRedirect: useLastResponse},
@@ -49,7 +50,7 @@ func (v *Vault) ClientWith(token string) *api.Client {
 
 func useLastResponse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// Read reads a path as root, and ends the test if that fails or finds nothing.
+// Read reads a path as root. It ends the test if that fails or finds nothing.
 func (v *Vault) Read(path string) *api.Secret {
 	v.tb.Helper()
 	secret, err := v.Client().Logical().ReadWithContext(v.tb.Context(), path)
@@ -63,7 +64,7 @@ func (v *Vault) Read(path string) *api.Secret {
 }
 
 // Write writes to a path as root, and ends the test if that fails. The result
-// is nil when the answer has no body.
+// is nil if the answer has no body.
 func (v *Vault) Write(path string, data map[string]any) *api.Secret {
 	v.tb.Helper()
 	secret, err := v.Client().Logical().WriteWithContext(v.tb.Context(), path, data)
@@ -73,7 +74,7 @@ func (v *Vault) Write(path string, data map[string]any) *api.Secret {
 	return secret
 }
 
-// List lists a path as root, and returns no names where there is nothing.
+// List lists a path as root. It returns no names if nothing is there.
 func (v *Vault) List(path string) []string {
 	v.tb.Helper()
 	secret, err := v.Client().Logical().ListWithContext(v.tb.Context(), path)
@@ -96,7 +97,7 @@ func (v *Vault) List(path string) []string {
 	return names
 }
 
-// Delete deletes a path as root, and ends the test if that fails.
+// Delete deletes a path as root. It ends the test if that fails.
 func (v *Vault) Delete(path string) {
 	v.tb.Helper()
 	if _, err := v.Client().Logical().DeleteWithContext(v.tb.Context(), path); err != nil {
@@ -112,7 +113,7 @@ func (v *Vault) Policy(name, hcl string) {
 	}
 }
 
-// TokenWith creates a token with these policies, and the default one.
+// TokenWith creates a token with these policies and the default policy.
 func (v *Vault) TokenWith(policies ...string) string {
 	v.tb.Helper()
 	secret, err := v.Client().Auth().Token().CreateWithContext(v.tb.Context(), &api.TokenCreateRequest{Policies: policies})
@@ -122,17 +123,18 @@ func (v *Vault) TokenWith(policies ...string) string {
 	return secret.Auth.ClientToken
 }
 
-// Status makes one HTTP request, without any of a client's retries or
-// redirects, and returns the answer's status and body. The path is that of the
-// API without /v1/, and may have a query. A body is sent as it is when it is a
-// string or []byte, otherwise as JSON; nil sends none. Without an answer the
-// status is 0, and the body says why. It may be called from any goroutine.
+// Status makes one HTTP request, without retries and without following
+// redirects, and returns the status and body of the answer. The path is an API
+// path without /v1/ and may have a query. A body that is a string or []byte is
+// sent as it is; any other body is sent as JSON, and nil sends none. If there
+// is no answer, the status is 0 and the body says why. It may be called from
+// any goroutine.
 func (v *Vault) Status(method, path string, body any, token string) (int, []byte) {
 	status, _, data := v.Do(method, path, body, token)
 	return status, data
 }
 
-// Do is [Vault.Status] with the answer's headers.
+// Do is like [Vault.Status], and also returns the answer's headers.
 func (v *Vault) Do(method, path string, body any, token string) (int, http.Header, []byte) {
 	ctx, cancel := context.WithTimeout(v.tb.Context(), requestTimeout)
 	defer cancel()
@@ -148,9 +150,9 @@ func (v *Vault) Do(method, path string, body any, token string) (int, http.Heade
 		req.Header.Set("X-Vault-Token", token)
 	}
 	if method == http.MethodPatch {
-		req.Header.Set("Content-Type", "application/merge-patch+json") // Vault insists
+		req.Header.Set("Content-Type", "application/merge-patch+json") // Vault requires this type
 	}
-	// RoundTrip rather than a client: it follows no redirects.
+	// RoundTrip, because unlike a client it follows no redirects.
 	resp, err := v.s.transport.RoundTrip(req)
 	if err != nil {
 		return 0, nil, []byte(err.Error())
@@ -177,32 +179,32 @@ func encodeBody(body any) (io.Reader, error) {
 	}
 }
 
-// Result is how a command ended.
+// Result is the outcome of a command.
 type Result struct {
 	Stdout, Stderr string
-	// ExitCode is what the command returned. Vault's: 0 success, 1 a mistake
-	// in the arguments, 2 an error from the server.
+	// ExitCode is the command's exit code. For vault, 0 is success, 1 an error
+	// in the arguments, and 2 an error from the server.
 	ExitCode int
 }
 
-// CLI runs the vault binary with the root token, as a user types it:
+// CLI runs the vault binary with the root token, as a user would type it:
 //
 //	v.CLI("read", "-format=json", "oauthcc/token/acme")
 //
 // It may be called from any goroutine.
 func (v *Vault) CLI(args ...string) Result { return v.runCLI(v.s.rootToken, "", args) }
 
-// CLIAs is [Vault.CLI] with another token.
+// CLIAs is like [Vault.CLI], with another token.
 func (v *Vault) CLIAs(token string, args ...string) Result { return v.runCLI(token, "", args) }
 
-// CLIStdin is [Vault.CLI] with something on standard input, for an argument
+// CLIStdin is like [Vault.CLI], with text on standard input for an argument
 // that is "-" or ends in "=-".
 func (v *Vault) CLIStdin(stdin string, args ...string) Result {
 	return v.runCLI(v.s.rootToken, stdin, args)
 }
 
-// MustCLI is [Vault.CLI] for commands that have to succeed, and returns what
-// they print.
+// MustCLI is like [Vault.CLI] for commands that must succeed. It returns their
+// standard output.
 func (v *Vault) MustCLI(args ...string) string {
 	v.tb.Helper()
 	r := v.CLI(args...)

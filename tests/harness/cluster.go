@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// failoverTimeout covers noticing that a leader is gone, an election, and
-// unsealing its successor, on a small and busy machine.
+// failoverTimeout is the time for a failover on a small, busy machine: to
+// notice that the leader is gone, to elect a successor and to unseal it.
 const failoverTimeout = 120 * time.Second
 
-// Cluster is a raft cluster of Vault servers on this machine. They share a
-// plugin directory, an audit log and the keys.
+// Cluster is a raft cluster of Vault servers on this machine. The servers share
+// a plugin directory, an audit log, the unseal key and the root token.
 type Cluster struct {
 	tb    testing.TB
 	nodes []*Vault
 }
 
-// StartCluster starts a raft cluster of n servers, with an audit log and, like
-// [Start], the plugin. Storage in opts is ignored; MountPath, TLS and the rest
-// mean what they mean there.
+// StartCluster starts a raft cluster of n servers, with an audit log and the
+// plugin, as [Start] does. It ignores Storage in opts; the other options have
+// the same meaning as for Start.
 func StartCluster(tb testing.TB, n int, opts Options) *Cluster {
 	tb.Helper()
 	opts = opts.withDefaults()
@@ -41,14 +41,14 @@ func StartCluster(tb testing.TB, n int, opts Options) *Cluster {
 		node.prepare()
 		c.nodes = append(c.nodes, node)
 	}
-	// Every node has its address in the others' configuration before any
-	// starts, so they are all told to join each other; the first, which is
-	// initialised, joins nobody.
+	// All nodes have their addresses before any node starts, so each one is
+	// configured to join the others. The first one is initialised and therefore
+	// joins nobody.
 	c.nodes[0].launchFirst(c.peersOf(0))
 	c.nodes[0].initialize()
 	c.nodes[0].Unseal()
 	c.nodes[0].waitActive()
-	// By default a node that joins may not vote for its first ten seconds.
+	// By default, a node that joins may not vote during its first ten seconds.
 	c.nodes[0].Write("sys/storage/raft/autopilot/configuration", map[string]any{"server_stabilization_time": "1s"})
 	for i, node := range c.nodes[1:] {
 		node.s.unsealKey, node.s.rootToken = c.nodes[0].s.unsealKey, c.nodes[0].s.rootToken
@@ -104,17 +104,17 @@ func (c *Cluster) For(tb testing.TB) *Cluster {
 	return view
 }
 
-// Nodes returns all servers, also those that were stopped.
+// Nodes returns all servers, including those that were stopped.
 func (c *Cluster) Nodes() []*Vault { return c.nodes }
 
-// Leader returns the active server, and waits for one as [Cluster.WaitForLeader]
-// does.
+// Leader returns the active server. It waits for one, as
+// [Cluster.WaitForLeader] does.
 func (c *Cluster) Leader() *Vault {
 	c.tb.Helper()
 	return c.WaitForLeader()
 }
 
-// Standbys returns the servers that run and are not active.
+// Standbys returns the servers that are running but not active.
 func (c *Cluster) Standbys() []*Vault {
 	c.tb.Helper()
 	leader := c.Leader()
@@ -127,7 +127,7 @@ func (c *Cluster) Standbys() []*Vault {
 	return standbys
 }
 
-// WaitForLeader waits until a server is active, and returns it.
+// WaitForLeader waits until a server is active and returns it.
 func (c *Cluster) WaitForLeader() *Vault {
 	c.tb.Helper()
 	var leader *Vault
@@ -138,8 +138,8 @@ func (c *Cluster) WaitForLeader() *Vault {
 	return leader
 }
 
-// KillLeader ends the active server as a power cut does, and returns it, for
-// [Vault.Restart]. Use [Cluster.WaitForLeader] for its successor.
+// KillLeader ends the active server as a power cut would, and returns it for
+// [Vault.Restart]. Use [Cluster.WaitForLeader] to get its successor.
 func (c *Cluster) KillLeader() *Vault {
 	c.tb.Helper()
 	leader := c.Leader()
@@ -148,7 +148,7 @@ func (c *Cluster) KillLeader() *Vault {
 }
 
 // StepDown makes the active server give up its role, as an operator does before
-// maintenance, and returns when another is active.
+// maintenance. It returns the new active server, after waiting for it.
 func (c *Cluster) StepDown() *Vault {
 	c.tb.Helper()
 	old := c.Leader()

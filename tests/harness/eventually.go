@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// pollInterval is short beside what is waited for, and long beside what
-// asking costs.
+// pollInterval is short compared with the events that tests wait for, and long
+// compared with the cost of a check.
 const pollInterval = 50 * time.Millisecond
 
-// Eventually calls check until it returns nil, and ends the test with its last
-// error when that takes longer than timeout. It is how a test waits for
-// anything.
+// Eventually calls check until it returns nil. If that takes longer than
+// timeout, it ends the test with check's last error. Tests use it for all
+// waiting.
 func Eventually(tb testing.TB, timeout time.Duration, check func() error) {
 	tb.Helper()
 	if err := poll(tb.Context(), timeout, check); err != nil {
@@ -24,8 +24,9 @@ func Eventually(tb testing.TB, timeout time.Duration, check func() error) {
 	}
 }
 
-// poll returns check's last error when time is up, or at once the one that
-// check passed to stop.
+// poll calls check until it returns nil. When time is up, it returns check's
+// last error. If check returns an error made by stop, poll returns the error
+// inside it at once.
 func poll(ctx context.Context, timeout time.Duration, check func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -47,7 +48,7 @@ func poll(ctx context.Context, timeout time.Duration, check func() error) error 
 	}
 }
 
-// stopError says that there is nothing to wait for any more.
+// stopError means that waiting any longer is pointless.
 type stopError struct{ err error }
 
 func (e *stopError) Error() string { return e.err.Error() }

@@ -13,18 +13,20 @@ import (
 	"testing"
 )
 
-// Fosite is a running server on Ory's fosite, the OAuth library beneath Hydra.
+// Fosite is a running server based on Ory's fosite, the OAuth library that
+// Hydra uses.
 type Fosite struct{ AuthServer }
 
-// FositeOptions say whom the server knows.
+// FositeOptions name the clients, users and bearers that the server knows.
 type FositeOptions struct {
 	Clients map[string]map[string]any // metadata by client ID; "secret" is the secret
 	Users   map[string]string         // password by name
-	Bearers map[string]map[string]any // public JWK, by name, of who signs JWTs (RFC 7523)
+	Bearers map[string]map[string]any // public JWK, by name, of a signer of JWTs (RFC 7523)
 }
 
-// StartFosite starts one, for as long as the test lasts. It fetches the JWK sets
-// of clients from servers that fetches (a CA certificate's path) vouches for.
+// StartFosite starts a server that runs until the test ends. The server fetches
+// clients' JWK sets only from servers whose certificate the CA in the file
+// fetches has signed.
 func StartFosite(tb testing.TB, o FositeOptions, fetches string) *Fosite {
 	tb.Helper()
 	path, err := findFosite()
@@ -43,11 +45,11 @@ func StartFosite(tb testing.TB, o FositeOptions, fetches string) *Fosite {
 	return s
 }
 
-// Once per process, since it does not change while tests run.
+// Built once per process, because it does not change while tests run.
 var findFosite = sync.OnceValues(buildFosite)
 
-// buildFosite builds it into the temporary directory of the test run. Go's build
-// cache, which `make test` fills beforehand, makes that a matter of seconds.
+// buildFosite builds the server into the temporary directory of the test run.
+// That takes seconds, because `make test` fills Go's build cache beforehand.
 func buildFosite() (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
@@ -70,7 +72,8 @@ func (s *Fosite) For(tb testing.TB) *Fosite {
 	return &view
 }
 
-// Introspect asks as that client what the server knows of a token (RFC 7662).
+// Introspect asks, as the given client, what the server knows about a token
+// (RFC 7662).
 func (s *Fosite) Introspect(id, secret, token string) map[string]any {
 	s.tb.Helper()
 	return s.introspect("/introspect", id, secret, token)

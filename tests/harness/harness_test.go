@@ -15,8 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// The harness itself, on a server without the plugin: when this fails, the
-// other suites' failures say nothing about the plugin.
+// Tests the harness itself, on a server without the plugin. If this fails, the
+// failures of other tests say nothing about the plugin.
 func TestServer(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{NoPlugin: true, TLS: true})

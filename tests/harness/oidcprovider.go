@@ -18,24 +18,25 @@ import (
 	"testing"
 )
 
-// OIDCProvider is a running oidc-provider, which is certified by the OpenID
-// Foundation.
+// OIDCProvider is a running oidc-provider, an authorization server that the
+// OpenID Foundation has certified.
 type OIDCProvider struct {
 	AuthServer
 	token string // for registrations
 }
 
-// OIDCEvent is something that the server did: "issued" or "refused". KID is that
-// of the assertion that a token was issued for. Detail and Cause are its reasons
-// for a refusal, which it does not tell the client.
+// OIDCEvent is something that the server did; Event is "issued" or "refused".
+// KID is the key ID of the assertion that a token was issued for. Detail and
+// Cause are the reasons for a refusal that the server does not tell the client.
 type OIDCEvent struct {
 	Event, Client, Issuer, KID        string
 	Error, Description, Detail, Cause string
 }
 
-// StartOIDCProvider starts one, for as long as the test lasts. It takes client
-// certificates that authority (PEM) signed, and fetches the JWK sets of clients
-// from servers that fetches (a CA certificate's path, or "") vouches for.
+// StartOIDCProvider starts a server that runs until the test ends. The server
+// accepts client certificates signed by authority (PEM). It fetches clients'
+// JWK sets only from servers whose certificate the CA in the file fetches has
+// signed; fetches is "" if that is not needed.
 func StartOIDCProvider(tb testing.TB, authority, fetches string) *OIDCProvider {
 	tb.Helper()
 	modules, err := findModules()
@@ -46,7 +47,8 @@ func StartOIDCProvider(tb testing.TB, authority, fetches string) *OIDCProvider {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	// The program is run from a copy beside a link to what it imports.
+	// The program runs from a copy next to a link to the modules that it
+	// imports.
 	dir := tempDir(tb)
 	program := filepath.Join(dir, "server.mjs")
 	if err := os.WriteFile(program, []byte(readFile(tb, filepath.Join(root, "tests", "oidcprovider", "server.mjs"))), 0o600); err != nil {
@@ -71,7 +73,7 @@ func StartOIDCProvider(tb testing.TB, authority, fetches string) *OIDCProvider {
 	return p
 }
 
-// Once per process, since it does not change while tests run.
+// Found once per process, because it does not change while tests run.
 var findModules = sync.OnceValues(locateModules)
 
 func locateModules() (string, error) {
@@ -96,13 +98,14 @@ func (p *OIDCProvider) For(tb testing.TB) *OIDCProvider {
 	return &view
 }
 
-// Events returns what it has done so far.
+// Events returns what the server has done so far.
 func (p *OIDCProvider) Events() []OIDCEvent {
 	var out []OIDCEvent
 	lines := bufio.NewScanner(strings.NewReader(p.proc.Log()))
 	for lines.Scan() {
 		var e OIDCEvent
-		// Warnings at the start are text, and the last line may be half written.
+		// Skip warnings at the start, which are text, and a last line that is
+		// not complete yet.
 		if json.Unmarshal(lines.Bytes(), &e) == nil {
 			out = append(out, e)
 		}
@@ -110,7 +113,7 @@ func (p *OIDCProvider) Events() []OIDCEvent {
 	return out
 }
 
-// EventsOf returns what it has done so far for one client.
+// EventsOf returns what the server has done so far for one client.
 func (p *OIDCProvider) EventsOf(client string) []OIDCEvent {
 	var out []OIDCEvent
 	for _, e := range p.Events() {
@@ -122,7 +125,7 @@ func (p *OIDCProvider) EventsOf(client string) []OIDCEvent {
 }
 
 // Register registers a client (RFC 7591) for the client credentials grant, with
-// this metadata besides, and returns what the server made of it.
+// this additional metadata, and returns the server's answer.
 func (p *OIDCProvider) Register(metadata map[string]any) map[string]any {
 	p.tb.Helper()
 	all := map[string]any{
@@ -141,8 +144,8 @@ func (p *OIDCProvider) Register(metadata map[string]any) map[string]any {
 	return answer
 }
 
-// Introspect asks as that client (which authenticates by client_secret_basic)
-// what the server knows of a token (RFC 7662).
+// Introspect asks, as the given client, what the server knows about a token
+// (RFC 7662). The client authenticates by client_secret_basic.
 func (p *OIDCProvider) Introspect(as map[string]any, token string) map[string]any {
 	p.tb.Helper()
 	id, _ := as["client_id"].(string)

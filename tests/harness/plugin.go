@@ -17,7 +17,8 @@ import (
 
 // RegisterPlugin copies a secrets engine's executable into the plugin directory
 // and registers it in the catalog by its SHA-256, as an operator does. Each
-// version is a file of its own, so that an upgrade leaves the old one running.
+// version gets its own file, so that an upgrade does not disturb the running
+// version.
 func (v *Vault) RegisterPlugin(name, path, version string) {
 	v.tb.Helper()
 	executable, err := os.ReadFile(path)
@@ -28,7 +29,8 @@ func (v *Vault) RegisterPlugin(name, path, version string) {
 	if version != "" {
 		command += "-" + version
 	}
-	// By rename, because an executable that runs cannot be written to.
+	// Write a new file and rename it, because a running executable cannot be
+	// written to.
 	file := filepath.Join(v.s.pluginDir, command)
 	if err := os.WriteFile(file+".new", executable, 0o700); err != nil {
 		v.tb.Fatalf("register plugin %s: %v", name, err)
@@ -53,7 +55,7 @@ func (v *Vault) Mount(path, plugin string) {
 	}
 }
 
-// Tune changes a mount's settings, for instance its max_lease_ttl.
+// Tune changes a mount's settings, such as its max_lease_ttl.
 func (v *Vault) Tune(path string, config api.TuneMountConfigInput) {
 	v.tb.Helper()
 	if err := v.Client().Sys().TuneMountAllowNilWithContext(v.tb.Context(), path, config); err != nil {
@@ -61,7 +63,7 @@ func (v *Vault) Tune(path string, config api.TuneMountConfigInput) {
 	}
 }
 
-// Unmount disables the secrets engine at a path, revoking its leases.
+// Unmount disables the secrets engine at a path, which revokes its leases.
 func (v *Vault) Unmount(path string) {
 	v.tb.Helper()
 	if err := v.Client().Sys().UnmountWithContext(v.tb.Context(), path); err != nil {
@@ -79,8 +81,8 @@ func (v *Vault) ReloadPlugin() {
 	}
 }
 
-// PluginPIDs returns the processes of plugins that this server runs now: none
-// while all mounts are idle after a start. Linux only.
+// PluginPIDs returns the IDs of the plugin processes that this server is
+// running now. After a start there are none until a mount is used. Linux only.
 func (v *Vault) PluginPIDs() []int {
 	v.tb.Helper()
 	pids, err := childrenRunning(v.s.proc.PID(), v.s.pluginDir)
@@ -91,7 +93,7 @@ func (v *Vault) PluginPIDs() []int {
 }
 
 // KillPlugin ends the server's plugin processes as kill -9 does, and returns
-// when they are gone. It fails when there are none.
+// when they are gone. It fails if there are none.
 func (v *Vault) KillPlugin() {
 	v.tb.Helper()
 	pids := v.PluginPIDs()

@@ -16,10 +16,10 @@ import (
 )
 
 // stopTimeout is how long a process may take to end after SIGTERM. Vault waits
-// for its plugins, and they for requests in flight.
+// for its plugins, and the plugins wait for requests in progress.
 const stopTimeout = 20 * time.Second
 
-// Process is a program under test, with its output in a file.
+// Process is a program under test. Its output goes to a file.
 type Process struct {
 	tb      testing.TB
 	name    string
@@ -29,7 +29,7 @@ type Process struct {
 	done    chan struct{}
 }
 
-// command says what to run.
+// command is a program to run.
 type command struct {
 	name string
 	path string
@@ -39,9 +39,10 @@ type command struct {
 	log  string
 }
 
-// startProcess starts it in a process group of its own, which dies with the
-// test binary (on Linux). Its output is appended to the log, so that a log
-// covers restarts. The caller sees to it that finish is called.
+// startProcess starts the command in its own process group. On Linux, the
+// process dies together with the test binary. Its output is appended to the
+// log, so that the log covers restarts. The caller must make sure that finish
+// is called.
 func startProcess(tb testing.TB, c command) *Process {
 	tb.Helper()
 	out, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -56,14 +57,15 @@ func startProcess(tb testing.TB, c command) *Process {
 	started := make(chan error)
 	go func() {
 		defer out.Close()
-		// Linux kills the child when the *thread* that started it ends. Locked
-		// to this goroutine, the thread lives as long as the child.
+		// Linux kills the child when the *thread* that started it ends. This
+		// goroutine is locked to its thread, so the thread lives as long as the
+		// child.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ended is in cmd.ProcessState
+			_ = cmd.Wait() // the result is in cmd.ProcessState
 		}
 		close(p.done)
 	}()
@@ -76,16 +78,16 @@ func startProcess(tb testing.TB, c command) *Process {
 // PID returns the process's ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Dir returns its working directory, which holds its configuration.
+// Dir returns the process's working directory, which holds its configuration.
 func (p *Process) Dir() string { return p.dir }
 
-// Log returns what it has written so far, standard output and error together.
+// Log returns the process's standard output and standard error so far.
 func (p *Process) Log() string { return readLog(p.logPath) }
 
 // Done returns a channel that is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Running reports whether it has not ended yet.
+// Running reports whether the process has not ended yet.
 func (p *Process) Running() bool {
 	select {
 	case <-p.done:
@@ -95,7 +97,8 @@ func (p *Process) Running() bool {
 	}
 }
 
-// ExitCode returns how it ended: -1 while it runs, or when a signal ended it.
+// ExitCode returns the exit code. It is -1 while the process runs, or if a
+// signal ended it.
 func (p *Process) ExitCode() int {
 	if p.Running() {
 		return -1
@@ -103,7 +106,7 @@ func (p *Process) ExitCode() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Signal sends it a signal, for instance SIGHUP.
+// Signal sends the process a signal, such as SIGHUP.
 func (p *Process) Signal(sig os.Signal) {
 	p.tb.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -111,9 +114,10 @@ func (p *Process) Signal(sig os.Signal) {
 	}
 }
 
-// Stop asks it to end, insists after a while, and returns when it is gone.
+// Stop asks the process to end, kills it after a while if it does not, and
+// returns when it is gone.
 func (p *Process) Stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // may have ended by itself
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
 	select {
 	case <-p.done:
 	case <-time.After(stopTimeout):
@@ -122,17 +126,18 @@ func (p *Process) Stop() {
 	}
 }
 
-// Kill ends it at once, as kill -9 does, and returns when it is gone. What it
-// started is left alone, as it would be on a real machine.
+// Kill ends the process at once, as kill -9 does, and returns when it is gone.
+// It does not end the process's children, just as on a real machine.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // may have ended by itself
+	_ = p.cmd.Process.Kill() // it may have ended already
 	<-p.done
 }
 
-// finish stops it, and then whatever it left behind: nothing may outlive a test.
+// finish stops the process and then kills its whole group, because no process
+// may outlive a test.
 func (p *Process) finish() {
 	p.Stop()
-	_ = syscall.Kill(-p.PID(), syscall.SIGKILL) // mostly there is nothing left
+	_ = syscall.Kill(-p.PID(), syscall.SIGKILL) // usually nothing is left
 }
 
 func readLog(path string) string {
@@ -143,8 +148,8 @@ func readLog(path string) string {
 	return string(data)
 }
 
-// keepLog saves the log of a failed test, which would vanish with the test's
-// temporary directory, and shows its end.
+// keepLog saves the log of a failed test, because the test's temporary
+// directory is removed. It also shows the end of the log.
 func keepLog(tb testing.TB, name, path string) {
 	tb.Helper()
 	if !tb.Failed() {

@@ -12,14 +12,15 @@ import (
 	"syscall"
 )
 
-// ownGroup puts a child into its own process group, and has the kernel kill it
-// when the test binary dies without running its cleanups.
+// ownGroup puts a child into its own process group. It also makes the kernel
+// kill the child if the test binary dies without running its cleanups.
 func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// childrenRunning returns the children of a process whose executable lies in
-// dir. Ones that have ended but were not waited for have none, and do not count.
+// childrenRunning returns the children of a process whose executable is in dir.
+// A child that has ended but was not waited for has no executable and does not
+// count.
 func childrenRunning(parent int, dir string) ([]int, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -29,9 +30,10 @@ func childrenRunning(parent int, dir string) ([]int, error) {
 	for _, stat := range stats {
 		data, err := os.ReadFile(stat)
 		if err != nil {
-			continue // it has ended since
+			continue // it has ended meanwhile
 		}
-		// pid (comm) state ppid …, where comm may hold anything.
+		// The format is "pid (comm) state ppid …", where comm may contain
+		// anything.
 		_, rest, _ := bytes.Cut(data[bytes.LastIndexByte(data, ')')+1:], []byte(" "))
 		fields := strings.Fields(string(rest))
 		if len(fields) < 2 || fields[1] != strconv.Itoa(parent) {

@@ -19,7 +19,8 @@ import (
 	"time"
 )
 
-// certificate is a self-signed one for 127.0.0.1 that serves as its own CA.
+// certificate is a self-signed certificate for 127.0.0.1 that serves as its own
+// CA.
 type certificate struct {
 	caPath, certPath, keyPath string
 	pool                      *x509.CertPool

@@ -16,13 +16,13 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// readyTimeout is how long a server may take to answer, to unseal, to become
-// active. Generous, since test machines are small and busy.
+// readyTimeout is how long a server may take to answer, to unseal or to become
+// active. It is generous, because test machines are small and busy.
 const readyTimeout = 90 * time.Second
 
-// raftTiming makes a failover take seconds, not the ten and more of the
-// defaults; shorter still, a busy two-core machine loses its leaders. Autopilot
-// decides every ten seconds otherwise who may vote.
+// raftTiming makes a failover take seconds, where the defaults take ten and
+// more. With even shorter times, a busy two-core machine loses its leaders.
+// Autopilot decides who may vote every second instead of every ten seconds.
 const raftTiming = `  performance_multiplier = 2
   autopilot_reconcile_interval = "1s"
   autopilot_update_interval = "1s"
@@ -34,10 +34,10 @@ type Vault struct {
 	s  *server
 }
 
-// server is what all views of one Vault share.
+// server is the part that all views of one Vault share.
 type server struct {
-	owner     testing.TB // whose cleanup ends the server: not a subtest's
-	name      string     // in logs: "vault", "node1"
+	owner     testing.TB // its cleanup ends the server; never a subtest
+	name      string     // name in logs: "vault", "node1"
 	bin       string
 	opts      Options
 	dir       string
@@ -45,14 +45,14 @@ type server struct {
 	pluginDir string
 	auditPath string
 	logPath   string
-	peers     string // further raft configuration of a cluster's node
+	peers     string // raft configuration for joining a cluster
 
 	addr, clusterAddr string // host:port
 	tls               *certificate
 	transport         *http.Transport
 
-	proc      *Process   // the one that runs, or ran last
-	former    []*Process // before restarts; plugins may have survived them
+	proc      *Process   // the running process, or the last one
+	former    []*Process // before restarts; their plugins may still run
 	unsealKey string
 	rootToken string
 }
@@ -60,7 +60,7 @@ type server struct {
 func newServer(tb testing.TB, opts Options, dir, name, pluginDir string) *server {
 	tb.Helper()
 	if !opts.NoPlugin {
-		PluginBinary(tb) // before anything is started in vain
+		PluginBinary(tb) // fails early, before anything is started
 	}
 	return &server{
 		owner: tb, name: name, bin: VaultBinary(tb), opts: opts, dir: dir, pluginDir: pluginDir,
@@ -70,8 +70,8 @@ func newServer(tb testing.TB, opts Options, dir, name, pluginDir string) *server
 	}
 }
 
-// For returns a view of the same server that reports to another test: what a
-// subtest needs, since it must not end its parent.
+// For returns a view of the same server that reports to another test. Subtests
+// need it, because a subtest must not end its parent test.
 func (v *Vault) For(tb testing.TB) *Vault { return &Vault{tb: tb, s: v.s} }
 
 // Addr returns the server's URL, without a trailing slash.
@@ -88,7 +88,7 @@ func (v *Vault) CACert() string {
 	return v.s.tls.caPath
 }
 
-// Name returns what logs call the server: "vault", or "node1" in a cluster.
+// Name returns the server's name in logs: "vault", or "node1" in a cluster.
 func (v *Vault) Name() string { return v.s.name }
 
 // PluginDir returns the directory that the server loads plugins from.
@@ -100,7 +100,7 @@ func (v *Vault) PID() int { return v.s.proc.PID() }
 // Log returns the server's log so far, over all its restarts.
 func (v *Vault) Log() string { return readLog(v.s.logPath) }
 
-// AuditLog returns the audit log so far: one JSON object a line.
+// AuditLog returns the audit log so far, one JSON object per line.
 func (v *Vault) AuditLog() string { return readLog(v.s.auditPath) }
 
 // Seal seals the server.
@@ -111,15 +111,15 @@ func (v *Vault) Seal() {
 	}
 }
 
-// Unseal unseals the server, and returns when it is. In a cluster this also
-// completes a join that is under way; becoming active may take longer.
+// Unseal unseals the server and waits until it is unsealed. In a cluster this
+// also completes a join that has begun; becoming active may take longer.
 func (v *Vault) Unseal() {
 	v.tb.Helper()
 	sys := v.Client().Sys()
-	// A node that has not heard from the leader yet refuses the key. Once it
-	// has taken it, it must not get it again: a join goes on in the background,
-	// and Vault unsealed twice has two standby loops, of which step-down
-	// reaches one.
+	// A node refuses the key as long as it has not heard from the leader. After
+	// a node has accepted the key, it must not get it again. A join goes on in
+	// the background, and a Vault that was unsealed twice has two standby
+	// loops, only one of which step-down reaches.
 	Eventually(v.tb, readyTimeout, func() error {
 		_, err := sys.UnsealWithContext(v.tb.Context(), v.s.unsealKey)
 		if err != nil {
@@ -139,17 +139,17 @@ func (v *Vault) Unseal() {
 	})
 }
 
-// Stop ends the server as a service manager does: SIGTERM, and time to comply.
+// Stop ends the server as a service manager does: it sends SIGTERM and waits.
 func (v *Vault) Stop() { v.s.proc.Stop() }
 
-// Kill9 ends the server as a power cut does. Its plugins are left behind, as
-// they would be, and have to notice by themselves. Restart brings it back.
+// Kill9 ends the server as a power cut would. Its plugins are left behind, as
+// in reality, and must notice by themselves. Restart starts the server again.
 func (v *Vault) Kill9() { v.s.proc.Kill() }
 
-// Restart stops the server, unless that has happened, starts it again at the
-// same address, and unseals it. A server on its own is active on return, one
-// of a cluster may be a standby. In-memory storage would not survive, so it is
-// refused.
+// Restart stops the server if it is still running, starts it again at the same
+// address, and unseals it. On return, a single server is active; a server of a
+// cluster may be a standby. Restart refuses in-memory storage, which would be
+// lost.
 func (v *Vault) Restart() {
 	v.tb.Helper()
 	if v.s.opts.Storage == InMem {
@@ -169,8 +169,8 @@ func (v *Vault) Restart() {
 	}
 }
 
-// prepare makes the directories and, with TLS, the certificate, and sees to the
-// server's end.
+// prepare makes the directories and, with TLS, the certificate. It also
+// registers the cleanup that ends the server.
 func (v *Vault) prepare() {
 	v.tb.Helper()
 	for _, dir := range []string{v.s.dir, v.s.home, v.s.pluginDir, filepath.Join(v.s.dir, "data")} {
@@ -197,8 +197,8 @@ func (s *server) finish() {
 	keepLog(s.owner, s.name, s.logPath)
 }
 
-// launchFirst starts the server on free ports. Between finding a port and
-// listening there somebody else may take it; then others are tried.
+// launchFirst starts the server on free ports. Another process may take a port
+// before the server listens on it; launchFirst then tries other ports.
 func (v *Vault) launchFirst(peers string) {
 	v.tb.Helper()
 	v.s.peers = peers
@@ -218,7 +218,7 @@ func (v *Vault) launchFirst(peers string) {
 	}
 }
 
-// launch starts the process; it may not answer yet.
+// launch starts the process. The server may not answer yet when it returns.
 func (v *Vault) launch() {
 	v.tb.Helper()
 	config := filepath.Join(v.s.dir, "vault.hcl")
@@ -235,7 +235,7 @@ func (v *Vault) launch() {
 	})
 }
 
-// config is the server's configuration file.
+// config returns the server's configuration file.
 func (s *server) config(tb testing.TB) string {
 	tb.Helper()
 	var b strings.Builder
@@ -285,7 +285,7 @@ func (v *Vault) initialize() {
 	v.s.unsealKey, v.s.rootToken = init.KeysB64[0], init.RootToken
 }
 
-// waitAnswering waits until the server answers at all.
+// waitAnswering waits until the server answers requests at all.
 func (v *Vault) waitAnswering() error {
 	return poll(v.tb.Context(), readyTimeout, func() error {
 		if !v.s.proc.Running() {
@@ -299,7 +299,7 @@ func (v *Vault) waitAnswering() error {
 	})
 }
 
-// active reports by an error why the server is not the active one.
+// active returns an error if the server is not the active one.
 func (v *Vault) active() error {
 	if status, body := v.Status(http.MethodGet, "sys/health", nil, ""); status != http.StatusOK {
 		return fmt.Errorf("%s is not active: health is %d: %s", v.s.name, status, body)
@@ -322,8 +322,8 @@ func (v *Vault) enableAudit() {
 	}
 }
 
-// FreeAddr returns a loopback address ("127.0.0.1:port") that nobody listened
-// on a moment ago, for a listener in an Agent's or Proxy's configuration.
+// FreeAddr returns a loopback address ("127.0.0.1:port") that was free a moment
+// ago. It is for a listener in an Agent's or Proxy's configuration.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	var config net.ListenConfig
@@ -335,8 +335,9 @@ func FreeAddr(tb testing.TB) string {
 	return l.Addr().String()
 }
 
-// baseEnv is all that a process under test is told: nothing of whoever runs the
-// tests (tokens, addresses, a ~/.vault-token) may reach it.
+// baseEnv is the whole environment of a process under test. No setting of the
+// user who runs the tests (token, address, ~/.vault-token) may reach the
+// process.
 func baseEnv(home string) []string {
 	env := []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
 	if tmp := os.Getenv("TMPDIR"); tmp != "" {

@@ -1,15 +1,20 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// The certified oidc-provider over TLS on a free port of loopback, with nothing
-// made easier than its defaults. Clients register themselves (RFC 7591).
+// Serves the certified oidc-provider over TLS on a free loopback port. It checks
+// as strictly as by default, except that it may fetch from loopback. Clients
+// register themselves (RFC 7591).
 //
 //   node server.mjs options.json
 //
-// The options: certificate and key (of the server), clientAuthority (who signs
-// clients' certificates), all PEM; registrationToken. Each line of its standard
-// output is a JSON object that says what happened: ready, issued or refused, the
-// last with the reason that the client is not told.
+// The options:
+//   - certificate and key: of the server, in PEM.
+//   - clientAuthority: the CA of clients' certificates, in PEM.
+//   - registrationToken: the token that allows a registration.
+//
+// Each line of standard output is a JSON object about one event: "ready",
+// "issued", "refused" or "failed". "refused" includes the reason that the client
+// is not told.
 
 import { randomBytes, generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -21,7 +26,7 @@ import Provider, { errors } from 'oidc-provider';
 const options = JSON.parse(readFileSync(process.argv[2]));
 const say = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
 
-// The resource servers that tokens can be for (RFC 8707).
+// The resource servers that a client can request a token for (RFC 8707).
 const resources = {
   'https://ledger.example/api': { scope: 'read write', accessTokenTTL: 1800 },
   'https://stock.example/api': { scope: 'read', accessTokenTTL: 900, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } },
@@ -33,8 +38,8 @@ const signingAlgorithms = [
 
 const privateJWK = (type, parameters) => generateKeyPairSync(type, parameters).privateKey.export({ format: 'jwk' });
 
-// Node lists a subject's attributes in the order of the certificate, one a line;
-// RFC 4514 wants them the other way round.
+// Node lists a subject's attributes in the certificate's order, one per line.
+// RFC 4514 requires the reverse order.
 const distinguishedName = (certificate) => certificate.subject.split('\n').reverse().join(',');
 
 const configuration = {
@@ -46,9 +51,10 @@ const configuration = {
   scopes: ['openid', 'offline_access', 'read', 'write'],
   jwks: { keys: [privateJWK('rsa', { modulusLength: 2048 })] },
   cookies: { keys: [randomBytes(32).toString('hex')] },
-  // It has a guard against fetching from loopback, which is where Vault is here.
+  // By default the provider refuses to fetch from loopback, but Vault is there.
   fetch: (url, { dispatcher, ...init }) => fetch(url, init),
-  // RFC 10070, for the clients that say so: the issuer alone as audience, and a type.
+  // Checks RFC 10070 for clients with rfc10070 set: the audience must be just the
+  // issuer, and the assertion must have the right type.
   extraClientMetadata: { properties: ['rfc10070'] },
   assertJwtClientAuthClaimsAndHeader(ctx, claims, header, client) {
     if (!client.rfc10070) return;
@@ -63,14 +69,15 @@ const configuration = {
     registration: {
       enabled: true,
       initialAccessToken: options.registrationToken,
-      // What is allowed in them (RFC 6749 appendix A), and has to be encoded.
+      // These contain characters that RFC 6749 appendix A allows and that clients
+      // must encode.
       idFactory: () => `svc:${randomBytes(8).toString('hex')}/%7E+x`,
       secretFactory: () => `p a+s%s:w&o=r?d/${randomBytes(48).toString('base64')}`,
     },
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo(ctx, indicator) {
-        if (indicator.startsWith('http://127.0.0.1:')) return { scope: 'read', accessTokenTTL: 600 }; // a test's own
+        if (indicator.startsWith('http://127.0.0.1:')) return { scope: 'read', accessTokenTTL: 600 }; // a resource server of a test
         if (!resources[indicator]) throw new errors.InvalidTarget('no such resource');
         return resources[indicator];
       },
@@ -94,13 +101,13 @@ const server = createServer({
   key: options.key,
   ca: options.clientAuthority,
   requestCert: true,
-  rejectUnauthorized: false, // the provider decides, by the client's registration
-  keepAliveTimeout: 500, // ms; a certificate is looked at when a connection begins
+  rejectUnauthorized: false, // the provider decides, based on the client's registration
+  keepAliveTimeout: 500, // ms; a certificate is checked only when a connection begins
 });
 
 server.listen(0, '127.0.0.1', () => {
   const issuer = `https://127.0.0.1:${server.address().port}`;
-  // Clients that show a certificate are to go to another host (RFC 8705 section 5).
+  // Clients with a certificate must use another host (RFC 8705 section 5).
   const elsewhere = issuer.replace('127.0.0.1', 'localhost');
   const aliases = { token_endpoint: `${elsewhere}/token`, revocation_endpoint: `${elsewhere}/token/revocation` };
   const provider = new Provider(issuer, { ...configuration, discovery: { mtls_endpoint_aliases: aliases } });
