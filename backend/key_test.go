@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -287,4 +288,43 @@ func TestAKeyHasNoMoreThanTenVersions(t *testing.T) {
 	}
 	e.clock.advance(time.Hour)
 	e.must(t, "key/k/rotate", fields{"now": true})
+}
+
+// Whoever fetches a JWK set has no Vault token, and may do so a thousand times a
+// second: no private key is read for it.
+func TestPublicHalfIsShownWithoutThePrivateKey(t *testing.T) {
+	e := mount(t)
+	for _, algorithm := range []string{"RS256", "PS256", "ES256", "ES512", "EdDSA"} {
+		e.must(t, "key/"+algorithm, fields{"algorithm": algorithm})
+		set, key := e.read(t, "jwks/"+algorithm).text(), e.read(t, "key/"+algorithm).text()
+		stored := e.below(t, "key/")["key/"+algorithm]
+		e.storage.put(t, "key/"+algorithm, regexp.MustCompile(`"pem":"[^"]*"`).ReplaceAllString(stored, `"pem":"unreadable"`))
+		if got := e.read(t, "jwks/"+algorithm).text(); got != set || !strings.Contains(key, "BEGIN PUBLIC KEY") {
+			t.Errorf("%s: the set is %s, want %s", algorithm, got, set)
+		}
+		if got := e.read(t, "key/"+algorithm).text(); got != key {
+			t.Errorf("%s: the key is %s, want %s", algorithm, got, key)
+		}
+	}
+}
+
+// BenchmarkJWKSet is a fetch of a set of four RSA keys, of which an authority has
+// certified none.
+func BenchmarkJWKSet(b *testing.B) {
+	e := mount(b)
+	for _, path := range []string{"key/k", "key/k/rotate", "key/k/rotate", "key/k/rotate"} {
+		req := &logical.Request{Operation: logical.UpdateOperation, Path: path, Data: fields{}, Storage: e.storage}
+		if path != "key/k" {
+			req.Data["now"] = true
+		}
+		if _, err := e.backend.HandleRequest(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+	}
+	req := &logical.Request{Operation: logical.ReadOperation, Path: "jwks/k", Storage: e.storage}
+	for b.Loop() {
+		if _, err := e.backend.HandleRequest(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -157,21 +157,18 @@ func (b *backend) readKey(ctx context.Context, req *logical.Request, d *framewor
 	return resp, nil
 }
 
-// describe is the public half of a version.
+// describe is the public half of a version. It comes from its certificate, so
+// that the private key, which takes long to read, is left alone.
 func (v statefulKey) describe(a signing.Algorithm) (map[string]any, error) {
-	k, err := signing.Restore(v.PEM)
-	if err != nil {
-		return nil, err
-	}
 	certificates, err := v.certificates()
 	if err != nil {
 		return nil, err
 	}
-	jwk, err := k.PublicJWK(v.ID, a, certificates)
+	jwk, err := signing.PublicJWK(certificates[0].PublicKey, v.ID, a, certificates)
 	if err != nil {
 		return nil, err
 	}
-	public, err := k.PublicPEM()
+	public, err := signing.PublicPEM(certificates[0].PublicKey)
 	if err != nil {
 		return nil, err
 	}

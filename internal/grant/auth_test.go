@@ -52,7 +52,7 @@ func verified(t *testing.T, text string, a signing.Algorithm, key any) (header j
 
 func publicOf(t *testing.T, k signing.Key, a signing.Algorithm) jose.JSONWebKey {
 	t.Helper()
-	raw, err := k.PublicJWK("", a, nil)
+	raw, err := signing.PublicJWK(k.Signer().Public(), k.Thumbprint(), a, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -197,24 +197,20 @@ func (k Key) kind() string {
 	return "unknown"
 }
 
-// PublicJWK is the public key as a JWK for a set (RFC 7517 section 4), with
+// PublicJWK is a public key as a JWK for a set (RFC 7517 section 4), with
 // use=sig, and with its certificates, if any, as x5c: that is what a server
 // knows a TLS client by that has signed its own (RFC 8705 section 2.2.2).
-// Without an id its kid is the Thumbprint.
-func (k Key) PublicJWK(id string, a Algorithm, certificates Certificates) (json.RawMessage, error) {
-	if id == "" {
-		id = k.Thumbprint()
-	}
-	raw, err := json.Marshal(jose.JSONWebKey{Key: k.private.Public(), KeyID: id, Algorithm: string(a), Use: "sig", Certificates: certificates})
+func PublicJWK(public crypto.PublicKey, id string, a Algorithm, certificates Certificates) (json.RawMessage, error) {
+	raw, err := json.Marshal(jose.JSONWebKey{Key: public, KeyID: id, Algorithm: string(a), Use: "sig", Certificates: certificates})
 	if err != nil {
 		return nil, errors.New("encoding a public key")
 	}
 	return raw, nil
 }
 
-// PublicPEM is the public key as SubjectPublicKeyInfo in PEM.
-func (k Key) PublicPEM() (string, error) {
-	der, err := x509.MarshalPKIXPublicKey(k.private.Public())
+// PublicPEM is a public key as SubjectPublicKeyInfo in PEM.
+func PublicPEM(public crypto.PublicKey) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		return "", errors.New("encoding a public key")
 	}

@@ -57,7 +57,7 @@ func TestEveryAlgorithmSignsWhatItsPublicKeyVerifies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			raw, err := k.PublicJWK("k-1", a, nil)
+			raw, err := PublicJWK(k.Signer().Public(), "k-1", a, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,11 +171,11 @@ func TestWhatIsWrongWithAKeyIsSaidWithoutTheKey(t *testing.T) {
 	t.Parallel()
 	small := pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaOf(t, 1024)))
 	k := newKey(t, ES256)
-	public, err := k.PublicPEM()
+	public, err := PublicPEM(k.Signer().Public())
 	if err != nil {
 		t.Fatal(err)
 	}
-	publicJWK, err := k.PublicJWK("", ES256, nil)
+	publicJWK, err := PublicJWK(k.Signer().Public(), k.Thumbprint(), ES256, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
