@@ -121,28 +121,29 @@ func TestRevocationOfALease(t *testing.T) {
 		"of a config that cannot be read": {func(_ *testing.T, e *engine, _ *providertest.Server) { e.storage.onUse(failingOn(opGet, "config/")) }, 500, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			e, s := ownTokens(t, fields{"request_timeout": 1})
-			r := e.read(t, "token/c")
-			token := r.token(t)
-			test.do(t, e, s)
-			got := e.revokeLease(t, r.resp.Secret)
-			e.storage.onUse(nil)
-			if test.status == 0 {
-				succeeded(t, got)
-			} else {
-				refused(t, got, test.status)
-			}
-			if s.RevocationRequests() != test.asked {
-				t.Errorf("%d requests, want %d", s.RevocationRequests(), test.asked)
-			}
-			withoutSecrets(t, "the answer and the log", got.text()+e.log.String(), token, s.Credentials().ClientSecret)
-			if test.status >= 429 && test.status != 500 && name != "at one that is gone" {
-				succeeded(t, e.revokeLease(t, r.resp.Secret)) // Vault's next attempt
-				if s.Valid(token) {
-					t.Error("the token lives on")
+			overAWire(t, func(t *testing.T, e *engine) {
+				s := e.ownTokens(t, fields{"request_timeout": 1})
+				r := e.read(t, "token/c")
+				token := r.token(t)
+				test.do(t, e, s)
+				got := e.revokeLease(t, r.resp.Secret)
+				e.storage.onUse(nil)
+				if test.status == 0 {
+					succeeded(t, got)
+				} else {
+					refused(t, got, test.status)
 				}
-			}
+				if s.RevocationRequests() != test.asked {
+					t.Errorf("%d requests, want %d", s.RevocationRequests(), test.asked)
+				}
+				withoutSecrets(t, "the answer and the log", got.text()+e.log.String(), token, s.Credentials().ClientSecret)
+				if test.status >= 429 && test.status != 500 && name != "at one that is gone" {
+					succeeded(t, e.revokeLease(t, r.resp.Secret)) // Vault's next attempt
+					if s.Valid(token) {
+						t.Error("the token lives on")
+					}
+				}
+			})
 		})
 	}
 }
