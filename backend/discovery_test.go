@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
@@ -31,10 +32,15 @@ func byIssuer(s *providertest.Server) fields {
 func discovering(t *testing.T, more fields) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t)
+	return e, e.discovering(t, more)
+}
+
+func (e *engine) discovering(t *testing.T, more fields) *providertest.Server {
+	t.Helper()
 	s := e.server(t, providertest.RFC6749, providertest.Options{Lifetime: 10 * time.Minute})
 	describes(s, nil)
 	e.must(t, "config/c", with(byIssuer(s), more))
-	return e, s
+	return s
 }
 
 // reads is how often a server was asked for its metadata.
@@ -146,35 +152,37 @@ func TestOldEndpointsAreUsedWhileTheServerGivesNone(t *testing.T) {
 		"another's metadata": {Body: `{"issuer":"https://other.example","token_endpoint":"https://other.example/token"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, s := discovering(t, fields{"reuse": false})
-			trouble.Published, trouble.Times = true, -1
-			s.Behave(trouble)
-			e.clock.advance(time.Hour)
-			succeeded(t, e.read(t, "token/c"))
-			eventually(t, "the failure is told", func() bool { return e.read(t, "status/c").data(t)["discovery_error"] != nil })
-			told := e.read(t, "status/c")
-			if text, _ := told.data(t)["discovery_error"].(string); !strings.Contains(text, "cannot be found") || !strings.Contains(text, s.URL()) {
-				t.Errorf("got %q", text)
-			}
-			wantMembers(t, told.object(t, "discovered"), fields{"token_url": s.TokenURL()})
-
-			e = e.restart(t) // also in a process that has never read it
-			succeeded(t, mints(t, e))
-			r := update(t, e, "check/c", nil)
-			wantMembers(t, r.data(t), fields{"status": "ok"})
-			warned(t, r, "those that were found before are used")
-
-			before := reads(s)
-			e.clock.advance(metadataAgain - time.Second)
-			succeeded(t, e.read(t, "token/c"))
-			if reads(s) != before {
-				t.Error("asked again at once")
-			}
-			s.Reset()
-			eventually(t, "the failure is over", func() bool {
-				e.clock.advance(time.Second) // a read of before may have ended late
+			overAWire(t, func(t *testing.T, e *engine) {
+				s := e.discovering(t, fields{"reuse": false})
+				trouble.Published, trouble.Times = true, -1
+				s.Behave(trouble)
+				e.clock.advance(time.Hour)
 				succeeded(t, e.read(t, "token/c"))
-				return e.read(t, "status/c").data(t)["discovery_error"] == nil
+				eventually(t, "the failure is told", func() bool { return e.read(t, "status/c").data(t)["discovery_error"] != nil })
+				told := e.read(t, "status/c")
+				if text, _ := told.data(t)["discovery_error"].(string); !strings.Contains(text, "cannot be found") || !strings.Contains(text, s.URL()) {
+					t.Errorf("got %q", text)
+				}
+				wantMembers(t, told.object(t, "discovered"), fields{"token_url": s.TokenURL()})
+
+				e = e.restart(t) // also in a process that has never read it
+				succeeded(t, mints(t, e))
+				r := update(t, e, "check/c", nil)
+				wantMembers(t, r.data(t), fields{"status": "ok"})
+				warned(t, r, "those that were found before are used")
+
+				synctest.Wait() // for what is read behind the readers
+				before := reads(s)
+				e.clock.advance(metadataAgain - time.Second)
+				succeeded(t, e.read(t, "token/c"))
+				synctest.Wait()
+				if reads(s) != before {
+					t.Error("asked again at once")
+				}
+				s.Reset()
+				e.clock.advance(time.Second)
+				succeeded(t, e.read(t, "token/c"))
+				eventually(t, "the failure is over", func() bool { return e.read(t, "status/c").data(t)["discovery_error"] == nil })
 			})
 		})
 	}
