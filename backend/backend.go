@@ -83,6 +83,10 @@ type backend struct {
 
 	discovered *discoveries // what servers say of themselves
 
+	// unused is the mark of a config's epoch, by config, where this process began
+	// it and has stored no token in it: none has to be looked for.
+	unused sync.Map
+
 	observer  observer
 	calendar  calendar
 	loading   singleflight.Group // of views
@@ -185,12 +189,13 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 			resp, err = b.respond(nil, b.panicked(req.MountPoint+req.Path, p))
 		}
 	}()
-	if v := b.viewOf(req); v != nil {
-		resp, err := b.serve(ctx, req.Storage, wanted{view: v, by: req.EntityID, minLeft: v.minLeft()})
+	if b.mount.Load() == nil {
+		b.noteMount(req)
+	}
+	if resp, plain, err := b.plainRead(ctx, req); plain {
 		return b.respond(b.final(req, resp, err))
 	}
-	mount := req.MountPoint
-	b.mount.Store(&mount)
+	b.noteMount(req)
 	if err := b.prepare(req); err != nil {
 		return b.respond(nil, err)
 	}
@@ -209,6 +214,11 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	bare := *req
 	bare.Data = nil
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
+}
+
+func (b *backend) noteMount(req *logical.Request) {
+	mount := req.MountPoint
+	b.mount.Store(&mount)
 }
 
 // log is the logger of this mount: one process serves them all.

@@ -5,6 +5,8 @@ package backend_test
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +38,49 @@ func TestAMintForOneReaderTouchesNoStorage(t *testing.T) {
 		}
 	}
 	asked(t, s, 18)
+}
+
+// A token that readers share is stored before anybody gets it, and that is all:
+// what the engine has just written it knows, and that it has stored no token yet.
+func TestTheFirstReadOfWhatWasJustWrittenOnlyStoresTheToken(t *testing.T) {
+	e := mount(t)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	for name, test := range map[string]struct {
+		write func()
+		path  string
+		uses  []string
+	}{
+		"a new config": {func() { e.must(t, "config/new", standard(s)) }, "token/new", []string{"put token"}},
+		"a changed config": {func() {
+			e.must(t, "config/c", fields{"client_id": s.Credentials().ClientID, "request_headers": fields{"X-A": "b"}})
+		}, "token/c", []string{"put token"}},
+		"a revoked config": {func() { succeeded(t, update(t, e, "revoke/c", nil)) }, "token/c", []string{"put token"}},
+		"a role of it":     {func() { succeeded(t, update(t, e, "revoke/c", nil)) }, "token/c/r", []string{"get config", "get role", "put token"}},
+		"of no consequence": {func() {
+			succeeded(t, e.read(t, "token/c"))
+			e.must(t, "config/c", fields{"description": "x"})
+		}, "token/c", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e.must(t, "config/c", standard(s))
+			e.must(t, "role/c/r", fields{"ttl": 60})
+			test.write()
+			var used []string
+			e.storage.onUse(func(op, key string) error {
+				kind, _, _ := strings.Cut(key, "/")
+				used = append(used, op+" "+kind)
+				return nil
+			})
+			token := e.read(t, test.path).token(t)
+			e.storage.onUse(nil)
+			if !slices.Equal(used, test.uses) {
+				t.Errorf("it took %v", used)
+			}
+			if e.restart(t).read(t, test.path).token(t) != token {
+				t.Error("it is not stored")
+			}
+		})
+	}
 }
 
 // What was written without the engine, such as by sys/raw, it is told by nobody.

@@ -87,8 +87,7 @@
 // HandleRequest first prepares the data (input.go), since the framework would
 // quote values in its errors; the framework routes; a handler returns a
 // response or any error; respond (errors.go) gives the error its status. A
-// plain read of a token whose config has been read before skips all that but
-// respond.
+// plain read of a token skips all that but respond.
 //
 // A token's config is made in three steps, each in one place: resolve lays role
 // over config over provider (target.go), endpoints settles where that sends

@@ -114,6 +114,7 @@ func TestStoredTokenThatCannotBeReadIsAnError(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", standard(s))
+	e = e.restart(t)
 	e.storage.onUse(failingOn(opGet, "token/"))
 	refused(t, e.read(t, "token/c"), http.StatusInternalServerError, "the disk is on fire")
 	e.storage.onUse(nil)

@@ -312,6 +312,7 @@ func (b *backend) replace(ctx context.Context, s logical.Storage, key string, re
 func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *minted) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
+	b.unused.Delete(configOf(key))
 	if err := store(ctx, s, tokenPrefix+key, &tokenEntry{Token: m.Token, Fallback: m.Fallback, Origin: m.Origin, Ledger: m.Ledger}); err != nil {
 		b.log().Warn("a token could not be stored; a restart will cost a mint", "key", key, "error", err)
 	}

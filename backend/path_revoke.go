@@ -51,12 +51,11 @@ func (b *backend) revokePaths() []*framework.Path {
 // writer has its turn already.
 func (b *backend) writeRevoke(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := targetOf(d).config
-	entry, forgotten, err := b.forgetAll(ctx, req.Storage, name)
+	entry, p, forgotten, err := b.forgetAll(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}
 	ctx = context.WithoutCancel(ctx) // who has begun this wants it done
-	p := b.newPurge(ctx, req.Storage, name, entry)
 	current := mark(entry.Ledger)
 	err = p.collect(ctx, forgotten, current)
 	asking, cancel := context.WithTimeout(ctx, purgeTime)
@@ -81,34 +80,42 @@ func (b *backend) writeRevoke(ctx context.Context, req *logical.Request, d *fram
 	return resp, nil
 }
 
-// forgetAll starts a new epoch and a new ledger, and gives what memory held.
-func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string) (*configEntry, []held, error) {
+// forgetAll starts a new epoch and a new ledger, and gives what memory held, and
+// who has it revoked.
+func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string) (*configEntry, *purge, []held, error) {
 	leave, err := b.writers.enter(ctx, configPrefix+name)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer leave()
 	entry, err := load[configEntry](ctx, s, configPrefix+name)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if entry == nil {
-		return nil, nil, noConfig(name)
+		return nil, nil, nil, noConfig(name)
 	}
 	if entry.Epoch, err = newEpoch(); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if entry.Ledger, err = newEpoch(); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if empty(entry.Fields["refresh_token"]) { // else that may be bound to its key
 		if entry.Seed, err = newEpoch(); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	if err := b.write(ctx, s, configPrefix+name, entry); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
+	b.unused.Store(name, mark(entry.Epoch))
 	b.tokens.Forgive(name)
-	return entry, b.tokens.Forget(name, ""), nil
+	forgotten := b.tokens.Forget(name, "")
+	generation := b.views.generation.Load()
+	p := b.newPurge(context.WithoutCancel(ctx), s, name, entry)
+	if p.as != nil {
+		_, _ = b.views.keepConfig(p.as, generation) // or it is read again
+	}
+	return entry, p, forgotten, nil
 }

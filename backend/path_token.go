@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -154,15 +155,31 @@ func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework
 	return w, nil
 }
 
-// viewOf gives the view for a plain read of a token, nil when it is not in
-// memory or the request is another one. It is asked before the framework, which
-// would ask Vault for its replication state with each request.
-func (b *backend) viewOf(req *logical.Request) *view {
+// tokenPath is what stands after token/, as the framework takes it apart.
+var tokenPath = regexp.MustCompile(`^` + framework.GenericNameRegex("config") + `(?:/` + framework.GenericNameRegex("role") + `)?$`)
+
+// plainRead answers a read of a token that makes no choices, and says false when
+// the request is another one. It is asked before the framework, which would ask
+// Vault for its replication state with each request.
+func (b *backend) plainRead(ctx context.Context, req *logical.Request) (_ *logical.Response, plain bool, _ error) {
 	path, isToken := strings.CutPrefix(req.Path, tokenPrefix)
 	if !isToken || req.Operation != logical.ReadOperation || len(req.Data) > 0 {
-		return nil
+		return nil, false, nil
 	}
-	return b.views.get(viewName{path: path})
+	v := b.views.get(viewName{path: path})
+	if v == nil {
+		names := tokenPath.FindStringSubmatch(path)
+		if names == nil {
+			return nil, false, nil
+		}
+		t := target{config: names[tokenPath.SubexpIndex("config")], role: names[tokenPath.SubexpIndex("role")]}
+		var err error
+		if v, err = b.view(ctx, req.Storage, t, inputs{caller: req.EntityID}); err != nil {
+			return nil, true, err
+		}
+	}
+	resp, err := b.serve(ctx, req.Storage, wanted{view: v, by: req.EntityID, minLeft: v.minLeft()})
+	return resp, true, err
 }
 
 // cached answers with a token that is in memory, nil when there is more to do.
@@ -196,7 +213,12 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		got, err := b.tokens.Get(ctx, tokencache.Ask[*minted]{
 			Key: v.key, Group: v.config, Choice: w.choice(), Timeout: v.timeout(), MinLeft: w.minLeft,
 			Fresh: w.fresh, Now: w.now, Single: !v.reused(), Spends: v.outlives,
-			Load: func(ctx context.Context) (*held, error) { return v.stored(ctx, s) },
+			Load: func(ctx context.Context) (*held, error) {
+				if epoch, unused := b.unused.Load(v.config); unused && epoch == v.epoch {
+					return nil, nil
+				}
+				return v.stored(ctx, s)
+			},
 			Mint: func(ctx context.Context) (h held, err error) {
 				h, c, err = b.mintFor(ctx, s, v, w.now)
 				return h, err

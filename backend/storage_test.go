@@ -67,6 +67,7 @@ func TestStorageThatFailsIsA500WithoutPartialWrites(t *testing.T) {
 			}
 			config := with(standard(s), fields{"provider": "p"})
 			e.must(t, "config/c", config)
+			e = e.restart(t, secretOne) // which knows of nothing
 			before := e.storage.snapshot(t)
 
 			e.storage.onUse(failingOn(test.op, test.prefix))
@@ -176,6 +177,7 @@ func TestPanicBecomesA500WithoutItsValue(t *testing.T) {
 	e := mount(t, secretOne)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", standard(s))
+	e = e.restart(t, secretOne) // which knows of nothing
 	e.storage.onUse(func(string, string) error { panic("panicking over " + secretOne) })
 	for what, do := range map[string]func() result{
 		"config read":  func() result { return e.read(t, "config/c") },
@@ -283,6 +285,7 @@ func TestStorageThatHangsIsTooSlow(t *testing.T) {
 	overAWire(t, func(t *testing.T, e *engine) {
 		s := e.server(t, providertest.RFC6749, providertest.Options{})
 		e.must(t, "config/c", with(standard(s), fields{"request_timeout": 1}))
+		e = e.restart(t) // which knows of nothing
 		release := make(chan struct{})
 		defer close(release)
 		var gets atomic.Int32

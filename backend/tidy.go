@@ -132,5 +132,6 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	}
 	if token, ok := strings.CutPrefix(key, tokenPrefix); ok {
 		b.tokens.Drop(token)
+		b.unused.Delete(configOf(token))
 	}
 }

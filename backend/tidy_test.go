@@ -260,6 +260,9 @@ func TestInvalidateDropsWhatAnotherNodeChanged(t *testing.T) {
 			if (got != old) != test.new {
 				t.Errorf("another token: %t, want %t", got != old, test.new)
 			}
+			for key := range here.below(t, "token/") {
+				there.backend.InvalidateKey(context.Background(), key)
+			}
 			if want := there.read(t, "token/c/r").token(t); got != want {
 				t.Error("the nodes disagree")
 			}

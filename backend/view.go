@@ -130,16 +130,7 @@ func (b *backend) current(ctx context.Context, s logical.Storage, t target, in i
 	if c.perCaller() && c.identity == nil {
 		return &keyed{config: c}, nil // nobody's token
 	}
-	key, err := c.key()
-	if err == nil {
-		err = c.fix()
-	}
-	if err != nil {
-		return nil, err
-	}
-	k := &keyed{config: c, key: key}
-	b.views.keepConfig(k, generation)
-	return k, nil
+	return b.views.keepConfig(c, generation)
 }
 
 // dropViews drops what memory has made of the entry at key: views, and the facts
@@ -147,6 +138,7 @@ func (b *backend) current(ctx context.Context, s logical.Storage, t target, in i
 func (b *backend) dropViews(key string) {
 	if name, ok := strings.CutPrefix(key, configPrefix); ok {
 		b.views.drop(name)
+		b.unused.Delete(name)
 		b.keeper.wait(name, time.Time{})
 		b.observer.changed(name)
 	}
@@ -226,12 +218,22 @@ func (v *views) keep(found *view, generation uint64) {
 	}
 }
 
-func (v *views) keepConfig(k *keyed, generation uint64) {
+// keepConfig keeps c, unless anything was dropped since that generation.
+func (v *views) keepConfig(c *config, generation uint64) (*keyed, error) {
+	key, err := c.key()
+	if err == nil {
+		err = c.fix()
+	}
+	if err != nil {
+		return nil, err
+	}
+	k := &keyed{config: c, key: key}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.generation.Load() == generation {
 		v.configs.Add(nameOf(k.target, k.inputs), k)
 	}
+	return k, nil
 }
 
 // drop drops all that was made of a config.

@@ -15,15 +15,14 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// unread is an engine with a token in memory, whose config must be read from
-// storage again; each time that it is, held is told, and waits.
+// unread is an engine whose config and token must be read from storage; each time that it is, held is told, and waits.
 func unread(t *testing.T) (e *engine, reads *atomic.Int64, goOn chan struct{}) {
 	t.Helper()
 	e, reads, goOn = mount(t), &atomic.Int64{}, make(chan struct{})
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", standard(s))
 	succeeded(t, e.read(t, "token/c"))
-	e.must(t, "config/c", fields{"description": "x"})
+	e = e.restart(t)
 	e.storage.onUse(func(op, key string) error {
 		if op == opGet && key == "config/c" {
 			reads.Add(1)

@@ -134,6 +134,7 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 		}
 		defer leave()
 	}
+	generation := b.views.generation.Load()
 	c, err := b.resolve(ctx, s, target{config: name}, inputs{}, entry, nil)
 	if err != nil {
 		return nil, nil, err
@@ -157,7 +158,7 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 		}
 		verified = done.minted
 	}
-	if err := b.storeConfig(ctx, s, old, c, verified); err != nil {
+	if err := b.storeConfig(ctx, s, old, c, generation, verified); err != nil {
 		return nil, nil, err
 	}
 	if verified != nil {
@@ -191,8 +192,10 @@ func (e configEntry) reliesOn() []string {
 }
 
 // storeConfig stores c's entry over the old one, forgets what the config has
-// minted if it is another request now, and keeps the token it was verified by.
-func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *configEntry, c *config, verified *minted) error {
+// minted if it is another request now, and keeps the token it was verified by. It
+// keeps c for the next mint, unless anything else was written since it was
+// resolved, in that generation.
+func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *configEntry, c *config, generation uint64, verified *minted) error {
 	changed, revocable, err := b.changes(ctx, s, old, c)
 	if err != nil {
 		return err
@@ -207,15 +210,17 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *confi
 			return err
 		}
 	}
-	if err := b.write(ctx, s, configPrefix+c.config, c.entry); err != nil {
-		return err
-	}
-	b.tokens.Forgive(c.config)
 	key, err := c.key()
 	if err != nil {
 		return err
 	}
+	if err := b.write(ctx, s, configPrefix+c.config, c.entry); err != nil {
+		return err
+	}
+	_, _ = b.views.keepConfig(c, generation+1) // which that write made it; or c is read again
+	b.tokens.Forgive(c.config)
 	if changed {
+		b.unused.Store(c.config, mark(c.entry.Epoch))
 		b.forget(ctx, s, c.config, revocable, key)
 	}
 	if verified != nil {
