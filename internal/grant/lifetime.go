@@ -103,8 +103,9 @@ const decimal = `(\d+(?:[.,]\d+)?)`
 var (
 	// ISO 8601. Years and months are of no certain length.
 	isoDuration = regexp.MustCompile(`^P(?:` + decimal + `W)?(?:` + decimal + `D)?(?:T(?:` + decimal + `H)?(?:` + decimal + `M)?(?:` + decimal + `S)?)?$`)
-	// As Go and protocol buffers write it.
-	unitDuration = regexp.MustCompile(`^(?:` + decimal + `w)? ?(?:` + decimal + `d)? ?(?:` + decimal + `h)? ?(?:` + decimal + `m)? ?(?:` + decimal + `s)?$`)
+	// As Go and protocol buffers write it, and people do.
+	unitDuration = regexp.MustCompile(`(?i)^(?:` + decimal + ` ?w(?:eeks?)?)?,? ?(?:` + decimal + ` ?d(?:ays?)?)?,? ?(?:` + decimal + ` ?h(?:(?:ou)?rs?)?)?,? ?(?:` +
+		decimal + ` ?m(?:in(?:ute)?s?)?)?,? ?(?:` + decimal + ` ?s(?:ec(?:ond)?s?)?)?$`)
 	// D:HH:MM:SS and HH:MM:SS, also as .NET writes them.
 	clockDuration = regexp.MustCompile(`^()(?:(\d{1,6})[:.])?(\d{1,4}):([0-5]?\d):([0-5]?\d(?:[.,]\d+)?)$`)
 )
