@@ -19,7 +19,7 @@ func api(t *testing.T, s *providertest.Server, header, prefix string) (url strin
 	resource := providertest.StartFunc(t, "/me", func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		asked.Add(1)
 		token, ok := strings.CutPrefix(r.Header.Get(header), prefix)
-		if r.Method != http.MethodGet || !ok || !s.Valid(token) {
+		if r.Method != http.MethodGet || !ok || !s.Valid(token) || header != "Authorization" && r.Header.Get("Authorization") != "" {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 		_, _ = w.Write([]byte(`{"echo":"` + token + `"}`)) // the client has its own opinion

@@ -5,6 +5,7 @@ package provider
 
 import (
 	"net/textproto"
+	"slices"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
@@ -32,8 +33,9 @@ func (e *Effective) probe(token string) (grant.Request, error) {
 		return grant.Request{}, err
 	}
 	authorized := false
-	for name := range e.Dialect.CheckHeaders {
-		authorized = authorized || textproto.CanonicalMIMEHeaderKey(name) == "Authorization"
+	for name, text := range textMap(e.Dialect.CheckHeaders) {
+		t, _ := parseTemplate(text) // checked when it was written
+		authorized = authorized || textproto.CanonicalMIMEHeaderKey(name) == "Authorization" || slices.Contains(t.names(), accessToken)
 	}
 	if !authorized {
 		scheme := "Bearer"
