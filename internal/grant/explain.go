@@ -35,7 +35,7 @@ func (a Answer) withoutToken(doc document, redact redactor) string {
 		}
 	}
 	text := fmt.Sprintf("no access token at %s; the answer %s", list(a.AccessToken), members(doc.body, redact))
-	if slices.ContainsFunc(a.AccessToken, func(p Pointer) bool { _, isHeader := p.header(); return isHeader }) {
+	if doc.header != nil && slices.ContainsFunc(a.AccessToken, func(p Pointer) bool { _, isHeader := p.header(); return isHeader }) {
 		text += ", and " + headers(doc.header, redact)
 	}
 	return text

@@ -113,7 +113,11 @@ func (f *filter) tells(text string) bool {
 // within text. It reports false when there is more than can be looked through.
 func (a Answer) refreshTokens(doc document) ([]string, bool) {
 	g := gathering{found: map[string]struct{}{}}
-	g.walk(doc.body, false)
+	if _, isUnread := doc.body.(unread); isUnread || doc.body == nil {
+		g.walk(doc.text, false) // a header may repeat what stands there
+	} else {
+		g.walk(doc.body, false)
+	}
 	for name, values := range doc.header {
 		for _, v := range values {
 			g.walk(v, isRefreshToken(name))

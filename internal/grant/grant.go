@@ -246,7 +246,7 @@ func (r reply) sentAt(now time.Time) time.Time {
 
 func (r reply) document() document {
 	text := strings.TrimSpace(strings.TrimPrefix(string(r.body), "\ufeff"))
-	return document{body: parseBody(r.header.Get("Content-Type"), text), header: r.header, within: readTextOnce()}
+	return document{text: text, body: parseBody(r.header.Get("Content-Type"), text), header: r.header, within: readTextOnce()}
 }
 
 // exchange sends r and reads what comes back.

@@ -111,7 +111,10 @@ func TestAnswersWithoutTheTokenInItsHeader(t *testing.T) {
 			header: http.Header{"X-Other": {"hidden-value"}, "X-The-Secret-Of-The-Client": {"1"}}, body: `{"b":1,"a":2}`,
 			detail: `no access token at "header:X-Subject-Token"; the answer has the members a, b, and the headers X-Other, ` + withheld,
 		},
-		"without any":        {detail: "the answer is empty, or neither JSON, XML nor a form, and no headers"},
+		"more than is looked through": {
+			header: http.Header{"X-Subject-Token": {"hidden-value"}}, body: "[" + strings.Repeat("1,", maxValues) + "1]", detail: "8 texts within each other or 64 refresh tokens",
+		},
+		"without any":        {header: http.Header{}, detail: "the answer is empty, or neither JSON, XML nor a form, and no headers"},
 		"an empty header":    {header: http.Header{"X-Subject-Token": {""}}, detail: "no access token: the header X-Subject-Token is empty"},
 		"a header of words":  {header: http.Header{"X-Subject-Token": {"hidden value"}}, detail: "no access token: the header X-Subject-Token holds spaces or line breaks"},
 		"beyond ASCII":       {header: http.Header{"X-Subject-Token": {"hidden-välue"}}, detail: "the header X-Subject-Token holds characters beyond ASCII"},

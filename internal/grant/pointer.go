@@ -75,7 +75,8 @@ func (p Pointer) NamesRefreshToken() bool {
 
 // document is an answer as pointers look into it.
 type document struct {
-	body   any // what encoding/json makes of one
+	text   string // the body
+	body   any    // what encoding/json makes of one
 	header http.Header
 	within func(text string) (any, unread) // reads a text of the answer that is a document
 	ahead  time.Duration                   // the clock that answered, of this one

@@ -280,6 +280,24 @@ func TestNoElementHandsOutACredential(t *testing.T) {
 	}
 }
 
+// A header may repeat what stands in a body that is not read.
+func TestNoHeaderHandsOutTheRefreshTokenOfABrokenBody(t *testing.T) {
+	t.Parallel()
+	const live = "the-live-refresh-token"
+	for _, body := range []string{
+		`{"refresh_token":"` + live + `"`, "<r><refresh_token>" + live + "</refresh_token>", "<!DOCTYPE r><r refreshToken='" + live + "'/>", "a refresh_token=" + live + " in words",
+		`<html><body>refresh_token: ` + live + `</body></html>`,
+	} {
+		r := standardRequest("")
+		inHeaders(&r)
+		r.Answer.Extra = map[string]Pointer{"x": "header:X-Again"}
+		got := reply{status: http.StatusOK, header: http.Header{"X-Subject-Token": {"tok"}, "X-Again": {live}, "Content-Type": {asJSON}}, body: []byte(body)}
+		if token, err := readAnswer(r, got, clock(), redactorFor(r)); err != nil || token.Extra != nil {
+			t.Errorf("%s: hands out %+v, %v", body, token, err)
+		}
+	}
+}
+
 func TestNoElementHandsOutTheRefreshToken(t *testing.T) {
 	t.Parallel()
 	const live = "ref/resh+live=token"
