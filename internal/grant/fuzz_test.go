@@ -92,7 +92,7 @@ func FuzzAnswer(f *testing.F) {
 // FuzzPointer looks anything up in anything. Where a pointer leads says the
 // RFC, and one that Check refuses is never looked up by the engine.
 func FuzzPointer(f *testing.F) {
-	for _, p := range []string{"", "/", "/a", "/a/b", "/a~1b/~0", "/0/1", "/-", "/01", "/~", "a", "//", "/a/"} {
+	for _, p := range []string{"", "/", "/a", "/a/b", "/a~1b/~0", "/0/1", "/-", "/01", "/~", "a", "//", "/a/", "header:X-Token", "header:x y"} {
 		for _, doc := range []string{`{"a":{"b":1},"":{"":2},"a/b":{"~":3}}`, `[[1,2],3]`, `{"a":"{\"b\":1}"}`, `"x"`, ``, `1`, `"\"\\\"1\\\"\""`} {
 			f.Add(p, doc)
 		}
@@ -100,7 +100,15 @@ func FuzzPointer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pointer, text string) {
 		doc, _ := parseJSON(text)
 		p := Pointer(pointer)
-		if _, isHeader := p.header(); isHeader || p.Check() != nil {
+		if p.Check() != nil {
+			return
+		}
+		if name, isHeader := p.header(); isHeader {
+			h := http.Header{}
+			h.Set(name, "x")
+			if v, found := (document{header: h}).lookup(p); v != "x" || !found || !p.Within(p) || p.Within("") || Pointer("").Within(p) {
+				t.Errorf("%q leads to %v of %v", p, v, h)
+			}
 			return
 		}
 		v, found := p.lookup(doc, readText)
