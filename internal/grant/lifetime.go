@@ -16,6 +16,10 @@ import (
 // maxLifetime keeps arithmetic with absurd lifetimes within time.Duration.
 const maxLifetime = 100 * 365 * 24 * time.Hour
 
+// longestLife is what no token lives: a lifetime of more is a moment in its place,
+// if that is one of these years.
+const longestLife = 30 * 365 * 24 * time.Hour
+
 // maxSpelled is far more bytes than any lifetime or moment takes.
 const maxSpelled = 256
 
@@ -28,7 +32,13 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 		if f.repeatsWithin(v) {
 			return 0, false
 		}
-		return durationOf(v, a.ExpiresInUnit)
+		d, ok := durationOf(v, a.ExpiresInUnit)
+		if at, isMoment := (Moment{}).read(v); d >= longestLife && isMoment {
+			if left := at.Add(-doc.ahead).Sub(now); left > -24*time.Hour && left < longestLife {
+				return left, true // a moment in the place of a lifetime, as some servers have it
+			}
+		}
+		return d, ok
 	}
 	moment := func(v any) (time.Time, bool) {
 		if f.repeatsWithin(v) {
