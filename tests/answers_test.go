@@ -18,20 +18,20 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// odd is what a provider of an answer of its own says to a good request, and
-// what a reader makes of it.
+// odd is a provider that answers in its own way: its answer to a good request,
+// and what a reader should get.
 type odd struct {
-	name   string // of its config
+	name   string // of the config
 	config fields
-	serve  func(w http.ResponseWriter, r *http.Request, body []byte) bool // false: a bad request
+	serve  func(w http.ResponseWriter, r *http.Request, body []byte) bool // returns false for a bad request
 	want   fields
 	lives  time.Duration
 }
 
 const answersSecret = "the-secret-of-the-app"
 
-// answers are real ways to answer that are neither JSON nor OAuth, by a config
-// alone. docs/capabilities.md names the providers.
+// answers are real ways to answer that are neither JSON nor OAuth. Each needs
+// only a config. docs/capabilities.md names the providers.
 func answers() map[string]odd {
 	issued := jwtFor(10 * time.Minute)
 	return map[string]odd{
@@ -115,7 +115,7 @@ func answers() map[string]odd {
 	}
 }
 
-// jwtFor is a token that ends then.
+// jwtFor returns a token that expires after lives.
 func jwtFor(lives time.Duration) string {
 	claims := fmt.Sprintf(`{"exp":%d}`, time.Now().Add(lives).Unix())
 	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
@@ -158,7 +158,7 @@ func TestCheckCallsTheAPIWithTheNewToken(t *testing.T) {
 		if token := r.Header.Get("X-Api-Token"); r.Method != http.MethodGet || !s.Valid(token) {
 			w.WriteHeader(http.StatusForbidden)
 		}
-		_, _ = io.WriteString(w, r.Header.Get("X-Api-Token")) // an echo is nobody's to see
+		_, _ = io.WriteString(w, r.Header.Get("X-Api-Token")) // the check's answer must not show this echo
 	})
 	me := api.URL() + "/me"
 	write(t, v, "oauthcc/config/c", with(registration(providertest.RFC6749, s), fields{"check_url": me, "check_headers": fields{"X-Api-Token": "{access_token}"}}))
@@ -175,7 +175,8 @@ func TestCheckCallsTheAPIWithTheNewToken(t *testing.T) {
 		t.Errorf("the check shows the token: %s", got.raw)
 	}
 
-	// The token goes there, so who does not know the secret cannot choose where.
+	// The token is sent to check_url, so a writer who does not know the secret
+	// must not be able to change it.
 	elsewhere := providertest.StartFunc(t, "/me", func(http.ResponseWriter, *http.Request, []byte) { calls.Add(1000) })
 	ask(t, v, http.MethodPost, "oauthcc/config/c", fields{"check_url": elsewhere.URL() + "/me"}).wants(t, http.StatusBadRequest, "client_secret")
 	write(t, v, "oauthcc/check/c", nil)

@@ -18,9 +18,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// documentedSuccess is the success of a provider's transcript: what an operator
-// writes, and what the provider answers. That the request is right is for the
-// tests of internal/provider, which replay it.
+// documentedSuccess is the success of a provider's transcript: the config that
+// an operator writes, and the provider's answer. The tests of internal/provider
+// replay the transcript to check that the request is right.
 type documentedSuccess struct {
 	Now    time.Time `json:"now"`
 	Config fields    `json:"config"`
@@ -35,9 +35,10 @@ type documentedSuccess struct {
 	} `json:"token"`
 }
 
-// TestCatalog mints at every built-in provider by what it says is required, and
-// by nothing else but the address of a server in the provider's place, and the
-// authority that vouches for it. Keys and certificates are made for the test.
+// TestCatalog mints a token at every built-in provider. Each config sets only
+// the fields that the provider requires, the address of a test server instead
+// of the provider's, and that server's CA. The test generates the keys and
+// certificates.
 func TestCatalog(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -48,7 +49,7 @@ func TestCatalog(t *testing.T) {
 			w.Header().Set(name, value)
 		}
 		w.WriteHeader(x.Status)
-		_, _ = w.Write([]byte(x.Body)) // the client has its own opinion
+		_, _ = w.Write([]byte(x.Body)) // a client that has gone away reports the failure itself
 	}
 	plain := providertest.StartFunc(t, "/", answer)
 	certified, err := providertest.NewFunc("/", providertest.Options{TLS: true}, func(w http.ResponseWriter, r *http.Request, body []byte) {
@@ -93,7 +94,8 @@ func TestCatalog(t *testing.T) {
 	}
 }
 
-// successOf reads a transcript's first success, as if it were of today.
+// successOf reads a transcript's first success, with its times moved to the
+// present.
 func successOf(t *testing.T, file string) documentedSuccess {
 	t.Helper()
 	raw, err := os.ReadFile(file)
@@ -126,8 +128,9 @@ func successOf(t *testing.T, file string) documentedSuccess {
 	return documentedSuccess{}
 }
 
-// moveTo moves the times in an answer by that long, so that an old document's
-// token has not expired. A number is a time if it can only be one.
+// moveTo adds by to the times in an answer, so that the token of an old
+// document has not expired. A number counts as a time only if it cannot be
+// anything else.
 func moveTo(v any, by time.Duration) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -151,7 +154,8 @@ func moveTo(v any, by time.Duration) any {
 	return v
 }
 
-// moveText moves a time, and the times of a JWT, whose signature nobody checks.
+// moveText moves a time, or the times in a JWT. Nobody checks the JWT's
+// signature.
 func moveText(text string, by time.Duration) string {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at.Add(by).Format(time.RFC3339)
@@ -173,12 +177,12 @@ func moveText(text string, by time.Duration) string {
 	return strings.Join(parts, ".")
 }
 
-// supply sets a required field of a config as the transcript does.
+// supply sets a required field of a config to the transcript's value.
 func supply(t *testing.T, config, transcript fields, field string) {
 	t.Helper()
 	group, variable, isVariable := strings.Cut(field, ".")
 	if field == "token_url" {
-		return // it is the server's
+		return // the test server's own URL is used
 	}
 	if !isVariable {
 		if config[field] = transcript[field]; config[field] == nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestMergeAndPatch is for what a client's library, Vault's HTTP layer and the
-// plugin's transport make of a change together; each rule has its unit test.
+// TestMergeAndPatch tests how a client library, Vault's HTTP layer and the
+// plugin's transport together treat a change. Each rule also has a unit test.
 func TestMergeAndPatch(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -22,7 +22,7 @@ func TestMergeAndPatch(t *testing.T) {
 	base := with(registration(providertest.RFC6749, s), fields{
 		"scopes": []string{"read", "write"}, "ttl": "10m", "description": "first", "parameters": fields{"a": "1", "b": fields{"c": 2}},
 	})
-	// What base reads as, but for what a test changes.
+	// A read of base returns this, except for what a test changes.
 	shown := fields{
 		"provider": "generic", "token_url": s.TokenURL(), "client_id": s.Credentials().ClientID,
 		"scopes": []string{"read", "write"}, "ttl": 600, "description": "first", "parameters": fields{"a": "1", "b": fields{"c": 2}},
@@ -36,7 +36,7 @@ func TestMergeAndPatch(t *testing.T) {
 	const config = "oauthcc/config/c"
 	tests := map[string]struct {
 		change func(v *harness.Vault) harness.Result
-		want   fields // beside shown; nil is gone
+		want   fields // differences from shown; nil means the field is absent
 	}{
 		"an update replaces what is sent":                 {post(`{"description":"second","scopes":["admin"]}`), fields{"description": "second", "scopes": []string{"admin"}}},
 		"an update replaces a map as a whole":             {post(`{"parameters":{"z":[true]}}`), fields{"parameters": fields{"z": []any{true}}}},
@@ -126,7 +126,7 @@ func TestMergeAndPatch(t *testing.T) {
 				ask(t, v, method, config, change).wants(t, http.StatusBadRequest, "client_secret", "again")
 			}
 		}
-		write(t, v, config, fields{"token_url": s.TokenURL() + "?x=1"}) // the same origin
+		write(t, v, config, fields{"token_url": s.TokenURL() + "?x=1"}) // allowed: the origin is the same
 		write(t, v, config, fields{"token_url": other.TokenURL(), "client_secret": other.Credentials().ClientSecret})
 		issuedBy(t, other, read(t, v, "oauthcc/token/c").text(t, "access_token"))
 	})
@@ -155,7 +155,8 @@ func TestMergeAndPatch(t *testing.T) {
 	})
 }
 
-// request makes a change over HTTP, and tells it as a command's result.
+// request makes a change over HTTP, and returns the answer as a command's
+// result.
 func request(method, body string) func(v *harness.Vault) harness.Result {
 	return func(v *harness.Vault) harness.Result {
 		status, answer := v.Status(method, "oauthcc/config/c", body, v.RootToken())

@@ -15,14 +15,14 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestDemo runs what `make demo` runs, with an output that is no terminal: it
-// has to show everything, and stop by itself.
+// TestDemo runs the script of `make demo` with output that is not a terminal.
+// The script must show everything and end by itself.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	tmp := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(root(t), "scripts", "demo.sh"))
-	cmd.Dir = t.TempDir() // it has to find its way
-	// Nothing of a user's own Vault may get in its way.
+	cmd.Dir = t.TempDir() // the script must find its files from any directory
+	// The settings of a user's own Vault must not affect the demo.
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "PLUGIN_BIN="+harness.PluginBinary(t), "VAULT_BIN="+harness.VaultBinary(t),
 		"VAULT_ADDR=http://127.0.0.1:1", "VAULT_TOKEN=nonsense", "VAULT_NAMESPACE=nowhere", "VAULT_FORMAT=json")
 	var stdout, stderr bytes.Buffer
@@ -46,7 +46,7 @@ func TestDemo(t *testing.T) {
 	if strings.Contains(out, "\x1b[") {
 		t.Error("colours where no terminal is")
 	}
-	for _, part := range []string{"secret+", "secret&", "password&"} { // of the samples' credentials
+	for _, part := range []string{"secret+", "secret&", "password&"} { // parts of the samples' credentials
 		if strings.Contains(out, part) {
 			t.Errorf("a secret is shown:\n%s", out)
 		}

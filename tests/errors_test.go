@@ -12,7 +12,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestMistakes are the rows of the error table that no provider takes part in.
+// TestMistakes tests the rows of the error table that involve no provider.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})

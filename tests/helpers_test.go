@@ -19,7 +19,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// fields is the data of a request or an answer.
+// fields are the data of a request or an answer.
 type fields = map[string]any
 
 // reply is Vault's answer over HTTP.
@@ -54,8 +54,8 @@ func askAs(t *testing.T, v *harness.Vault, token, method, path string, body any)
 	return r
 }
 
-// wants checks the status, and that the errors (of a success: the warnings)
-// hold each text.
+// wants checks the status, and that the errors contain each text. For a success
+// it checks the warnings instead.
 func (r reply) wants(t *testing.T, status int, texts ...string) {
 	t.Helper()
 	if r.status != status {
@@ -70,7 +70,7 @@ func (r reply) wants(t *testing.T, status int, texts ...string) {
 	}
 }
 
-// text is a string member of the data.
+// text returns a string member of the data.
 func (r reply) text(t *testing.T, name string) string {
 	t.Helper()
 	s, ok := r.Data[name].(string)
@@ -80,7 +80,7 @@ func (r reply) text(t *testing.T, name string) string {
 	return s
 }
 
-// number is a numeric member of the data.
+// number returns a numeric member of the data.
 func (r reply) number(t *testing.T, name string) float64 {
 	t.Helper()
 	n, ok := r.Data[name].(float64)
@@ -90,7 +90,8 @@ func (r reply) number(t *testing.T, name string) float64 {
 	return n
 }
 
-// member is where a path of names leads to in decoded JSON; nil is nowhere.
+// member returns the value at a path of names in decoded JSON, or nil if there
+// is none.
 func member(v any, names ...string) any {
 	for _, name := range names {
 		m, ok := v.(fields)
@@ -102,7 +103,7 @@ func member(v any, names ...string) any {
 	return v
 }
 
-// write has to succeed.
+// write writes as root, and ends the test if that fails.
 func write(t *testing.T, v *harness.Vault, path string, data fields) reply {
 	t.Helper()
 	r := ask(t, v, http.MethodPost, path, data)
@@ -112,7 +113,7 @@ func write(t *testing.T, v *harness.Vault, path string, data fields) reply {
 	return r
 }
 
-// read has to succeed.
+// read reads as root, and ends the test if that fails.
 func read(t *testing.T, v *harness.Vault, path string) reply {
 	t.Helper()
 	r := ask(t, v, http.MethodGet, path, nil)
@@ -122,7 +123,8 @@ func read(t *testing.T, v *harness.Vault, path string) reply {
 	return r
 }
 
-// with is a copy of data with more of it; nil leaves a member out.
+// with returns a copy of data with the members of more; a nil value removes a
+// member.
 func with(data, more fields) fields {
 	out := maps.Clone(data)
 	for name, value := range more {
@@ -135,8 +137,8 @@ func with(data, more fields) fields {
 	return out
 }
 
-// registration is what an operator writes to a config for that server, in the
-// least words.
+// registration is the shortest config that an operator can write for that
+// server.
 func registration(d providertest.Dialect, s *providertest.Server) fields {
 	c := s.Credentials()
 	out := fields{
@@ -152,19 +154,19 @@ func registration(d providertest.Dialect, s *providertest.Server) fields {
 		out["username"], out["password"] = c.Username, c.Password
 	case providertest.RFC6749:
 		out["provider"] = "generic"
-	default: // nothing more
+	default: // needs nothing more
 	}
 	return out
 }
 
-// documented are the dialects that come with the plugin.
+// documented returns the dialects that come with the plugin.
 func documented() []providertest.Dialect {
 	return slices.DeleteFunc(providertest.Dialects(), func(d providertest.Dialect) bool {
 		return d == providertest.RFC6749
 	})
 }
 
-// standard runs a server by the book, with a config for it.
+// standard starts a server that follows RFC 6749, and writes a config for it.
 func standard(t *testing.T, v *harness.Vault, config string, o providertest.Options, more fields) *providertest.Server {
 	t.Helper()
 	s := providertest.Start(t, providertest.RFC6749, o)
@@ -172,7 +174,8 @@ func standard(t *testing.T, v *harness.Vault, config string, o providertest.Opti
 	return s
 }
 
-// issuedBy checks that a token is the server's own, and good.
+// issuedBy checks that the server issued the token, and that the token is
+// valid.
 func issuedBy(t *testing.T, s *providertest.Server, token string) {
 	t.Helper()
 	if !s.Valid(token) {
@@ -195,7 +198,7 @@ func commandJSON(t *testing.T, v *harness.Vault, args ...string) any {
 	return decoded
 }
 
-// fails checks that a command fails as a whole, and says each text.
+// fails checks that a command fails, and that its output contains each text.
 func fails(t *testing.T, r harness.Result, texts ...string) {
 	t.Helper()
 	if r.ExitCode == 0 {
@@ -208,14 +211,14 @@ func fails(t *testing.T, r harness.Result, texts ...string) {
 	}
 }
 
-// same compares decoded JSON.
+// same reports whether two values are the same as JSON.
 func same(a, b any) bool {
 	left, err1 := json.Marshal(a)
 	right, err2 := json.Marshal(b)
 	return err1 == nil && err2 == nil && string(left) == string(right)
 }
 
-// root is the repository.
+// root returns the repository's directory.
 func root(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.Abs("..")
@@ -228,11 +231,12 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// say answers that text. The client may be gone.
+// say writes the text as an answer. It ignores errors, because the client may
+// have gone away.
 func say(w io.Writer, text string) { _, _ = io.WriteString(w, text) }
 
-// processCount says by an error that the server has not that many plugin
-// processes.
+// processCount returns an error if the server does not have exactly that many
+// plugin processes.
 func processCount(v *harness.Vault, want int) error {
 	if pids := v.PluginPIDs(); len(pids) != want {
 		return fmt.Errorf("plugin processes %v, want %d", pids, want)

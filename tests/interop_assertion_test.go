@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// kindOf is the kind of key that an algorithm is of.
+// kindOf returns the kind of key that an algorithm needs.
 func kindOf(algorithm string) string {
 	switch algorithm {
 	case "ES256":
@@ -28,8 +28,8 @@ func kindOf(algorithm string) string {
 	}
 }
 
-// TestInteropAssertions are the methods that sign, each with every algorithm,
-// to a client that is registered for that one alone.
+// TestInteropAssertions tests the methods that sign. Each algorithm is used for
+// a client that is registered for that algorithm only.
 func TestInteropAssertions(t *testing.T) {
 	t.Parallel()
 	c := startCertified(t)
@@ -97,7 +97,8 @@ func TestInteropAssertions(t *testing.T) {
 			c.mints(t, test.config, client)
 		})
 	}
-	// RFC 10070 section 2: the issuer alone, and a type of its own.
+	// RFC 10070 section 2: the audience is just the issuer, and the JWT has its
+	// own type.
 	for _, method := range []string{"client_secret_jwt", "private_key_jwt"} {
 		t.Run(method+" with an issuer is what a server wants that goes by the update", func(t *testing.T) {
 			c := c.For(t)
@@ -124,12 +125,12 @@ func TestInteropAssertions(t *testing.T) {
 	})
 }
 
-// jwksURI is where a provider finds the public half of a key.
+// jwksURI returns the URL at which a provider finds the public part of a key.
 func (c certified) jwksURI(key string) string { return c.v.Addr() + "/v1/oauthcc/jwks/" + key }
 
-// TestInteropAssertionsRefused shows that what is wrong with an assertion can
-// be told from the error, although this server tells its clients only that they
-// are refused.
+// TestInteropAssertionsRefused shows that the engine's error helps to find what
+// is wrong with an assertion, although this server tells its clients only that
+// they are refused.
 func TestInteropAssertionsRefused(t *testing.T) {
 	t.Parallel()
 	c := startCertified(t)
@@ -139,7 +140,7 @@ func TestInteropAssertionsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		config string
 		more   fields
-		reason string // the server's, which it keeps to itself
+		reason string // the server's reason, which it does not tell the client
 		says   []string
 	}{
 		"a wrong key":      {"refused1", fields{"private_key": pkcs8(t, newKey(t, "P-256"))}, "signature verification failed", []string{`kid "k-1"`}},

@@ -15,12 +15,13 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// byIssuer leaves a config the issuer of its server, and none of its endpoints.
+// byIssuer returns a config with the issuer of the server and without its
+// endpoints.
 func byIssuer(issuer string, more fields) fields {
 	return with(fields{"token_url": nil, "revocation_url": nil, "issuer": issuer}, more)
 }
 
-// TestInteropDiscovery is what servers that nobody here wrote say of themselves.
+// TestInteropDiscovery uses the metadata of a server from another project.
 func TestInteropDiscovery(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{TLS: true})
@@ -45,7 +46,7 @@ func TestInteropDiscovery(t *testing.T) {
 				t.Errorf("the server says of the revoked token: %v", known)
 			}
 			host := c.p.Issuer()
-			if method == "tls_client_auth" { // those who show a certificate are to go elsewhere
+			if method == "tls_client_auth" { // clients with a certificate must use another host
 				host = strings.Replace(host, "127.0.0.1", "localhost", 1)
 			}
 			for where, found := range map[string]any{
@@ -90,8 +91,8 @@ func TestInteropDiscovery(t *testing.T) {
 	})
 }
 
-// protects runs an API that takes tokens of the server which are for it alone, and
-// says so (RFC 9728).
+// protects runs an API that accepts only tokens of the server whose audience is
+// this API. The API publishes this in its metadata (RFC 9728).
 func (c certified) protects(t *testing.T) *providertest.Server {
 	t.Helper()
 	var api *providertest.Server
@@ -105,7 +106,7 @@ func (c certified) protects(t *testing.T) *providertest.Server {
 	return api
 }
 
-// get asks an API with a token.
+// get requests an API with a token, and returns the status.
 func get(t *testing.T, url, token string) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -121,8 +122,8 @@ func get(t *testing.T, url, token string) int {
 	return resp.StatusCode
 }
 
-// TestInteropDiscoveryFosite is the other server, which knows itself by its token
-// endpoint where an assertion is for it.
+// TestInteropDiscoveryFosite uses the other server, which expects its token
+// endpoint as the audience of an assertion.
 func TestInteropDiscoveryFosite(t *testing.T) {
 	t.Parallel()
 	const secret = "p a+s%s:w&o=r?d/ for fosite"
@@ -165,8 +166,9 @@ func TestInteropDiscoveryFosite(t *testing.T) {
 	})
 }
 
-// TestDiscoveryOutlives shows that found endpoints are there when the server says
-// nothing of itself, and that they lead nowhere that nobody confirmed.
+// TestDiscoveryOutlives shows that discovered endpoints stay usable while the
+// server publishes no metadata, and that credentials never go to a discovered
+// host that nobody confirmed.
 func TestDiscoveryOutlives(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{Storage: harness.Raft})
@@ -209,7 +211,7 @@ func TestDiscoveryOutlives(t *testing.T) {
 		v := v.For(t)
 		write(t, v, "oauthcc/check/c", nil)
 		says(thief.TokenURL())
-		harness.Eventually(t, 30*time.Second, func() error { // what was read a moment ago is good for one
+		harness.Eventually(t, 30*time.Second, func() error { // a document that was read a moment ago is still used
 			if got := ask(t, v, http.MethodPost, "oauthcc/check/c", nil); got.status != http.StatusBadRequest {
 				return fmt.Errorf("status %d: %s", got.status, got.raw)
 			}

@@ -14,8 +14,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// TestInteropDPoP mints tokens that are bound to a key of the engine's
-// (RFC 9449), at a server that wants its nonce in each proof.
+// TestInteropDPoP mints tokens that are bound to a key of the engine (RFC
+// 9449), at a server that requires its nonce in each proof.
 func TestInteropDPoP(t *testing.T) {
 	t.Parallel()
 	c := startCertified(t)
@@ -40,8 +40,8 @@ func TestInteropDPoP(t *testing.T) {
 			if key := member(known, "cnf", "jkt"); key == nil || key != member(again, "cnf", "jkt") {
 				t.Errorf("the tokens are bound to the keys %v and %v", key, member(again, "cnf", "jkt"))
 			}
-			// The first request cannot know the nonce, and is repeated with it;
-			// the second mint is one request.
+			// The first request cannot know the nonce, so it is repeated with
+			// the nonce. The second mint takes only one request.
 			id, _ := client["client_id"].(string)
 			var heard []string
 			for _, e := range c.p.EventsOf(id) {
@@ -78,7 +78,7 @@ func TestInteropDPoP(t *testing.T) {
 	})
 }
 
-// signer is the thumbprint of the key that a proof is signed with.
+// signer returns the thumbprint of the key that signed a proof.
 func signer(t *testing.T, proof string) string {
 	t.Helper()
 	parsed, err := jose.ParseSigned(proof, []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA})
@@ -99,8 +99,8 @@ func signer(t *testing.T, proof string) string {
 	return base64.RawURLEncoding.EncodeToString(sum)
 }
 
-// TestInteropProofs calls a resource of the server's with a person's bound token
-// and proofs of the engine's: the server verifies them.
+// TestInteropProofs calls a resource of the server with a person's bound token
+// and with proofs from the engine, which the server verifies.
 func TestInteropProofs(t *testing.T) {
 	t.Parallel()
 	c := startCertified(t)
@@ -125,7 +125,7 @@ func TestInteropProofs(t *testing.T) {
 		return c.For(t).call(t, me, token, proof)
 	}
 
-	// The server's nonce, which it says as it refuses the first proof.
+	// The server sends its nonce when it refuses the first proof.
 	status, nonce, body := call(t, prove(t, fields{"htm": "GET", "htu": me}))
 	if status != http.StatusUnauthorized || nonce == "" {
 		t.Fatalf("without its nonce the server says %d %s", status, body)

@@ -13,8 +13,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestInteropFosite is a second server, of other people: it says what it
-// minds, keeps no JWK set that lacks a key, and has clients with an audience.
+// TestInteropFosite uses a second server from another project. This server
+// states why it refuses a request, fetches a JWK set again if a key is missing,
+// and has clients with an audience.
 func TestInteropFosite(t *testing.T) {
 	t.Parallel()
 	const (
@@ -27,7 +28,7 @@ func TestInteropFosite(t *testing.T) {
 		write(t, v, "oauthcc/key/"+key, fields{"algorithm": algorithm})
 	}
 	own := newKey(t, "P-256")
-	registered := with(jwk(t, own.Public(), "k-1"), fields{"use": "sig"}) // it insists on use
+	registered := with(jwk(t, own.Public(), "k-1"), fields{"use": "sig"}) // it requires use
 	clients := map[string]map[string]any{
 		"svc:basic":  {"token_endpoint_auth_method": "client_secret_basic", "secret": secret, "audience": []string{audience, "https://stock.example"}},
 		"post":       {"token_endpoint_auth_method": "client_secret_post", "secret": secret},
@@ -106,7 +107,8 @@ func TestInteropFosite(t *testing.T) {
 			last, _ = mints(t, "person", "person")
 			seen[last.text(t, "access_token")] = true
 		}
-		// With a token this server revokes the refresh token that came along.
+		// For a revoked token, this server also revokes the refresh token that
+		// was issued with it.
 		v.For(t).MustCLI("lease", "revoke", "-sync", last.LeaseID)
 		last, _ = mints(t, "person", "person")
 		seen[last.text(t, "access_token")] = true

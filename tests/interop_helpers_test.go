@@ -12,12 +12,12 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// certified is a Vault with the plugin, and an authorization server that nobody
-// here wrote: its word is what counts.
+// certified is a Vault with the plugin, and an authorization server from
+// another project, whose verdict decides.
 type certified struct {
 	v        *harness.Vault
 	p        *harness.OIDCProvider
-	observer fields // a client that asks about the others' tokens
+	observer fields // a client that introspects the others' tokens
 }
 
 func startCertified(t *testing.T) certified {
@@ -32,7 +32,7 @@ func (c certified) For(t *testing.T) certified {
 }
 
 // register registers a client that authenticates by that method, and writes a
-// config for it; more is said in the config.
+// config for it. more is added to the config.
 func (c certified) register(t *testing.T, config, method string, metadata, more fields) (client fields) {
 	t.Helper()
 	client = c.p.Register(with(fields{"token_endpoint_auth_method": method}, metadata))
@@ -49,8 +49,9 @@ func (c certified) register(t *testing.T, config, method string, metadata, more 
 	return client
 }
 
-// mints reads a token, and checks that the server calls it active and that
-// client's. It returns what the server knows of the token.
+// mints reads a token, and checks that the server knows it as an active token
+// of that client. It returns the answer and what the server knows about the
+// token.
 func (c certified) mints(t *testing.T, path string, client fields) (answer reply, known fields) {
 	t.Helper()
 	answer = read(t, c.v, "oauthcc/token/"+path)
@@ -61,8 +62,8 @@ func (c certified) mints(t *testing.T, path string, client fields) (answer reply
 	return answer, known
 }
 
-// refused checks that a read of a token fails with an error that says each
-// text, and that the server had that reason.
+// refused checks that a read of a token fails, that the error contains each
+// text, and that the server refused for that reason.
 func (c certified) refused(t *testing.T, config string, client fields, reason string, says ...string) {
 	t.Helper()
 	ask(t, c.v, http.MethodGet, "oauthcc/token/"+config, nil).wants(t, http.StatusBadRequest, says...)
@@ -77,7 +78,7 @@ func (c certified) refused(t *testing.T, config string, client fields, reason st
 	}
 }
 
-// claims are those of a JWT, unverified.
+// claims returns the claims of a JWT without verifying it.
 func claims(t *testing.T, token string) fields {
 	t.Helper()
 	parts := strings.Split(token, ".")

@@ -21,7 +21,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// newKey makes a key of that kind: RSA, P-256, P-384, P-521 or Ed25519.
+// newKey generates a key of the kind RSA, P-256, P-384, P-521 or Ed25519.
 func newKey(t *testing.T, kind string) crypto.Signer {
 	t.Helper()
 	var (
@@ -48,7 +48,7 @@ func newKey(t *testing.T, kind string) crypto.Signer {
 	return key
 }
 
-// pkcs8 is how most tools write a key.
+// pkcs8 returns a key in the format that most tools write.
 func pkcs8(t *testing.T, key crypto.Signer) string {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -62,7 +62,7 @@ func inPEM(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// jwk is a key as a JWK; its public half when given that.
+// jwk returns a key as a JWK. Given a public key, it returns a public JWK.
 func jwk(t *testing.T, key any, id string, chain ...*x509.Certificate) fields {
 	t.Helper()
 	raw, err := json.Marshal(jose.JSONWebKey{Key: key, KeyID: id, Certificates: chain})
@@ -72,10 +72,10 @@ func jwk(t *testing.T, key any, id string, chain ...*x509.Certificate) fields {
 	return rawObject(t, string(raw))
 }
 
-// jwks is a set of public keys, for a client's registration.
+// jwks returns a set of public keys for a client's registration.
 func jwks(keys ...fields) fields { return fields{"jwks": fields{"keys": keys}} }
 
-// authority signs certificates of clients.
+// authority signs clients' certificates.
 type authority struct {
 	key         crypto.Signer
 	certificate *x509.Certificate
@@ -94,13 +94,13 @@ func newAuthority(t *testing.T) authority {
 
 func (a authority) pem() string { return inPEM("CERTIFICATE", a.certificate.Raw) }
 
-// certifies makes a client's certificate that ends then.
+// certifies issues a client certificate that expires at ends.
 func (a authority) certifies(t *testing.T, subject pkix.Name, public crypto.PublicKey, ends time.Time) *x509.Certificate {
 	t.Helper()
 	return certify(t, client(subject, ends), a.certificate, public, a.key)
 }
 
-// selfSigned is a client's certificate that nobody vouches for.
+// selfSigned returns a client certificate that no authority vouches for.
 func selfSigned(t *testing.T, subject pkix.Name, key crypto.Signer, ends time.Time) *x509.Certificate {
 	t.Helper()
 	return certify(t, client(subject, ends), client(subject, ends), key.Public(), key)

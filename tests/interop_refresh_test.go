@@ -16,10 +16,10 @@ import (
 	"testing"
 )
 
-// callback is where the server sends a person back to.
+// callback is the URL to which the server redirects a person.
 const callback = "https://app.example/callback"
 
-// person registers a public client for the grants that a person takes part in.
+// person registers a public client for the grants that involve a person.
 func (c certified) person(t *testing.T) (client fields) {
 	t.Helper()
 	return c.p.Register(fields{
@@ -28,8 +28,8 @@ func (c certified) person(t *testing.T) (client fields) {
 	})
 }
 
-// consent is a person who signs in at the server and lets the client act for
-// them (RFC 6749 section 4.1, with PKCE), and is given the refresh token.
+// consent signs in at the server as a person and lets the client act for that
+// person (RFC 6749 section 4.1, with PKCE). It returns the refresh token.
 func (c certified) consent(t *testing.T, client fields) (refreshToken string) {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -68,7 +68,8 @@ func (c certified) consent(t *testing.T, client fields) (refreshToken string) {
 	return refreshToken
 }
 
-// page is what a browser has come to, and where it is sent from there.
+// page is a page that a browser has reached, and the address to which it is
+// redirected from there.
 type page struct {
 	at, next *url.URL
 	body     string
@@ -99,9 +100,9 @@ func (c certified) browse(t *testing.T, browser *http.Client, method, address st
 	return page{at: resp.Request.URL, next: next, body: string(raw)}
 }
 
-// TestInteropRefresh is the method "none" where it is meant for: a public client
-// whose refresh tokens are each good for one use. Were one used twice, the server
-// would revoke them all.
+// TestInteropRefresh uses the method "none" for its purpose: a public client
+// whose refresh tokens can each be used once. The server would revoke all of
+// them if one were used twice.
 func TestInteropRefresh(t *testing.T) {
 	t.Parallel()
 	c := startCertified(t)

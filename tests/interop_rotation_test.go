@@ -16,8 +16,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// signingNow is the kid of the version of a key that signs, and whether another
-// waits to.
+// signingNow returns the kid of the key version that signs now, and reports
+// whether another version is waiting to sign.
 func signingNow(t *testing.T, v *harness.Vault, key string) (kid string, waits bool) {
 	t.Helper()
 	versions, _ := read(t, v, "oauthcc/key/"+key).Data["keys"].([]any)
@@ -32,14 +32,14 @@ func signingNow(t *testing.T, v *harness.Vault, key string) (kid string, waits b
 	return kid, waits
 }
 
-// load is readers of a token who read all the while.
+// load is a group of readers who read a token continuously.
 type load struct {
 	reads atomic.Int64
 	done  chan struct{}
 	group sync.WaitGroup
 }
 
-// underLoad has four readers read a token until it is stopped. Each read has to
+// underLoad lets four readers read a token until it is stopped. Each read must
 // succeed.
 func underLoad(t *testing.T, v *harness.Vault, config string) *load {
 	t.Helper()
@@ -59,11 +59,11 @@ func underLoad(t *testing.T, v *harness.Vault, config string) *load {
 			}
 		})
 	}
-	t.Cleanup(l.stop) // also when the test fails meanwhile
+	t.Cleanup(l.stop) // also if the test fails meanwhile
 	return l
 }
 
-// more waits until there were that many reads from now on.
+// more waits until n more reads have been made.
 func (l *load) more(t *testing.T, n int64) {
 	t.Helper()
 	until := l.reads.Load() + n
@@ -84,8 +84,8 @@ func (l *load) stop() {
 	l.group.Wait()
 }
 
-// issued says by an error that the server has not issued that many tokens yet for
-// assertions with those kids.
+// issued returns an error as long as the server has not issued that many tokens
+// for assertions with those kids.
 func (c certified) issued(client fields, want map[string]int) error {
 	id, _ := client["client_id"].(string)
 	got := map[string]int{}
@@ -102,10 +102,10 @@ func (c certified) issued(client fields, want map[string]int) error {
 	return nil
 }
 
-// TestInteropRotation rotates a key while every read is a mint. The server knows
-// the client by the JWK set that it fetches from the engine, and keeps the set
-// for a minute at least: a version that signed before it was published for that
-// long would be refused.
+// TestInteropRotation rotates a key while every read mints a token. The server
+// fetches the client's JWK set from the engine and caches it for at least a
+// minute. It would refuse a key version that signs before it has been published
+// for that long.
 func TestInteropRotation(t *testing.T) {
 	t.Parallel()
 	c := startCertified(t)

@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	ledger = "https://ledger.example/api" // the resources that the server knows
-	stock  = "https://stock.example/api"  // whose tokens are JWTs
+	ledger = "https://ledger.example/api" // a resource that the server knows
+	stock  = "https://stock.example/api"  // another one, whose tokens are JWTs
 )
 
-// TestInteropSecrets are the methods that show a secret, or nothing. The
-// server's client IDs and secrets are full of what has to be encoded.
+// TestInteropSecrets tests the methods that send a secret or nothing. The
+// server's client IDs and secrets contain many characters that must be encoded.
 func TestInteropSecrets(t *testing.T) {
 	t.Parallel()
 	c := startCertified(t)
@@ -54,7 +54,7 @@ func TestInteropSecrets(t *testing.T) {
 }
 
 // TestInteropResources shows that resource indicators (RFC 8707) and scopes
-// arrive as they are meant.
+// reach the server as intended.
 func TestInteropResources(t *testing.T) {
 	t.Parallel()
 	c := startCertified(t)
@@ -118,8 +118,8 @@ func TestInteropResources(t *testing.T) {
 	})
 }
 
-// TestInteropRevocation shows that what is revoked in Vault ends at the server
-// (RFC 7009), and nothing else does.
+// TestInteropRevocation shows that a revocation in Vault ends the token at the
+// server (RFC 7009), and only that token.
 func TestInteropRevocation(t *testing.T) {
 	t.Parallel()
 	c := startCertified(t)

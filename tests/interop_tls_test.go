@@ -15,7 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// shows is a config's TLS client certificate and key.
+// shows returns the fields of a config for a TLS client certificate and its
+// key.
 func shows(t *testing.T, certificate *x509.Certificate, key any) fields {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -34,7 +35,8 @@ func boundTo(t *testing.T, known fields, certificate *x509.Certificate) {
 	}
 }
 
-// TestInteropTLS are the methods that show a certificate (RFC 8705).
+// TestInteropTLS tests the methods that use a TLS client certificate (RFC
+// 8705).
 func TestInteropTLS(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{TLS: true})

@@ -19,7 +19,8 @@ import (
 
 const inventedSecret = `k+e&y=%2F/ "ü🔑"`
 
-// acmeDialect is the body of a write to provider/acme, and of nothing else.
+// acmeDialect is the body of a write to provider/acme. It is all that the
+// dialect needs.
 const acmeDialect = `{
   "description": "Acme: renamed members, a list of permissions, the answer within a string",
   "documentation_url": "https://developers.example.com/tokens",
@@ -46,7 +47,7 @@ const acmeDialect = `{
   }
 }`
 
-// acme takes what acmeDialect describes and nothing else.
+// acme accepts exactly the requests that acmeDialect describes.
 func acme(w http.ResponseWriter, r *http.Request, body []byte) {
 	var got any
 	err := json.Unmarshal(body, &got)
@@ -134,15 +135,15 @@ func TestSixthDialectByAProviderAlone(t *testing.T) {
 	})
 }
 
-// A dialect described on the config itself: a strange endpoint, the config for
-// it, and what a reader then has.
+// Tests dialects that are described in the config itself. Each case has an
+// unusual endpoint, the config for it, and what a reader should get.
 func TestSeventhDialectByAConfigAlone(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
 	soon := time.Now().Add(20 * time.Minute)
 	tests := map[string]struct {
 		accepts func(r *http.Request, body string) bool
-		answers string // "form:" and "text:" have their own content type
+		answers string // a prefix "form:" or "text:" sets the content type
 		config  fields
 		token   string
 		reads   fields

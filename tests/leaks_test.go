@@ -15,27 +15,28 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// window is how many consecutive characters of a secret give it away.
+// window is how many consecutive characters of a secret count as a leak.
 const window = 10
 
-// detective knows secrets, and finds any part of them in a text: as they are,
-// in either case, in base64 at any alignment, and in hex. Their letters and
-// digits look the same percent-encoded or escaped in JSON.
+// detective knows secrets, and finds any part of them in a text: unchanged, in
+// upper or lower case, in base64 at any alignment, and in hex. Percent-encoding
+// and JSON escapes do not change letters and digits, so they need no form of
+// their own.
 type detective struct {
 	windows map[string]string // to the secret's name
 }
 
 func newDetective() *detective { return &detective{windows: map[string]string{}} }
 
-// secret makes a secret that the detective will recognise, full of characters
-// that encoders change.
+// secret returns a new secret that the detective will recognise. It is full of
+// characters that encoders change.
 func (d *detective) secret(name string) string {
 	word := rand.Text()
 	d.know(name, word)
 	return "+&" + word + `=% "ü🔑/` + "\\"
 }
 
-// word makes one of letters and digits alone.
+// word returns a new secret of letters and digits only.
 func (d *detective) word(name string) string {
 	word := rand.Text()
 	d.know(name, word)
@@ -56,7 +57,7 @@ func (d *detective) know(name, text string) {
 	}
 }
 
-// search reports each secret found in a text, once.
+// search reports each secret found in a text once.
 func (d *detective) search(t *testing.T, where, text string) {
 	t.Helper()
 	found := map[string]bool{}
@@ -70,7 +71,7 @@ func (d *detective) search(t *testing.T, where, text string) {
 	}
 }
 
-// finds says whether any part of a secret is in a text.
+// finds reports whether any part of a secret is in a text.
 func (d *detective) finds(text string) bool {
 	for i := 0; i+window <= len(text); i++ {
 		if _, there := d.windows[text[i:i+window]]; there {
@@ -80,7 +81,7 @@ func (d *detective) finds(text string) bool {
 	return false
 }
 
-// searchLogs looks into all that the server has written.
+// searchLogs searches everything that the server has logged.
 func (d *detective) searchLogs(t *testing.T, v *harness.Vault) {
 	t.Helper()
 	log, audit := v.Log(), v.AuditLog()
@@ -91,7 +92,7 @@ func (d *detective) searchLogs(t *testing.T, v *harness.Vault) {
 	d.search(t, "the audit log", audit)
 }
 
-// ask is a request whose answer may hold no secret.
+// ask makes a request whose answer must not contain a secret.
 func (d *detective) ask(t *testing.T, v *harness.Vault, method, path string, body any) reply {
 	t.Helper()
 	r := ask(t, v, method, path, body)
@@ -99,7 +100,7 @@ func (d *detective) ask(t *testing.T, v *harness.Vault, method, path string, bod
 	return r
 }
 
-// command is likewise with the command line.
+// command runs a vault command whose output must not contain a secret.
 func (d *detective) command(t *testing.T, v *harness.Vault, args ...string) harness.Result {
 	t.Helper()
 	r := v.CLI(args...)
@@ -107,11 +108,11 @@ func (d *detective) command(t *testing.T, v *harness.Vault, args ...string) harn
 	return r
 }
 
-// rounds asks for everything that is known of a config.
+// rounds requests everything that the engine tells about a config.
 func (d *detective) rounds(t *testing.T, v *harness.Vault, config string) {
 	t.Helper()
 	d.ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil)
-	d.ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil) // what is remembered
+	d.ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil) // the remembered result
 	d.ask(t, v, http.MethodPost, "oauthcc/token/"+config, nil)
 	d.ask(t, v, http.MethodPost, "oauthcc/check/"+config, nil)
 	d.ask(t, v, http.MethodGet, "oauthcc/status/"+config, nil).wants(t, http.StatusOK)

@@ -20,8 +20,8 @@ func TestLeaseLength(t *testing.T) {
 	tests := map[string]struct {
 		lifetime time.Duration
 		config   fields
-		want     int    // seconds at most; as many as the test may take less
-		warns    string // "" is not at all
+		want     int    // seconds at most; the test's own duration may make it a little less
+		warns    string // "" means no warning
 	}{
 		"is the token's usable life: an hour less ten seconds":        {time.Hour, nil, 3590, ""},
 		"is the token's usable life: a minute less five percent":      {time.Minute, nil, 57, ""},
@@ -39,7 +39,7 @@ func TestLeaseLength(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v := v.For(t)
 			standard(t, v, config, providertest.Options{Lifetime: test.lifetime}, test.config)
-			for range 2 { // minted, and from memory
+			for range 2 { // first minted, then from memory
 				got := read(t, v, "oauthcc/token/"+config)
 				if got.LeaseDuration > test.want || got.LeaseDuration < test.want-3 {
 					t.Errorf("the lease lasts %d s, want %d", got.LeaseDuration, test.want)

@@ -15,7 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestLifeOfATokenOnVault are the promises that take a token's life to see.
+// TestLifeOfATokenOnVault tests the promises that can be seen only over a
+// token's whole life.
 func TestLifeOfATokenOnVault(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{LogLevel: "warn"})
@@ -41,10 +42,10 @@ func TestLifeOfATokenOnVault(t *testing.T) {
 func servedToItsEnd(t *testing.T, v *harness.Vault) {
 	const life = 20 * time.Second
 	s := standard(t, v, "stale", providertest.Options{Lifetime: life}, nil)
-	earliest := time.Now() // of the token's birth
+	earliest := time.Now() // possible time of issue
 	old := read(t, v, "oauthcc/token/stale").text(t, "access_token")
 	latest := time.Now()
-	s.Behave(providertest.Behavior{Times: -1, Status: http.StatusInternalServerError}) // which is not tried again at once
+	s.Behave(providertest.Behavior{Times: -1, Status: http.StatusInternalServerError}) // a status that is not retried at once
 
 	stop := keepReading(v, "oauthcc/token/stale", 2, 50*time.Millisecond)
 	harness.Eventually(t, 2*life, func() error {
@@ -57,7 +58,8 @@ func servedToItsEnd(t *testing.T, v *harness.Vault) {
 	wait(t, latest.Add(life+2*time.Second))
 	samples := stop()
 
-	// Usable until 95 %; with less than a second left it counts as expired.
+	// The token is usable for 95 % of its life. With less than a second left it
+	// already counts as expired.
 	served, dead := earliest.Add(life*95/100-time.Second), latest.Add(life*95/100)
 	var before, warned, after int
 	for _, r := range samples {
@@ -88,13 +90,14 @@ func servedToItsEnd(t *testing.T, v *harness.Vault) {
 	if before == 0 || warned == 0 || after == 0 {
 		t.Errorf("the test has seen too little: %d reads of the usable token, %d of them after a failure, %d after its end", before, warned, after)
 	}
-	// From 70 % of its life to two seconds after it, which are eight, it is
-	// asked once, and again 1, 2, 4 s and so on later, or a quarter less.
+	// The engine asks once at 70 % of the token's life. It asks again after 1,
+	// 2, 4 s and so on, or up to a quarter sooner. The reads end eight seconds
+	// after the first attempt, two seconds after the token's end.
 	if n := s.Requests() - 1; n < 2 || n > 6 {
 		t.Errorf("the provider that is down saw %d requests", n)
 	}
 
-	s.Behave() // it is back
+	s.Behave() // the provider works again
 	back := time.Now()
 	var fresh string
 	harness.Eventually(t, 60*time.Second, func() error {
@@ -153,7 +156,7 @@ func hangingRefresh(t *testing.T, v *harness.Vault) {
 	if mints != 2 {
 		t.Errorf("the provider saw %d requests, want the first and the one that hangs", mints)
 	}
-	if slow == 0 { // 80 % of its life were over two seconds before the end of the reads
+	if slow == 0 { // 80 % of the token's life passed more than two seconds before the last read
 		t.Error("no reader was told that the refresh takes long")
 	}
 	harness.Eventually(t, 30*time.Second, func() error {
@@ -178,7 +181,7 @@ func neverDead(t *testing.T, v *harness.Vault) {
 		switch {
 		case r.status != http.StatusOK:
 			wrong[strconv.Itoa(r.status)+" "+strings.Join(r.Errors, " ")]++
-		case !good && r.took() < time.Second: // what took longer died on the way, perhaps
+		case !good && r.took() < time.Second: // after a slow read, the token may have expired on the way
 			wrong["a dead token"]++
 		case r.LeaseDuration < 1 || r.LeaseDuration > 2:
 			wrong[fmt.Sprintf("a lease of %d s", r.LeaseDuration)]++
@@ -227,7 +230,7 @@ func minTTL(t *testing.T, v *harness.Vault) {
 	}
 	harness.Eventually(t, 30*time.Second, func() error {
 		r := read(t, v, "oauthcc/token/min?min_ttl=80")
-		if r.LeaseDuration < 79 { // what is left of the second counts as well
+		if r.LeaseDuration < 79 { // not 80: a partial second counts as a whole one
 			t.Errorf("the lease lasts %d s, want 80", r.LeaseDuration)
 		}
 		if r.accessToken() == first {
@@ -238,11 +241,12 @@ func minTTL(t *testing.T, v *harness.Vault) {
 	if s.Requests() != 2 {
 		t.Errorf("the provider saw %d requests, want 2", s.Requests())
 	}
-	// The other readers have the new one too.
+	// The other readers get the new token too.
 	if got := read(t, v, "oauthcc/token/min").text(t, "access_token"); got == first || s.Requests() != 2 {
 		t.Errorf("the other readers got the older token, or another: %d requests", s.Requests())
 	}
-	// More than any token has is said, and costs no mint each time.
+	// A min_ttl that no token can meet causes a warning, but not a mint on
+	// every read.
 	for range 3 {
 		if r := read(t, v, "oauthcc/token/min?min_ttl=1h"); !r.warned("min_ttl") {
 			t.Errorf("warnings %q, want one about min_ttl", r.Warnings)
@@ -251,7 +255,7 @@ func minTTL(t *testing.T, v *harness.Vault) {
 	if n := s.Requests(); n > 3 {
 		t.Errorf("a min_ttl that no token has cost %d mints", n-2)
 	}
-	// The config's own counts for all readers.
+	// The config's own min_ttl applies to all readers.
 	own := standard(t, v, "minown", providertest.Options{Lifetime: 100 * time.Second}, fields{"min_ttl": "80s"})
 	harness.Eventually(t, 30*time.Second, func() error {
 		r := read(t, v, "oauthcc/token/minown")
@@ -265,8 +269,8 @@ func minTTL(t *testing.T, v *harness.Vault) {
 	})
 }
 
-// passwordsRefreshToken: the password is sent once, then what came with the
-// token, for as long as the provider takes it.
+// passwordsRefreshToken: the password is sent once. After that the refresh
+// token from each answer is sent, for as long as the provider accepts it.
 func passwordsRefreshToken(t *testing.T, v *harness.Vault) {
 	s := providertest.Start(t, providertest.Semansys, providertest.Options{Lifetime: 5 * time.Second, RotateRefreshTokens: true})
 	write(t, v, "oauthcc/config/semansys", registration(providertest.Semansys, s))
@@ -287,7 +291,8 @@ func passwordsRefreshToken(t *testing.T, v *harness.Vault) {
 	if seen := grants(s); seen["password"] != 1 {
 		t.Errorf("the provider saw %v, want the password once", seen)
 	}
-	// One that the provider takes no longer is no trouble: the password is left.
+	// If the provider no longer accepts the refresh token, the password is used
+	// again.
 	s.Behave(providertest.Behavior{Grant: "refresh_token", Status: http.StatusBadRequest, Body: `{"error":"invalid_grant"}`})
 	until("the password again", func(g map[string]int) bool { return g["password"] >= 2 })
 	now := grants(s)["refresh_token"]

@@ -15,14 +15,15 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestLifeCluster: a failover costs no mint, and reads go on as soon as there
-// is a leader.
+// TestLifeCluster: a failover costs no mint, and reads succeed again as soon as
+// there is a leader.
 func TestLifeCluster(t *testing.T) {
 	t.Parallel()
 	c := harness.StartCluster(t, 3, harness.Options{LogLevel: "info"})
 	f := newFleet(t, c.Leader(), 20)
 
-	// throughStandbys reads through the servers that have no say, which forward.
+	// throughStandbys reads through the standby servers, which forward requests
+	// to the leader.
 	throughStandbys := func(t *testing.T, c *harness.Cluster) {
 		t.Helper()
 		standbys := c.Standbys()
@@ -31,7 +32,7 @@ func TestLifeCluster(t *testing.T) {
 		}
 		for _, standby := range standbys {
 			v := standby.For(t)
-			// One that has a new leader learns so in a while.
+			// A standby needs some time to learn of a new leader.
 			harness.Eventually(t, 60*time.Second, func() error {
 				if r := tryRead(v, "oauthcc/token/fleet00"); r.status != http.StatusOK {
 					return fmt.Errorf("reading through %s: %d %s", v.Name(), r.status, r.raw)
@@ -41,7 +42,8 @@ func TestLifeCluster(t *testing.T) {
 			f.unharmed(t, v)
 		}
 	}
-	// goesOn is called when there is a new leader.
+	// goesOn checks that reads succeed again. It is called when there is a new
+	// leader.
 	goesOn := func(t *testing.T, v *harness.Vault) {
 		t.Helper()
 		begun := time.Now()
@@ -58,7 +60,8 @@ func TestLifeCluster(t *testing.T) {
 	t.Run("reads through a standby are forwarded", func(t *testing.T) {
 		c := c.For(t)
 		throughStandbys(t, c)
-		// A mint as well, and what a standby asks for is there for all.
+		// Mints work as well, and all servers return a token that was minted
+		// through a standby.
 		s := standard(t, c.Leader(), "cold", providertest.Options{}, nil)
 		token := read(t, c.Standbys()[0], "oauthcc/token/cold").text(t, "access_token")
 		issuedBy(t, s, token)
@@ -101,7 +104,7 @@ func TestLifeCluster(t *testing.T) {
 		old := c.Leader()
 		waits, left := standard(t, old, "waits", providertest.Options{}, nil), standard(t, old, "left", providertest.Options{}, nil)
 		waits.Behave(providertest.Behavior{Delay: time.Second})
-		left.Behave(providertest.Behavior{Delay: 3 * time.Second}) // when only the engine itself waits for it
+		left.Behave(providertest.Behavior{Delay: 3 * time.Second}) // after leave, only the engine waits for this mint
 		reader, leave := readLater(old, "oauthcc/token/waits"), readAndLeave(t, old, "oauthcc/token/left")
 		wasAsked(t, waits, 1)
 		wasAsked(t, left, 1)
@@ -132,7 +135,7 @@ func TestLifeCluster(t *testing.T) {
 	})
 }
 
-// TestLifeClusterOnOpenBao is TestLifeCluster on OpenBao, whose standbys run
+// TestLifeClusterOnOpenBao runs TestLifeCluster on OpenBao, whose standbys run
 // the plugin themselves. It needs the path of a bao binary in BAO_BIN.
 func TestLifeClusterOnOpenBao(t *testing.T) {
 	t.Parallel()
@@ -141,7 +144,7 @@ func TestLifeClusterOnOpenBao(t *testing.T) {
 		t.Log("THIS TEST DID NOT RUN: BAO_BIN names no OpenBao server (bao), so nothing is known of a cluster of them")
 		return
 	}
-	// In a process of its own, since a process has one server to test.
+	// In a separate process, because each process tests only one server.
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLifeCluster$", "-test.v", "-test.timeout=10m") //nolint:gosec // it is this very program
 	cmd.Env = append(os.Environ(), "VAULT_BIN="+bao, "PLUGIN_BIN="+harness.PluginBinary(t), "TMPDIR=/tmp")
 	out, err := cmd.CombinedOutput()

@@ -19,8 +19,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestLifeInterrupted goes through all that ends a plugin's process, with
-// tokens of every kind in hand and readers or mints under way.
+// TestLifeInterrupted ends the plugin's process in every possible way, while
+// tokens of every kind are held and reads or mints are in progress.
 func TestLifeInterrupted(t *testing.T) {
 	t.Parallel()
 	next := build(t, "v9.9.9")
@@ -29,7 +29,7 @@ func TestLifeInterrupted(t *testing.T) {
 
 	t.Run("kill -9 of an idle plugin", func(t *testing.T) {
 		v := v.For(t)
-		// Two mounts have one process, and both are there again.
+		// Two mounts share one process, and both must come back.
 		v.Mount("other", harness.PluginName)
 		s := providertest.Start(t, providertest.RFC6749, providertest.Options{})
 		write(t, v, "other/config/a", registration(providertest.RFC6749, s))
@@ -53,7 +53,7 @@ func TestLifeInterrupted(t *testing.T) {
 			struck := time.Now()
 			v.KillPlugin()
 			answering(t, v)
-			back := time.Now() // every later read succeeds
+			back := time.Now() // every later read must succeed
 			wait(t, back.Add(500*time.Millisecond))
 			failed, later := 0, 0
 			for _, stop := range stops {
@@ -109,8 +109,9 @@ func TestLifeInterrupted(t *testing.T) {
 			},
 			"seal": func() { v.Seal(); v.Unseal(); answering(t, v) },
 		} {
-			// One reader waits for its token, and one has left, whose mint takes
-			// longer: then nothing but the engine itself waits for it.
+			// One reader waits for its token. Another reader has left, and its
+			// mint takes longer, so that at the end only the engine waits for
+			// that mint.
 			waits, left := "waits"+name, "left"+name
 			servers := map[string]*providertest.Server{}
 			for config, takes := range map[string]time.Duration{waits: time.Second, left: 3 * time.Second} {
@@ -122,8 +123,8 @@ func TestLifeInterrupted(t *testing.T) {
 			wasAsked(t, servers[left], 1)
 			leave()
 			interrupt()
-			// The reader may have lost its connection to Vault, but what was
-			// minted is stored, so that it is served from now on.
+			// The reader may have lost its connection to Vault. The minted
+			// token is stored, however, and is served from now on.
 			t.Logf("%s: the reader got %d", name, (<-reader).status)
 			tokens := map[string]string{}
 			for config, s := range servers {
@@ -132,7 +133,7 @@ func TestLifeInterrupted(t *testing.T) {
 				tokens[config] = r.accessToken()
 				issuedBy(t, s, tokens[config])
 			}
-			crash(t, v) // what is in memory alone is lost
+			crash(t, v) // everything that is only in memory is lost
 			for config, s := range servers {
 				r := tryRead(v, "oauthcc/token/"+config)
 				r.wants(t, http.StatusOK)
@@ -170,8 +171,8 @@ func TestLifeInterrupted(t *testing.T) {
 	})
 }
 
-// crash ends the plugin as kill -9 does, and waits until it is there again,
-// for as long as it returns: Vault needs a moment to notice.
+// crash ends the plugin as kill -9 does, and waits until the engine answers
+// again. It returns how long that took, because Vault needs a moment to notice.
 func crash(t *testing.T, v *harness.Vault) time.Duration {
 	t.Helper()
 	v.KillPlugin()
@@ -184,7 +185,7 @@ func crash(t *testing.T, v *harness.Vault) time.Duration {
 	return took
 }
 
-// answering waits until the engine answers: a server that was just unsealed is
+// answering waits until the engine answers. A server that was just unsealed is
 // active some time before its mounts are.
 func answering(t *testing.T, v *harness.Vault) {
 	t.Helper()
@@ -196,7 +197,7 @@ func answering(t *testing.T, v *harness.Vault) {
 	})
 }
 
-// ended waits until processes have ended by themselves.
+// ended waits until the processes have ended by themselves.
 func ended(t *testing.T, pids []int) {
 	t.Helper()
 	if len(pids) == 0 {
@@ -218,7 +219,7 @@ func procFile(pid int, name string) string {
 	return filepath.Join("/proc", strconv.Itoa(pid), name)
 }
 
-// footprint is what a process holds.
+// footprint is the memory, threads and open files of a process.
 type footprint struct{ rssKiB, threads, files int }
 
 func footprintOf(t *testing.T, pid int) footprint {
@@ -248,8 +249,8 @@ func footprintOf(t *testing.T, pid int) footprint {
 	return footprint{rssKiB: number("VmRSS"), threads: number("Threads"), files: len(files)}
 }
 
-// TestLifeNothingLeaks disables mounts with mints under way, in a process that
-// another mount keeps alive.
+// TestLifeNothingLeaks disables mounts while mints are in progress, in a
+// process that another mount keeps alive.
 func TestLifeNothingLeaks(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{LogLevel: "warn"})
@@ -293,8 +294,8 @@ func TestLifeNothingLeaks(t *testing.T) {
 		t.Errorf("the process grows: %+v after %d mounts, %+v after %d", warm, rounds/2, after, rounds)
 	}
 
-	// A mint that hangs holds up a disable for a while, and no longer; its
-	// reader is told at the latest when it times out.
+	// A mint that hangs delays a disable only for a limited time. Its reader
+	// gets an answer at the latest when the mint times out.
 	v.Mount("passing", harness.PluginName)
 	write(t, v, "passing/config/a", with(registration(providertest.RFC6749, s), fields{"request_timeout": "12s"}))
 	s.Reset()

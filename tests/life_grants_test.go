@@ -19,7 +19,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestLifeFallbackSecret: a secret is rotated without downtime.
+// TestLifeFallbackSecret: a secret can be rotated without downtime.
 func TestLifeFallbackSecret(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -39,7 +39,7 @@ func TestLifeFallbackSecret(t *testing.T) {
 	t.Run("the operator is first", func(t *testing.T) {
 		v := v.For(t)
 		write(t, v, "oauthcc/config/rotated", fields{"client_secret": "the new one", "fallback_client_secret": "the old one"})
-		for range 2 { // minted, and from memory
+		for range 2 { // first minted, then from memory
 			r := read(t, v, "oauthcc/token/rotated")
 			issuedBy(t, s, r.accessToken())
 			if !r.warned(warning) || strings.Contains(r.raw, "the old one") || strings.Contains(r.raw, "the new one") {
@@ -97,12 +97,12 @@ func TestLifeFallbackSecret(t *testing.T) {
 	})
 }
 
-// TestLifeRefreshTokens: a refresh token that is good for one use is never
-// lost, and never used twice.
+// TestLifeRefreshTokens: a refresh token that can be used once is never lost
+// and never used twice.
 func TestLifeRefreshTokens(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{Storage: harness.Raft})
-	own := fields{"reuse": false} // a reader, a mint
+	own := fields{"reuse": false} // every read is a mint
 	interruptions := []struct {
 		name string
 		do   func(v *harness.Vault)
@@ -133,11 +133,12 @@ func TestLifeRefreshTokens(t *testing.T) {
 			if seen := grants(chain); chain.IssuedCount() != 2*(i+1) || seen["refresh_token"] != 2*(i+1) || len(seen) != 1 {
 				t.Errorf("after %d reads %d tokens were issued, and the provider saw %v", 2*(i+1), chain.IssuedCount(), seen)
 			}
-			// The other one is renewed when it is old enough.
+			// The other config's token is renewed when it is old enough.
 			harness.Eventually(t, 30*time.Second, func() error {
 				r := tryRead(v, "oauthcc/token/semansys")
 				r.wants(t, http.StatusOK)
-				// Handed out, and so stored: no kill hits the provider's answer.
+				// Once the new token has been handed out, it is stored. The
+				// next kill therefore cannot lose the provider's answer.
 				if all := semansys.Issued(); len(all) == issued || r.accessToken() != all[len(all)-1] {
 					return fmt.Errorf("not renewed yet")
 				}
@@ -188,15 +189,15 @@ func TestLifeRefreshTokens(t *testing.T) {
 	})
 }
 
-// graceful is a provider that rotates refresh tokens the way real ones do: the
-// last one is taken again until its successor has been used, because an answer
-// may get lost.
+// graceful is a provider that rotates refresh tokens as real ones do. It
+// accepts the previous refresh token until its successor has been used, because
+// an answer may get lost.
 type graceful struct {
 	*providertest.Server
 
 	mu      sync.Mutex
-	current int // the number of the refresh token that is to be used next
-	again   int // how often the last one was used again
+	current int // the number of the next refresh token to use
+	again   int // how often the previous one was used again
 	refused []string
 }
 
@@ -207,7 +208,7 @@ func newGraceful(t *testing.T) *graceful {
 	g.Server = providertest.StartFunc(t, "/token", func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		sent := r.PostFormValue("refresh_token")
 		dawdle(r.Context())
-		defer dawdle(r.Context()) // before the answer leaves
+		defer dawdle(r.Context()) // before the answer is sent
 		g.mu.Lock()
 		switch sent {
 		case refreshToken(g.current):
@@ -228,7 +229,8 @@ func newGraceful(t *testing.T) *graceful {
 	return g
 }
 
-// dawdle gives a kill something to hit.
+// dawdle waits a short random time, so that a kill can hit a request in
+// progress.
 func dawdle(ctx context.Context) {
 	select {
 	case <-time.After(rand.N(60 * time.Millisecond)):
@@ -244,13 +246,13 @@ func (g *graceful) state() (uses, again int, refused []string) {
 	return g.current, g.again, slices.Clone(g.refused)
 }
 
-// TestLifeChainUnderFire kills the plugin at random moments while a chain is
-// read.
+// TestLifeChainUnderFire kills the plugin at random moments while the tokens of
+// a chain are read.
 func TestLifeChainUnderFire(t *testing.T) {
 	t.Parallel()
 	together(t, map[string]func(*testing.T){
 		"a token for each reader": func(t *testing.T) { underFire(t, 30, fields{"reuse": false}) },
-		// So that a token lasts for a second.
+		// A min_ttl of 1 makes a token last about a second.
 		"tokens that are shared": func(t *testing.T) { underFire(t, 12, fields{"min_ttl": 1}) },
 	})
 }
@@ -263,10 +265,10 @@ func underFire(t *testing.T, tokens int, config fields) {
 		"grant_type": "refresh_token", "refresh_token": refreshToken(0),
 	}))
 
-	// Vault starts the plugin again when the next request meets its end. Killed
-	// while Vault is about that, it may stay away until an operator reloads it,
-	// whatever the plugin (Vault 1.21): so each shot waits for a read after the
-	// last one.
+	// Vault starts the plugin again when a request finds it gone. If a plugin
+	// is killed while Vault is starting it, it may stay away until an operator
+	// reloads it. That is true of every plugin (Vault 1.21). Each kill
+	// therefore waits until a read has succeeded after the previous kill.
 	var struck, gone, served atomic.Int64
 	lost, seen := 0, map[string]bool{}
 	done := make(chan struct{})
@@ -315,7 +317,7 @@ func underFire(t *testing.T, tokens int, config fields) {
 	if len(refused) != 0 {
 		t.Errorf("the chain broke at refresh token %d: sent were %q", uses, refused)
 	}
-	if again > shots { // a crash costs one answer, and nothing else does
+	if again > shots { // only a crash may lose an answer, and only one
 		t.Errorf("%d refresh tokens were used again after %d kills", again, shots)
 	}
 	if shots < 3 {

@@ -22,8 +22,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// together runs subtests at the same time, however few the machine's cores:
-// they mostly wait for tokens to grow old.
+// together runs subtests at the same time, even on a machine with few cores:
+// the subtests mostly wait for tokens to grow old.
 func together(t *testing.T, tests map[string]func(*testing.T)) {
 	t.Helper()
 	var running sync.WaitGroup
@@ -33,7 +33,7 @@ func together(t *testing.T, tests map[string]func(*testing.T)) {
 	running.Wait()
 }
 
-// sample is one read with when it was under way.
+// sample is one read, with its start and end times.
 type sample struct {
 	begun, ended time.Time
 	reply
@@ -41,8 +41,8 @@ type sample struct {
 
 func (s sample) took() time.Duration { return s.ended.Sub(s.begun) }
 
-// tryRead is read without a test to fail: it may be called from any goroutine,
-// and whatever comes back is the caller's to judge.
+// tryRead is like read but fails no test, so it may be called from any
+// goroutine. The caller checks the result.
 func tryRead(v *harness.Vault, path string) sample {
 	begun := time.Now()
 	status, header, raw := v.Do(http.MethodGet, path, nil, v.RootToken())
@@ -52,31 +52,31 @@ func tryRead(v *harness.Vault, path string) sample {
 func answered(begun time.Time, status int, header http.Header, raw []byte) sample {
 	s := sample{begun: begun, ended: time.Now(), reply: reply{status: status, header: header, raw: string(raw)}}
 	if status != 0 {
-		_ = json.Unmarshal(raw, &s.reply) // what is no JSON has no token in it
+		_ = json.Unmarshal(raw, &s.reply) // an answer that is not JSON has no token
 	}
 	return s
 }
 
-// accessToken is the token of an answer, "" without.
+// accessToken returns the token in an answer, or "".
 func (r reply) accessToken() string {
 	token, _ := r.Data["access_token"].(string)
 	return token
 }
 
-// warned says whether a warning holds that text.
+// warned reports whether a warning contains the text.
 func (r reply) warned(text string) bool {
 	return slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, text) })
 }
 
-// readLater reads in a goroutine.
+// readLater reads in another goroutine.
 func readLater(v *harness.Vault, path string) <-chan sample {
 	out := make(chan sample, 1)
 	go func() { out <- tryRead(v, path) }()
 	return out
 }
 
-// readAndLeave reads in a goroutine until the function that it returns is
-// called: then the reader leaves, with its connection, and that returns.
+// readAndLeave starts a read in another goroutine. The returned function
+// cancels the read, closes its connection, and returns when the reader is gone.
 func readAndLeave(t *testing.T, v *harness.Vault, path string) (leave func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -93,8 +93,9 @@ func readAndLeave(t *testing.T, v *harness.Vault, path string) (leave func()) {
 	}
 }
 
-// keepReading has n readers read path, each at that pace or slower, until the
-// function that it returns is called; that gives all they got.
+// keepReading lets n readers read path until the returned function is called.
+// Each reader reads once per pace, or slower. The returned function returns all
+// samples.
 func keepReading(v *harness.Vault, path string, n int, pace time.Duration) (stop func() []sample) {
 	var (
 		readers sync.WaitGroup
@@ -126,7 +127,7 @@ func keepReading(v *harness.Vault, path string, n int, pace time.Duration) (stop
 	})
 }
 
-// p99 is what all but one in a hundred took at most.
+// p99 returns the 99th percentile of the reads' durations.
 func p99(samples []sample) time.Duration {
 	if len(samples) == 0 {
 		return 0
@@ -148,8 +149,8 @@ func statuses(samples []sample) map[int]int {
 	return out
 }
 
-// crowd is many readers, each with a connection of its own that is open before
-// it is needed.
+// crowd is many readers. Each has its own connection, which is opened in
+// advance.
 type crowd struct {
 	v       *harness.Vault
 	readers []*http.Transport
@@ -170,8 +171,8 @@ func newCrowd(t *testing.T, v *harness.Vault, n int) *crowd {
 	return c
 }
 
-// read has them all read a path at once, and returns how long it took until
-// the last had an answer.
+// read lets all readers read a path at once. It returns the samples and the
+// time until the last answer.
 func (c *crowd) read(ctx context.Context, path string) ([]sample, time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -205,7 +206,7 @@ func (c *crowd) one(ctx context.Context, transport *http.Transport, path string)
 	return answered(begun, resp.StatusCode, resp.Header, raw)
 }
 
-// wasAsked waits until the provider has seen that many requests.
+// wasAsked waits until the provider has seen at least n requests.
 func wasAsked(t *testing.T, s *providertest.Server, n int) {
 	t.Helper()
 	harness.Eventually(t, 60*time.Second, func() error {
@@ -216,7 +217,7 @@ func wasAsked(t *testing.T, s *providertest.Server, n int) {
 	})
 }
 
-// wait lets a token grow old until then.
+// wait waits until the given time, while a token grows old.
 func wait(t *testing.T, until time.Time) {
 	t.Helper()
 	select {
@@ -234,8 +235,8 @@ func grants(s *providertest.Server) map[string]int {
 	return out
 }
 
-// firstRefreshToken takes a refresh token the way a person does who sets up a
-// config: from the provider itself.
+// firstRefreshToken gets a refresh token directly from the provider, as a
+// person who sets up a config does.
 func firstRefreshToken(t *testing.T, s *providertest.Server) string {
 	t.Helper()
 	c := s.Credentials()
@@ -264,8 +265,8 @@ func firstRefreshToken(t *testing.T, s *providertest.Server) string {
 	return token
 }
 
-// chained runs a server by the book whose refresh tokens are good for one use,
-// with a config that starts from one.
+// chained starts a server that follows RFC 6749 and whose refresh tokens can
+// each be used once. It writes a config that starts with one of them.
 func chained(t *testing.T, v *harness.Vault, config string, more fields) *providertest.Server {
 	t.Helper()
 	s := providertest.Start(t, providertest.RFC6749, providertest.Options{RotateRefreshTokens: true})
@@ -276,15 +277,15 @@ func chained(t *testing.T, v *harness.Vault, config string, more fields) *provid
 	return s
 }
 
-// fleet is configs of every kind, each with a usable token that must be found
-// again, whatever happens.
+// fleet is a set of configs of every kind. Each has a usable token that must
+// survive every interruption.
 type fleet struct {
 	providers []*providertest.Server
 	tokens    map[string]string // by path
 	asked     int
 }
 
-// newFleet writes n configs and reads them.
+// newFleet writes n configs and reads a token of each.
 func newFleet(t *testing.T, v *harness.Vault, n int) *fleet {
 	t.Helper()
 	f := &fleet{tokens: map[string]string{}}
@@ -302,17 +303,17 @@ func newFleet(t *testing.T, v *harness.Vault, n int) *fleet {
 		case 3: // renewed by a refresh token
 			s = providertest.Start(t, providertest.Semansys, providertest.Options{RotateRefreshTokens: true})
 			write(t, v, "oauthcc/config/"+name, registration(providertest.Semansys, s))
-		case 4: // a chain
+		case 4: // a chain of refresh tokens
 			s = chained(t, v, name, nil)
-		case 5: // by the fallback secret
+		case 5: // with the fallback secret
 			s = standard(t, v, name, providertest.Options{}, nil)
 			write(t, v, "oauthcc/config/"+name, fields{"client_secret": "not taken", "fallback_client_secret": s.Credentials().ClientSecret})
-		case 6: // a provider of the operator's own
+		case 6: // a provider that the operator wrote
 			s = providertest.Start(t, providertest.RFC6749, providertest.Options{})
 			write(t, v, "oauthcc/provider/"+name, fields{"token_url": s.TokenURL()})
 			c := s.Credentials()
 			write(t, v, "oauthcc/config/"+name, fields{"provider": name, "client_id": c.ClientID, "client_secret": c.ClientSecret})
-		case 7: // a dialect
+		case 7: // a documented dialect
 			s = providertest.Start(t, providertest.Antsomi, providertest.Options{})
 			write(t, v, "oauthcc/config/"+name, registration(providertest.Antsomi, s))
 		default:
@@ -335,8 +336,8 @@ func (f *fleet) requests() int {
 	return n
 }
 
-// unharmed checks that each token is served as before, and that no provider
-// was asked.
+// unharmed checks that each token is served as before, and that no provider got
+// a request.
 func (f *fleet) unharmed(t *testing.T, v *harness.Vault) {
 	t.Helper()
 	for _, path := range slices.Sorted(maps.Keys(f.tokens)) {
@@ -352,7 +353,7 @@ func (f *fleet) unharmed(t *testing.T, v *harness.Vault) {
 	}
 }
 
-// counter numbers what an invented provider issues.
+// counter numbers the tokens of an invented provider.
 type counter struct{ atomic.Int64 }
 
 func (c *counter) next(prefix string) string { return fmt.Sprintf("%s-%d", prefix, c.Add(1)) }

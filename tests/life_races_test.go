@@ -13,11 +13,11 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// turnstile is a provider whose every token tells by which client secret it
-// was asked for, and which answers when it is let.
+// turnstile is a provider whose tokens contain the client secret of the
+// request. It answers only when the test lets it.
 type turnstile struct {
 	*providertest.Server
-	pass chan struct{} // one for each answer; closed: all of them
+	pass chan struct{} // each receive allows one answer; closed: all are allowed
 }
 
 func newTurnstile(t *testing.T) *turnstile {
@@ -36,14 +36,14 @@ func newTurnstile(t *testing.T) *turnstile {
 	return g
 }
 
-// TestLifeMintOvertaken: what happens to a config while its token is minted
-// counts, whoever is first.
+// TestLifeMintOvertaken: a change to a config during a mint takes effect, even
+// if the change comes first or last.
 func TestLifeMintOvertaken(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
 	tests := map[string]struct {
 		overtake func(t *testing.T, v *harness.Vault, config string)
-		secret   string // that the next token is minted by; "" is none
+		secret   string // mints the next token; "" means there is none
 		more     fields // of the config
 	}{
 		"a write of another secret": {
@@ -93,7 +93,8 @@ func TestLifeMintOvertaken(t *testing.T) {
 			first := readLater(v, "oauthcc/token/"+config)
 			wasAsked(t, g.Server, 1)
 			test.overtake(t, v, config)
-			// Not even a reader who comes while the mint is still under way.
+			// This also holds for a reader who comes while the mint is still in
+			// progress.
 			second := readLater(v, "oauthcc/token/"+config)
 			close(g.pass)
 			overtaken := "old-1"
@@ -107,7 +108,7 @@ func TestLifeMintOvertaken(t *testing.T) {
 					t.Errorf("%d, want a token by the secret %q: %s", r.status, test.secret, r.raw)
 				}
 			}
-			// Nor is it found in storage.
+			// The overtaken token is not in storage either.
 			asked := g.Requests()
 			crash(t, v)
 			after := tryRead(v, "oauthcc/token/"+config)
@@ -140,7 +141,7 @@ func TestLifeMintOvertaken(t *testing.T) {
 	})
 }
 
-// rawConfig is what to write for the same config with another secret.
+// rawConfig returns the fields to write the same config with another secret.
 func rawConfig(t *testing.T, v *harness.Vault, config string) fields {
 	t.Helper()
 	was := read(t, v, "oauthcc/config/"+config)

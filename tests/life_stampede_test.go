@@ -13,17 +13,18 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestLifeStampede: however many readers, one mint, whether it succeeds or not.
+// TestLifeStampede: any number of simultaneous readers causes only one mint,
+// even if the mint fails.
 func TestLifeStampede(t *testing.T) {
 	t.Parallel()
 	const (
 		n    = 1000
-		busy = 10 * time.Second // what a machine may take that has other things to do
+		busy = 10 * time.Second // extra time for a busy machine
 	)
 	v := harness.Start(t, harness.Options{LogLevel: "warn"})
 	readers := newCrowd(t, v, n)
 
-	// What Vault itself takes for so many reads.
+	// Measure how long Vault itself takes for that many reads.
 	standard(t, v, "warm", providertest.Options{}, nil)
 	read(t, v, "oauthcc/token/warm")
 	_, own := readers.read(t.Context(), "oauthcc/token/warm")
@@ -60,8 +61,8 @@ func TestLifeStampede(t *testing.T) {
 
 	t.Run("of a provider that is down is one mint and as many errors", func(t *testing.T) {
 		v := v.For(t)
-		// Each answer takes so long that all readers are there before the
-		// memory of the failure fades, on a busy machine as well.
+		// Each answer is so slow that all readers have arrived before the
+		// engine forgets the failure, even on a busy machine.
 		down := providertest.Behavior{Times: -1, Status: http.StatusServiceUnavailable, Delay: 2 * time.Second}
 		patient := fields{"request_timeout": "30s"}
 		standard(t, v, "single", providertest.Options{}, patient).Behave(down)
@@ -83,15 +84,16 @@ func TestLifeStampede(t *testing.T) {
 				t.Fatalf("an error does not say when the next attempt is due: %s", r.raw)
 			}
 		}
-		// Between its retries a mint waits at random, for three seconds at most.
+		// Between its attempts a mint waits for a random time of at most three
+		// seconds.
 		if limit := single.took() + 3*time.Second + 3*own + busy; took > limit {
 			t.Errorf("it took %s, which is more than %s", took, limit)
 		}
 	})
 }
 
-// TestLifeOneProviderHangs: its trouble stays its own, for cached tokens and
-// for mints.
+// TestLifeOneProviderHangs: a provider that hangs delays neither the cached
+// tokens nor the mints of other providers.
 func TestLifeOneProviderHangs(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{LogLevel: "warn"})
@@ -104,19 +106,19 @@ func TestLifeOneProviderHangs(t *testing.T) {
 		}
 		return out
 	}
-	measure("oauthcc/token/good", 20) // connections, and the token
+	measure("oauthcc/token/good", 20) // opens connections and mints the token
 	cachedBefore, mintsBefore := p99(measure("oauthcc/token/good", 200)), p99(measure("oauthcc/token/mints", 50))
 
 	bad := standard(t, v, "bad", providertest.Options{}, fields{"request_timeout": "30s"})
 	bad.Behave(providertest.Behavior{Times: -1, Hang: true})
 	stop := keepReading(v, "oauthcc/token/bad", 100, time.Millisecond)
-	// And others of that provider, whose mints hang as well.
+	// Other readers of the same provider, whose mints hang too.
 	write(t, v, "oauthcc/config/bad2", with(registration(providertest.RFC6749, bad), fields{"reuse": false, "request_timeout": "30s"}))
 	stop2 := keepReading(v, "oauthcc/token/bad2", 30, time.Millisecond)
-	wasAsked(t, bad, 1+16) // of tokens of their own, so many are minted at a time
+	wasAsked(t, bad, 1+16) // 16 is how many mints of unshared tokens run at a time
 
 	cached, minted := measure("oauthcc/token/good", 200), measure("oauthcc/token/mints", 50)
-	bad.Close() // they need not hang to the end
+	bad.Close() // so that the readers need not wait for their timeouts
 	for _, r := range append(stop(), stop2()...) {
 		if r.status != http.StatusBadGateway && r.status != http.StatusGatewayTimeout {
 			t.Errorf("a read of the provider that hung ended with %d: %s", r.status, r.raw)

@@ -13,7 +13,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestLifeStatusAndCheck is what an operator sees of tokens, by the command.
+// TestLifeStatusAndCheck tests what an operator sees about tokens with the
+// vault command.
 func TestLifeStatusAndCheck(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -119,7 +120,8 @@ func TestLifeStatusAndCheck(t *testing.T) {
 		}
 		fails(t, v.CLI("write", "-force", "oauthcc/check/fails"), "502", "on fire")
 		s.Behave()
-		// A check that succeeds lets readers through, whatever was remembered.
+		// A successful check lets readers through, even if a failure was
+		// remembered.
 		v.MustCLI("write", "-force", "oauthcc/check/fails")
 		issuedBy(t, s, read(t, v, "oauthcc/token/fails").text(t, "access_token"))
 		if data := status(t, "fails"); data["next_attempt"] != nil {
@@ -148,7 +150,7 @@ func TestLifeStatusAndCheck(t *testing.T) {
 	})
 }
 
-// TestLifeOfItsOwn: with reuse=false a token lives and ends with its lease.
+// TestLifeOfItsOwn: with reuse=false, a token begins and ends with its lease.
 func TestLifeOfItsOwn(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})

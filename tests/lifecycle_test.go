@@ -15,8 +15,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestNothingIsLost goes through all that interrupts a plugin: what was written
-// is there afterwards, and a usable token is served on without a mint.
+// TestNothingIsLost interrupts the plugin in every way. Everything that was
+// written is there afterwards, and a usable token is served without another
+// mint.
 func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{Storage: harness.Raft, TLS: true})
@@ -60,7 +61,7 @@ func TestNothingIsLost(t *testing.T) {
 		t.Run(interruption.name, func(t *testing.T) {
 			v := v.For(t)
 			interruption.do(t, v)
-			// A crash costs the requests in flight, and maybe the next one.
+			// A crash costs the requests in progress, and perhaps the next one.
 			harness.Eventually(t, 60*time.Second, func() error {
 				if status, body := v.Status(http.MethodGet, "oauthcc/info", nil, v.RootToken()); status != http.StatusOK {
 					return fmt.Errorf("%d %s", status, body)
@@ -99,7 +100,7 @@ func TestMove(t *testing.T) {
 	if !strings.HasPrefix(after.LeaseID, "oauthcc/token/a/") {
 		t.Errorf("the lease is %q", after.LeaseID)
 	}
-	fails(t, v.CLI("lease", "lookup", before.LeaseID), "invalid lease") // Vault revokes what was taken by the old path
+	fails(t, v.CLI("lease", "lookup", before.LeaseID), "invalid lease") // a move revokes the leases under the old path
 	v.MustCLI("lease", "lookup", after.LeaseID)
 }
 
@@ -113,7 +114,7 @@ func TestDisable(t *testing.T) {
 	fails(t, v.CLI("lease", "lookup", lease), "invalid lease")
 	harness.Eventually(t, 10*time.Second, func() error { return processCount(v, 0) })
 
-	// A new mount of that name is empty.
+	// A new mount at the same path is empty.
 	v.MustCLI("secrets", "enable", "-path=oauthcc", harness.PluginName)
 	if names := v.List("oauthcc/config"); len(names) != 0 {
 		t.Errorf("the new mount has %v", names)
@@ -126,8 +127,8 @@ func TestDisable(t *testing.T) {
 	}
 }
 
-// TestReloadDrains: a reload waits for the mint that is under way, whose reader
-// gets its token.
+// TestReloadDrains: a reload waits for the mint in progress, and the mint's
+// reader gets its token.
 func TestReloadDrains(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})

@@ -1,12 +1,13 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package tests_test is the acceptance suite: the plugin on a real Vault
-// server, driven over HTTP and by the vault command the way a user does. What
-// it tests exists only across the plugin boundary, or is a promise to users.
+// Package tests_test is the acceptance suite. It runs the plugin on a real
+// Vault server and uses it over HTTP and through the vault command, as a user
+// does. It tests what exists only across the plugin boundary, and promises to
+// users.
 //
-// Each topic has a file, and most a server of its own, which the subtests
-// share: their configs have names of their own.
+// Each topic has its own file, and most topics have their own server. The
+// subtests share the server and use configs with different names.
 package tests_test
 
 import (
@@ -19,8 +20,8 @@ import (
 	"time"
 )
 
-// TestMain runs the suite in a temporary directory of its own, and fails when
-// a process that has to do with it is left in the end.
+// TestMain runs the suite in its own temporary directory. It fails if a process
+// that uses this directory is left at the end.
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
@@ -30,7 +31,8 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "tests:", problem)
 		return 1
 	}
-	// The name is short, since plugins have their sockets in there.
+	// The name is short because it is part of the path of the plugins' sockets,
+	// and such paths have a length limit.
 	dir, err := os.MkdirTemp("", "occ")
 	if err != nil {
 		return complain(err)
@@ -40,8 +42,8 @@ func run(m *testing.M) int {
 		return complain(err)
 	}
 	code := m.Run()
-	// A plugin whose Vault was killed looks once a second whether it still has
-	// one, so give it a moment.
+	// A plugin checks once a second whether its Vault still runs. If Vault was
+	// killed, the plugin therefore needs a moment to end.
 	var left []string
 	for deadline := time.Now().Add(5 * time.Second); ; <-time.After(100 * time.Millisecond) {
 		if left = processesOf(dir); len(left) == 0 {
@@ -57,8 +59,8 @@ func run(m *testing.M) int {
 	return 1
 }
 
-// processesOf lists the processes, other than this one, that were started with
-// anything from dir: as a program, an argument, the directory or the
+// processesOf lists the other processes that were started with anything from
+// dir: as the program, an argument, the working directory or in the
 // environment. Without /proc it finds none.
 func processesOf(dir string) []string {
 	found, err := filepath.Glob("/proc/[0-9]*")

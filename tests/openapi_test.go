@@ -14,7 +14,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// openAPI is the mount's own document.
+// openAPI returns the mount's own OpenAPI document.
 func openAPI(t *testing.T, v *harness.Vault) fields {
 	t.Helper()
 	r := ask(t, v, http.MethodGet, "oauthcc/?help=1", nil)
@@ -27,8 +27,8 @@ func openAPI(t *testing.T, v *harness.Vault) fields {
 	return api
 }
 
-// content is the schema of a request's or a response's JSON, with its
-// reference followed.
+// content returns the schema of a request's or a response's JSON. It follows a
+// reference.
 func content(api fields, v any) fields {
 	schema, _ := member(v, "content", "application/json", "schema").(fields)
 	if ref, ok := schema["$ref"].(string); ok {
@@ -37,20 +37,20 @@ func content(api fields, v any) fields {
 	return schema
 }
 
-// properties are the members of a schema.
+// properties returns the members of a schema.
 func properties(schema fields) fields {
 	out, _ := schema["properties"].(fields)
 	return out
 }
 
-// configFields lists the fields that a config takes.
+// configFields lists the fields that a config accepts.
 func configFields(t *testing.T, v *harness.Vault) []string {
 	t.Helper()
 	api := openAPI(t, v)
 	return slices.Sorted(maps.Keys(properties(content(api, member(api, "paths", "/config/{config}", "post", "requestBody")))))
 }
 
-// samplePath is a path of that pattern.
+// samplePath returns an example path for a pattern.
 func samplePath(path string) string {
 	return strings.TrimPrefix(regexp.MustCompile(`\{[a-z]+\}`).ReplaceAllString(path, "x"), "/")
 }
@@ -61,8 +61,8 @@ func TestOpenAPI(t *testing.T) {
 	api := openAPI(t, v)
 	paths, _ := api["paths"].(fields)
 
-	// What a reader of DESIGN or the README looks for, and some of what is in
-	// there.
+	// The paths that a reader of DESIGN or the README looks for, and some of
+	// their fields.
 	for path, operations := range map[string]map[string][]string{
 		"/provider/":           {"get": {"keys"}},
 		"/provider/{provider}": {"get": {"token_url", "access_token_pointer", "built_in"}, "post": {}, "delete": {}},

@@ -15,7 +15,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// awkward are secrets that encoders get wrong.
+// awkward returns secrets that encoders often get wrong.
 func awkward() map[string]string {
 	return map[string]string{
 		"form syntax":       "a+b&c=d%41/e;f?g#h",
@@ -28,8 +28,8 @@ func awkward() map[string]string {
 	}
 }
 
-// TestProviders is the demo's story: each documented dialect by its built-in
-// provider, on the command line.
+// TestProviders does what the demo does: it uses each documented dialect
+// through its built-in provider, on the command line.
 func TestProviders(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -155,7 +155,7 @@ func TestAwkwardSecrets(t *testing.T) {
 		}
 	}
 
-	// Each way in which a person hands a secret to the command line.
+	// Every way in which a person can pass a secret to the command line.
 	s := providertest.Start(t, providertest.RFC6749, providertest.Options{})
 	for name, secret := range awkward() {
 		encoded, err := json.Marshal(fields{

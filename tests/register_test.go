@@ -19,7 +19,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// build makes a plugin of that version, and returns its path.
+// build builds a plugin of that version, and returns its path.
 func build(t *testing.T, version string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "plugin-"+version)
@@ -52,7 +52,7 @@ func TestRegistration(t *testing.T) {
 	v := harness.Start(t, harness.Options{NoPlugin: true})
 	sum := install(t, v, harness.PluginBinary(t), harness.PluginName)
 
-	// Vault takes any sum, and looks at it when it is to run the plugin.
+	// Vault accepts any sum, and checks it only when it runs the plugin.
 	wrong := strings.Repeat("0", len(sum))
 	v.CLI("plugin", "register", "-sha256="+wrong, "-command="+harness.PluginName, "secret", harness.PluginName)
 	fails(t, v.CLI("secrets", "enable", "-path=oauthcc", harness.PluginName))
@@ -60,8 +60,8 @@ func TestRegistration(t *testing.T) {
 		t.Fatalf("a plugin with a wrong sum was enabled:\n%s", mounts)
 	}
 
-	// The wrong one has to go: it has no version, since it never ran, and so
-	// would stand beside the right one, and before it.
+	// The wrong entry must be removed. It has no version because it never ran,
+	// so it would be listed beside the right one and be found first.
 	v.MustCLI("plugin", "deregister", "secret", harness.PluginName)
 	v.MustCLI("plugin", "register", "-sha256="+sum, "-command="+harness.PluginName, "secret", harness.PluginName)
 	v.MustCLI("secrets", "enable", "-path=oauthcc", harness.PluginName)
@@ -104,7 +104,8 @@ func TestRegistration(t *testing.T) {
 	})
 }
 
-// seen checks the version that a command shows in the line of a name.
+// seen checks that a command's output shows the version on the line of the
+// name.
 func seen(t *testing.T, listing, name, version string) {
 	t.Helper()
 	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + `\s.*$`).FindString(listing)
@@ -131,7 +132,8 @@ func TestUpgrade(t *testing.T) {
 	s := standard(t, v, "a", providertest.Options{}, nil)
 	before := read(t, v, "oauthcc/token/a")
 
-	// A plugin that says another version than it is registered by is refused.
+	// Vault refuses a plugin that reports another version than the registered
+	// one.
 	sum := install(t, v, old, name+"-v0.3.0")
 	fails(t, v.CLI("plugin", "register", "-sha256="+sum, "-command="+name+"-v0.3.0", "-version=v0.3.0", "secret", name), "v0.1.0")
 
@@ -154,6 +156,6 @@ func TestUpgrade(t *testing.T) {
 	}
 	v.MustCLI("lease", "revoke", "-sync", before.LeaseID)
 
-	// The old process goes when nobody is served by it any more.
+	// The old process ends when no mount uses it any more.
 	harness.Eventually(t, 10*time.Second, func() error { return processCount(v, 1) })
 }

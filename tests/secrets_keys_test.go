@@ -22,9 +22,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// knowKey has the detective recognise any private part of a key: in DER, which
-// holds the bytes; in PEM and the members of a JWK, which are those in base64; and
-// in hex.
+// knowKey makes the detective recognise any private part of a key. It covers
+// DER, which contains the raw bytes; PEM and JWK, which contain them in base64;
+// and hex.
 func (d *detective) knowKey(t *testing.T, name string, key crypto.PrivateKey) {
 	t.Helper()
 	var numbers []*big.Int
@@ -47,21 +47,21 @@ func (d *detective) knowKey(t *testing.T, name string, key crypto.PrivateKey) {
 	}
 }
 
-// stored gives what a mount has stored at a path, as JSON, by way of sys/raw.
+// stored reads what a mount has stored at a path, as JSON, through sys/raw.
 func stored(t *testing.T, v *harness.Vault, path string) fields {
 	t.Helper()
 	id := member(read(t, v, "sys/mounts").Data["oauthcc/"], "uuid")
 	return rawObject(t, read(t, v, fmt.Sprintf("sys/raw/logical/%v/%s", id, path)).text(t, "value"))
 }
 
-// TestNoKeyMaterialComesOut looks for private keys in every answer, the server's
-// log and the audit log: keys that operators write, in each form and into each
-// wrong place, and keys that are made in the engine.
+// TestNoKeyMaterialComesOut searches every answer, the server's log and the
+// audit log for private keys. It covers keys that operators write, in each
+// format and also into each wrong field, and keys that the engine generates.
 func TestNoKeyMaterialComesOut(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{Config: "raw_storage_endpoint = true"})
 	d := newDetective()
-	// A provider that says back all that it hears.
+	// A provider that repeats everything it receives.
 	s := providertest.Start(t, providertest.RFC6749, providertest.Options{})
 	s.Behave(providertest.Behavior{Times: -1, Echo: true, Status: http.StatusUnauthorized})
 	client := fields{"token_url": s.TokenURL(), "client_id": "me", "token_endpoint_auth_method": "none"}
@@ -93,7 +93,8 @@ func TestNoKeyMaterialComesOut(t *testing.T) {
 				} {
 					d.writes(t, v, config, field, name, value)
 				}
-				// What these hold is shown. What is of the wrong type is not.
+				// The content of these fields is public. A value of the wrong
+				// type must still not be shown.
 				for _, field := range []string{"parameters", "assertion_claims", "assertion_headers", "request_headers", "variables", "dpop_resources"} {
 					d.writes(t, v, config, field, "a list of "+name, []any{value, 1})
 				}
@@ -146,7 +147,7 @@ func TestNoKeyMaterialComesOut(t *testing.T) {
 	d.searchLogs(t, v)
 }
 
-// writes sends a key to a field, everywhere that takes fields.
+// writes sends a key in a field, to every path that accepts fields.
 func (d *detective) writes(t *testing.T, v *harness.Vault, config, field, what string, value any) {
 	t.Helper()
 	for _, request := range []struct {
@@ -167,7 +168,7 @@ func (d *detective) writes(t *testing.T, v *harness.Vault, config, field, what s
 	}
 }
 
-// A search for keys that finds none would find each of these.
+// Tests that the search would find each of these keys.
 func TestDetectiveKnowsKeys(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"RSA", "P-256", "P-521", "Ed25519"} {

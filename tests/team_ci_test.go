@@ -20,7 +20,7 @@ import (
 
 const jobs = 200
 
-// eachJob runs that many jobs, a few at a time.
+// eachJob runs n jobs, atATime of them at a time.
 func eachJob(n, atATime int, job func(int)) {
 	var wg sync.WaitGroup
 	places := make(chan struct{}, atATime)
@@ -34,8 +34,9 @@ func eachJob(n, atATime int, job func(int)) {
 	wg.Wait()
 }
 
-// ciJob is what a CI job does: it gets a Vault token of its own, reads a token,
-// and revokes its Vault token. The read is repeated while Vault has no plugin.
+// ciJob does what a CI job does: it gets its own Vault token, reads an access
+// token, and revokes its Vault token. It repeats the read while Vault has no
+// running plugin.
 func ciJob(t *testing.T, v *harness.Vault, policy, path string) (accessToken string, err error) {
 	t.Helper()
 	created, err := v.Client().Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{Policies: []string{policy}, TTL: "5m"})
@@ -58,7 +59,7 @@ func ciJob(t *testing.T, v *harness.Vault, policy, path string) (accessToken str
 	return accessToken, job.Auth().Token().RevokeSelfWithContext(t.Context(), "")
 }
 
-// runCI runs many short-lived Vault tokens, each for one read.
+// runCI runs many jobs, each with a short-lived Vault token for one read.
 func runCI(t *testing.T) {
 	t.Helper()
 	v := harness.Start(t, harness.Options{LogLevel: "info"})
@@ -99,9 +100,9 @@ func runCI(t *testing.T) {
 			})
 		}()
 		<-half
-		// The provider takes its time now, so that mints and revocations are
-		// under way at the crash, and no token is issued that the engine cannot
-		// have learnt of.
+		// The provider answers slowly from now on. At the crash, mints and
+		// revocations are therefore in progress, and no token has been issued
+		// that the engine could not learn of.
 		s.Behave(providertest.Behavior{Delay: time.Minute, Times: -1}, providertest.Behavior{Delay: time.Minute, Times: -1, Revocation: true})
 		harness.Eventually(t, time.Minute, func() error {
 			if under := s.Requests() - s.IssuedCount(); under < 7 {
@@ -131,15 +132,15 @@ func runCI(t *testing.T) {
 	})
 }
 
-// loseLease has the plugin die after a mint, with the token's lease lost:
-// what Vault runs every minute has it revoked.
+// loseLease kills the plugin after a mint, and then loses the token's lease.
+// The rollback that Vault runs every minute must revoke the token.
 func loseLease(t *testing.T) {
 	t.Helper()
 	v := harness.Start(t, harness.Options{LogLevel: "info", Config: `raw_storage_endpoint = true`})
 	s := revocable(t, v, "orphan", providertest.Options{}, fields{"reuse": false})
 	mount, _ := member(v.Read("sys/mounts").Data, "oauthcc/", "uuid").(string)
 	ledger := "sys/raw/logical/" + mount + "/lease/orphan"
-	// unleased is how many entries are of tokens that no lease is registered for.
+	// unleased counts the entries for tokens without a registered lease.
 	var unleased func(dir string) int
 	unleased = func(dir string) int {
 		n := 0
@@ -157,7 +158,7 @@ func loseLease(t *testing.T) {
 	var orphan string
 	for attempt := 0; ; attempt++ {
 		orphan = read(t, v, "oauthcc/token/orphan").text(t, "access_token")
-		v.KillPlugin() // before it can leave the token to its lease, if the machine is fast enough
+		v.KillPlugin() // on a fast enough machine, before the plugin marks the token as leased
 		if unleased(ledger) > 0 {
 			break
 		}
@@ -165,7 +166,8 @@ func loseLease(t *testing.T) {
 			t.Fatal("no entry is ever without a lease right after a mint")
 		}
 	}
-	// The lease is lost: forced out while the provider revokes nothing.
+	// Lose the lease: remove it by force while the provider refuses
+	// revocations.
 	s.Behave(providertest.Behavior{Status: http.StatusInternalServerError, Times: -1, Revocation: true})
 	v.MustCLI("lease", "revoke", "-force", "-prefix", "oauthcc/token/orphan")
 	harness.Eventually(t, 30*time.Second, func() error { return noLeases(t, v, "oauthcc/token/orphan") })
@@ -182,7 +184,8 @@ func loseLease(t *testing.T) {
 		}
 		return nil
 	})
-	// A token in use is left to its lease, or it would be revoked under its reader.
+	// A token in use must be marked as leased, because it would otherwise be
+	// revoked while its reader uses it.
 	used := read(t, v, "oauthcc/token/orphan").text(t, "access_token")
 	harness.Eventually(t, 20*time.Second, func() error {
 		if left := unleased(ledger); left > 0 {

@@ -19,14 +19,16 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// cookbook is docs/cookbook.md: its snippets and the files that it links to.
+// cookbook is docs/cookbook.md with its snippets and the files that it links
+// to.
 type cookbook struct {
 	dir      string
 	snippets map[string]string
-	unused   map[string]bool // snippets and files that no test has taken
+	unused   map[string]bool // snippets and files that no test has used
 }
 
-// openCookbook reads it. Every snippet has a name, in a comment above it.
+// openCookbook reads the cookbook. A comment above every snippet gives its
+// name.
 func openCookbook(t *testing.T) *cookbook {
 	t.Helper()
 	b := &cookbook{dir: filepath.Join(root(t), "docs"), snippets: map[string]string{}, unused: map[string]bool{}}
@@ -56,7 +58,7 @@ func openCookbook(t *testing.T) *cookbook {
 			t.Errorf("cookbook.md has no link to %s", name)
 		}
 	}
-	// Links within the page.
+	// Check the links within the page.
 	anchors := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(text, -1) {
 		anchor := strings.ReplaceAll(strings.ToLower(m[1]), " ", "-")
@@ -70,7 +72,7 @@ func openCookbook(t *testing.T) *cookbook {
 	return b
 }
 
-// take gives a snippet.
+// take returns a snippet.
 func (b *cookbook) take(t *testing.T, name string) string {
 	t.Helper()
 	text, ok := b.snippets[name]
@@ -81,7 +83,7 @@ func (b *cookbook) take(t *testing.T, name string) string {
 	return text
 }
 
-// file gives a file that the cookbook links to.
+// file returns the content of a file that the cookbook links to.
 func (b *cookbook) file(t *testing.T, name string) string {
 	t.Helper()
 	delete(b.unused, name)
@@ -92,8 +94,8 @@ func (b *cookbook) file(t *testing.T, name string) string {
 	return string(content)
 }
 
-// replace changes what a snippet says of the reader's machine to this one's. It
-// has to say so.
+// replace replaces values of the reader's machine in a snippet with this
+// machine's. The test ends if the snippet does not contain a value.
 func replace(t *testing.T, text string, pairs ...string) string {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
@@ -105,7 +107,7 @@ func replace(t *testing.T, text string, pairs ...string) string {
 	return text
 }
 
-// put writes a file and gives its path.
+// put writes a file and returns its path.
 func put(t *testing.T, dir, name, content string, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -124,7 +126,7 @@ func TestTeamCookbook(t *testing.T) {
 	v.RegisterPlugin(harness.PluginName, harness.PluginBinary(t), "")
 	dir := t.TempDir()
 	s := providertest.Start(t, providertest.Antsomi, providertest.Options{})
-	// In the recipes the provider is at its real address.
+	// The recipes use the provider's real address.
 	here := []string{"provider=antsomi", "provider=antsomi token_url=" + s.TokenURL()}
 	credentials := []string{"CLIENT_ID=" + s.Credentials().ClientID, "CLIENT_SECRET=" + s.Credentials().ClientSecret}
 	run := func(t *testing.T, token, snippet string, env ...string) string {
@@ -214,7 +216,7 @@ func TestTeamCookbook(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(app, "antsomi.env")); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("the file's mode: %v %v", info, err)
 		}
-		// It can be sourced.
+		// The file can be sourced.
 		good(t, run(t, "", `. `+app+`/antsomi.env; test -n "$EXPIRES_AT"; echo "$ACCESS_TOKEN"`))
 	})
 	t.Run("Agent: a program", func(t *testing.T) {
@@ -248,7 +250,7 @@ func TestTeamCookbook(t *testing.T) {
 		if leases := v.List("sys/leases/lookup/oauthcc/token/antsomi/proxied"); len(leases) != 1 {
 			t.Errorf("%d leases, want 1", len(leases))
 		}
-		// The provider rejects it.
+		// The provider rejects the old token.
 		fresh := book.take(t, "proxy-fresh")
 		harness.Eventually(t, 30*time.Second, func() error {
 			if out := run(t, v.RootToken(), fresh); strings.Contains(out, "not honoured") || strings.Contains(out, strings.TrimSpace(first)) {
@@ -370,7 +372,7 @@ func TestTeamCookbook(t *testing.T) {
 	}
 }
 
-// post makes one request that has to succeed.
+// post makes one request, which must succeed.
 func post(t *testing.T, url, body string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))

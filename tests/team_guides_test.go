@@ -18,14 +18,15 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// internet is what Vault and curl take for it: providers at their real names, to
-// which a proxy connects, and for which an authority vouches.
+// internet stands in for the internet that Vault and curl use. The providers
+// have their real host names; a proxy connects to them, and a test authority
+// has signed their certificates.
 type internet struct {
 	sites map[providertest.Dialect]*providertest.Server
 	env   []string
 }
 
-// startInternet runs a strict server of each provider of the guides.
+// startInternet runs a strict server for each provider of the guides.
 func startInternet(t *testing.T) internet {
 	t.Helper()
 	out := internet{sites: map[providertest.Dialect]*providertest.Server{}}
@@ -46,7 +47,7 @@ func startInternet(t *testing.T) internet {
 	return out
 }
 
-// connect is the CONNECT of RFC 9110 section 9.3.6, to the names that there are.
+// connect handles CONNECT (RFC 9110 section 9.3.6) to the known host names.
 func connect(w http.ResponseWriter, r *http.Request, addresses map[string]string) {
 	address := addresses[r.Host]
 	if r.Method != http.MethodConnect || address == "" {
@@ -64,7 +65,7 @@ func connect(w http.ResponseWriter, r *http.Request, addresses map[string]string
 		return
 	}
 	defer func() { _ = client.Close() }()
-	_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n") // the client may be gone
+	_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n") // the client may have gone away
 	go func() {
 		_, _ = io.Copy(site, buffered) // until either side ends
 		_ = site.Close()
@@ -72,8 +73,9 @@ func connect(w http.ResponseWriter, r *http.Request, addresses map[string]string
 	_, _ = io.Copy(client, site)
 }
 
-// guides follows the five guides for providers that take a key. What a reader
-// clicks is done to the provider's server; all else is as it is written.
+// guides follows the five guides for providers whose clients have a key. The
+// test does on the provider's server what a reader would click there, and runs
+// everything else as it is written.
 func guides(t *testing.T, v *harness.Vault, book *cookbook, run runner, there internet, dir string) {
 	t.Helper()
 	file := func(t *testing.T, name string) string {
@@ -84,8 +86,8 @@ func guides(t *testing.T, v *harness.Vault, book *cookbook, run runner, there in
 		}
 		return string(content)
 	}
-	// follow runs the snippets around what is done at the provider, and gives its
-	// server and a token.
+	// follow runs a guide's snippets and, between them, the steps at the
+	// provider. It returns the provider's server and a token.
 	follow := func(t *testing.T, d providertest.Dialect, name, config string, atProvider func(*testing.T, *providertest.Server, string) []string) (*providertest.Server, reply) {
 		t.Helper()
 		s := there.sites[d]
@@ -105,7 +107,7 @@ func guides(t *testing.T, v *harness.Vault, book *cookbook, run runner, there in
 			return []string{id + "=" + s.Credentials().ClientID, "KEY_ID=" + keyID}
 		}
 	}
-	// forgotten shows what is said when a key has rotated and its certificate was
+	// forgotten checks the error if a key was rotated and its certificate was
 	// not uploaded.
 	forgotten := func(t *testing.T, key, config string, says ...string) {
 		t.Helper()
@@ -116,7 +118,7 @@ func guides(t *testing.T, v *harness.Vault, book *cookbook, run runner, there in
 	t.Run("Okta", func(t *testing.T) {
 		s, got := follow(t, providertest.Okta, "okta", "okta", func(t *testing.T, s *providertest.Server, shown string) []string {
 			t.Helper()
-			_, published, _ := strings.Cut(shown, "{") // before it stands what vault says
+			_, published, _ := strings.Cut(shown, "{") // vault's own output comes before it
 			var set struct{ Keys []fields }
 			if err := json.Unmarshal([]byte("{"+published), &set); err != nil || len(set.Keys) != 1 || set.Keys[0]["d"] != nil {
 				t.Fatalf("the JWK set is %s (%v)", shown, err)
@@ -135,7 +137,7 @@ func guides(t *testing.T, v *harness.Vault, book *cookbook, run runner, there in
 		if out, err := shell(t, v.For(t), v.TokenWith("okta"), dir, replace(t, call, "DPoP: $PROOF", "X: y"), there.env...); err == nil {
 			t.Errorf("Okta's API takes the token without a proof: %s", out)
 		}
-		// The rotation reaches Okta by itself.
+		// Okta learns of the rotation by itself.
 		before := s.IssuedCount()
 		write(t, v.For(t), "oauthcc/key/okta/rotate", fields{"now": true})
 		write(t, v.For(t), "oauthcc/check/okta", nil)

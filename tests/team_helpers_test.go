@@ -19,11 +19,11 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// appRole is a service that logs in by AppRole, with its two credentials in
-// files, as a machine has them.
+// appRole is a service that logs in by AppRole. Its two credentials are in
+// files, as on a real machine.
 type appRole struct{ roleIDFile, secretIDFile string }
 
-// newAppRole makes one whose policy allows to read one path.
+// newAppRole creates an AppRole whose policy allows reading one path.
 func newAppRole(t *testing.T, v *harness.Vault, name, path string) appRole {
 	t.Helper()
 	if v.Read("sys/auth").Data["approle/"] == nil {
@@ -36,8 +36,8 @@ func newAppRole(t *testing.T, v *harness.Vault, name, path string) appRole {
 	return appRole{harness.WriteFile(t, roleID), harness.WriteFile(t, secretID)}
 }
 
-// autoAuth is the stanza by which an Agent or Proxy logs in. Several may share
-// the files, so it leaves them there.
+// autoAuth returns the stanza with which an Agent or Proxy logs in. Several may
+// share the files, so none of them removes the files.
 func (a appRole) autoAuth() string {
 	return fmt.Sprintf(`
 auto_auth {
@@ -52,8 +52,8 @@ auto_auth {
 `, a.roleIDFile, a.secretIDFile)
 }
 
-// during calls sample now and then, until that time is over. It is how a test
-// watches that something holds all the time.
+// during calls sample repeatedly until length has passed. Tests use it to check
+// that something holds all the time.
 func during(t *testing.T, length, pause time.Duration, sample func()) {
 	t.Helper()
 	ticker := time.NewTicker(pause)
@@ -70,7 +70,7 @@ func during(t *testing.T, length, pause time.Duration, sample func()) {
 	}
 }
 
-// audited counts the requests of that operation and path that reached Vault.
+// audited counts the requests with that operation and path that reached Vault.
 func audited(v *harness.Vault, operation, path string) int {
 	n := 0
 	for line := range strings.Lines(v.AuditLog()) {
@@ -89,7 +89,7 @@ func audited(v *harness.Vault, operation, path string) int {
 	return n
 }
 
-// noLeases says by an error that there are leases below that path.
+// noLeases returns an error if there are leases below the path.
 func noLeases(t *testing.T, v *harness.Vault, path string) error {
 	t.Helper()
 	if leases := v.List("sys/leases/lookup/" + path); len(leases) > 0 {
@@ -98,7 +98,7 @@ func noLeases(t *testing.T, v *harness.Vault, path string) error {
 	return nil
 }
 
-// noIrrevocable checks that Vault has given up on no lease.
+// noIrrevocable checks that Vault has marked no lease as irrevocable.
 func noIrrevocable(t *testing.T, v *harness.Vault) {
 	t.Helper()
 	got := read(t, v, "sys/leases?type=irrevocable")
@@ -130,9 +130,9 @@ func via(t *testing.T, client *http.Client, addr, method, path string) (reply, e
 	return r, err
 }
 
-// shell runs a script the way a reader of the documentation does: with vault on
-// the PATH, and its address and a token in the environment. It gives what the
-// script says on standard output.
+// shell runs a script as a reader of the documentation would: with vault on the
+// PATH, and with Vault's address and a token in the environment. It returns the
+// script's standard output.
 func shell(t *testing.T, v *harness.Vault, token, dir, script string, env ...string) (string, error) {
 	t.Helper()
 	bin := t.TempDir()
@@ -153,7 +153,7 @@ func shell(t *testing.T, v *harness.Vault, token, dir, script string, env ...str
 	return stdout.String(), nil
 }
 
-// mustShell is shell for scripts that have to succeed.
+// mustShell is like shell, for scripts that must succeed.
 func mustShell(t *testing.T, v *harness.Vault, token, dir, script string, env ...string) string {
 	t.Helper()
 	out, err := shell(t, v, token, dir, script, env...)
@@ -163,7 +163,8 @@ func mustShell(t *testing.T, v *harness.Vault, token, dir, script string, env ..
 	return out
 }
 
-// fileLine reads a rendered file: what follows prefix on its first line.
+// fileLine reads a rendered file, and returns the text after prefix on its
+// first line.
 func fileLine(path, prefix string) (string, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {

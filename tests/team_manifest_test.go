@@ -12,17 +12,17 @@ import (
 	"testing"
 )
 
-// What follows reads just as much of YAML and of Terraform's language as the
-// cookbook's manifests need, and refuses the rest: a manifest that it takes is
-// well-formed.
+// These parsers read only as much of YAML and of Terraform's language as the
+// cookbook's manifests need, and refuse everything else. A manifest that they
+// accept is well-formed.
 
-// yamlLine is a line that says something.
+// yamlLine is a line that is neither empty nor a comment.
 type yamlLine struct {
 	indent int
 	text   string
 }
 
-// parseYAML reads documents of block mappings, block lists and plain or quoted
+// parseYAML reads documents of block mappings, block lists, and plain or quoted
 // scalars.
 func parseYAML(text string) (docs []fields, err error) {
 	for i, part := range regexp.MustCompile(`(?m)^---$`).Split(text, -1) {
@@ -51,7 +51,8 @@ func parseYAML(text string) (docs []fields, err error) {
 	return docs, nil
 }
 
-// yamlBlock reads the lines that are indented like the first.
+// yamlBlock reads the lines with the indentation of the first line, and the
+// lines below them.
 func yamlBlock(lines []yamlLine) (value any, rest []yamlLine, err error) {
 	if len(lines) == 0 {
 		return nil, nil, fmt.Errorf("nothing where a value should be")
@@ -60,7 +61,8 @@ func yamlBlock(lines []yamlLine) (value any, rest []yamlLine, err error) {
 	if strings.HasPrefix(lines[0].text, "- ") {
 		var list []any
 		for len(lines) > 0 && lines[0].indent == indent && strings.HasPrefix(lines[0].text, "- ") {
-			// What follows the dash is a block of its own, two further in.
+			// The text after the dash is a block of its own, indented by two
+			// more.
 			lines[0] = yamlLine{indent + 2, lines[0].text[2:]}
 			var item any
 			if item, lines, err = yamlItem(lines); err != nil {
@@ -123,7 +125,7 @@ func yamlScalar(text string) (any, error) {
 	return text, nil
 }
 
-// hclBlock is a block of Terraform's language.
+// hclBlock is a block in Terraform's language.
 type hclBlock struct {
 	kind       string
 	labels     []string
@@ -131,10 +133,10 @@ type hclBlock struct {
 	blocks     []hclBlock
 }
 
-// hclExpr is what only Terraform can work out: a reference.
+// hclExpr is a reference, which only Terraform can resolve.
 type hclExpr string
 
-// hclCall is a call of a function.
+// hclCall is a function call.
 type hclCall struct {
 	function string
 	argument any
@@ -152,7 +154,7 @@ func parseHCL(text string) (_ []hclBlock, err error) {
 		}
 		token := match[0]
 		text = text[len(token):]
-		if match[1] != "" { // a heredoc, up to its name on a line of its own
+		if match[1] != "" { // a heredoc, which ends at a line with just its name
 			end := regexp.MustCompile(`(?m)^\s*` + match[1] + `$`).FindStringIndex(text)
 			if end == nil {
 				return nil, fmt.Errorf("the heredoc %s has no end", match[1])
@@ -294,7 +296,7 @@ func (p *hclParser) expression() any {
 	return call
 }
 
-// TestTeamManifestReaders checks that the readers above are worth something.
+// TestTeamManifestReaders checks that the parsers above notice faults.
 func TestTeamManifestReaders(t *testing.T) {
 	t.Parallel()
 	docs, err := parseYAML("a: 1\nb:\n  - c: x y\n    d: \"{{ .e }}\"\n  - f\n---\ng:\n  h: true\n")

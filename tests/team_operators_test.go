@@ -16,8 +16,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// externalSecrets makes the requests that the operator makes for each
-// generator.
+// externalSecrets makes the requests that the External Secrets Operator makes
+// for each generator.
 func externalSecrets(t *testing.T, v *harness.Vault, book *cookbook, run runner, s *providertest.Server) {
 	t.Helper()
 	run(t, v.RootToken(), book.take(t, "eso-role"))
@@ -68,7 +68,8 @@ func externalSecrets(t *testing.T, v *harness.Vault, book *cookbook, run runner,
 	}
 }
 
-// vaultSecrets makes the requests that the operator makes for each secret.
+// vaultSecrets makes the requests that the Vault Secrets Operator makes for
+// each secret.
 func vaultSecrets(t *testing.T, v *harness.Vault, book *cookbook, s *providertest.Server) {
 	t.Helper()
 	docs, err := parseYAML(book.file(t, "cookbook/vault-secrets-operator.yaml"))
@@ -108,8 +109,8 @@ func vaultSecrets(t *testing.T, v *harness.Vault, book *cookbook, s *providertes
 	}
 }
 
-// terraform makes the requests that its provider makes at an apply, a plan and
-// a destruction.
+// terraform makes the requests that Terraform's Vault provider makes for an
+// apply, a plan and a destroy.
 func terraform(t *testing.T, v *harness.Vault, book *cookbook, run runner, s *providertest.Server) {
 	t.Helper()
 	blocks, err := parseHCL(book.file(t, "cookbook/main.tf"))
@@ -178,7 +179,7 @@ func terraform(t *testing.T, v *harness.Vault, book *cookbook, run runner, s *pr
 		}
 	}
 	config := endpoints[0]
-	ask(t, v, http.MethodPut, config.path, config.data).wants(t, http.StatusBadRequest, "client_secret") // or the cookbook could be simpler
+	ask(t, v, http.MethodPut, config.path, config.data).wants(t, http.StatusBadRequest, "client_secret") // if this succeeded, the cookbook could be simpler
 	secret := replace(t, book.take(t, "terraform-secret"), "provider=antsomi", "provider=antsomi token_url="+s.TokenURL())
 	run(t, v.RootToken(), secret, "CLIENT_ID="+s.Credentials().ClientID, "CLIENT_SECRET="+s.Credentials().ClientSecret)
 	apply()
@@ -194,8 +195,9 @@ func terraform(t *testing.T, v *harness.Vault, book *cookbook, run runner, s *pr
 	if after.text(t, "access_token") != before.text(t, "access_token") || s.IssuedCount() != mints {
 		t.Error("an apply that changes nothing cost a mint")
 	}
-	for i := len(endpoints) - 1; i >= 0; i-- { // the other way round
-		// With a warning, where a token lives on that the provider cannot revoke.
+	for i := len(endpoints) - 1; i >= 0; i-- { // in reverse order
+		// The answer has a warning if a token lives on that the provider cannot
+		// revoke.
 		if got := ask(t, v, http.MethodDelete, endpoints[i].path, nil); got.status >= http.StatusMultipleChoices {
 			t.Errorf("delete %s: status %d: %s", endpoints[i].path, got.status, got.raw)
 		}

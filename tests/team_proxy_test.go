@@ -16,8 +16,8 @@ import (
 
 const readers = 1000
 
-// startProxy starts a Proxy that logs in by itself, for readers without a
-// token of their own, and waits until it has. It gives its address.
+// startProxy starts a Proxy that logs in by itself, for readers without a Vault
+// token. It waits until the Proxy has logged in, and returns its address.
 func startProxy(t *testing.T, v *harness.Vault, login appRole, more string) string {
 	t.Helper()
 	addr := harness.FreeAddr(t)
@@ -39,11 +39,11 @@ listener "tcp" {
 	return addr
 }
 
-// atOnce is the setting by which a Proxy answers errors at once.
+// atOnce is the setting that makes a Proxy return errors without retries.
 const atOnce = `vault { retry { num_retries = -1 } }`
 
-// readAll has many readers read a path at the same time, and gives how many
-// got which access token.
+// readAll lets many readers read a path at the same time, and returns how many
+// got each access token.
 func readAll(t *testing.T, addr, path string) map[string]int {
 	t.Helper()
 	transport := &http.Transport{MaxConnsPerHost: 64, MaxIdleConnsPerHost: 64}
@@ -70,7 +70,7 @@ func readAll(t *testing.T, addr, path string) map[string]int {
 	return got
 }
 
-// TestTeamProxy has a thousand readers behind one Proxy.
+// TestTeamProxy lets a thousand readers read through one Proxy.
 func TestTeamProxy(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{LogLevel: "info"})
@@ -152,7 +152,8 @@ func TestTeamProxy(t *testing.T) {
 			t.Errorf("%d requests reached Vault, want 1", n)
 		}
 
-		// And without it does not, which is why the cookbook says so.
+		// Without the setting the Proxy retries, which is why the cookbook
+		// mentions it.
 		slow := startProxy(t, v, login, "")
 		done := make(chan error, 1)
 		go func() {
@@ -165,7 +166,7 @@ func TestTeamProxy(t *testing.T) {
 			}
 			return nil
 		})
-		s.Behave(providertest.Behavior{}) // so that it ends
+		s.Behave(providertest.Behavior{}) // so that the read ends
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// mcpServer follows the cookbook to a resource that says where its tokens come
-// from.
+// mcpServer follows the cookbook's recipe for a resource that names the server
+// of its tokens.
 func mcpServer(t *testing.T, v *harness.Vault, book *cookbook, run runner) {
 	t.Helper()
 	server := providertest.Start(t, providertest.RFC6749, providertest.Options{ExtraParameters: []string{"resource"}})

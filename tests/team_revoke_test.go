@@ -17,12 +17,12 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// Vault runs a mount's rollback once a minute, and retries a revocation after
-// 20 s, 40 s, … on average.
+// Vault runs a mount's rollback once a minute. It retries a revocation after 20
+// s, 40 s and so on, on average.
 const rollbackTime = 3 * time.Minute
 
-// revocable runs a server by the book, with a config whose tokens can be
-// revoked.
+// revocable starts a server that follows RFC 6749, and writes a config whose
+// tokens can be revoked.
 func revocable(t *testing.T, v *harness.Vault, config string, o providertest.Options, more fields) *providertest.Server {
 	t.Helper()
 	s := standard(t, v, config, o, nil)
@@ -30,13 +30,13 @@ func revocable(t *testing.T, v *harness.Vault, config string, o providertest.Opt
 	return s
 }
 
-// slowRevoker is a provider that takes its time to revoke a token, and counts.
+// slowRevoker is a provider that revokes tokens slowly and counts its requests.
 type slowRevoker struct {
 	config                            string
 	now, most, issued, asked, revoked atomic.Int64
 }
 
-// newSlowRevoker runs one, with a config for it.
+// newSlowRevoker starts a slowRevoker and writes a config for it.
 func newSlowRevoker(t *testing.T, v *harness.Vault, config string, takes time.Duration, more fields) *slowRevoker {
 	t.Helper()
 	p := &slowRevoker{config: config}
@@ -51,7 +51,7 @@ func newSlowRevoker(t *testing.T, v *harness.Vault, config string, takes time.Du
 		defer p.now.Add(-1)
 		for had := p.most.Load(); n > had && !p.most.CompareAndSwap(had, n); had = p.most.Load() {
 		}
-		select { // more may arrive meanwhile, if they are let
+		select { // other requests may arrive meanwhile
 		case <-time.After(takes):
 			p.revoked.Add(1)
 		case <-r.Context().Done():
@@ -64,13 +64,13 @@ func newSlowRevoker(t *testing.T, v *harness.Vault, config string, takes time.Du
 	return p
 }
 
-// take reads that many tokens.
+// take reads n tokens.
 func (p *slowRevoker) take(v *harness.Vault, n int) {
 	eachJob(n, 8, func(int) { v.Status(http.MethodGet, "oauthcc/token/"+p.config, nil, v.RootToken()) })
 }
 
-// TestTeamRevocation is what becomes of leases whose tokens are revoked at the
-// provider.
+// TestTeamRevocation tests what happens to leases whose tokens are revoked at
+// the provider.
 func TestTeamRevocation(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{LogLevel: "info"})
@@ -126,7 +126,7 @@ func TestTeamRevocation(t *testing.T) {
 		const leases = 60
 		p := newSlowRevoker(t, v, "many", 200*time.Millisecond, nil)
 		p.take(v, leases)
-		v.MustCLI("lease", "revoke", "-prefix", "oauthcc/token/many") // by all of Vault's workers
+		v.MustCLI("lease", "revoke", "-prefix", "oauthcc/token/many") // uses all of Vault's workers
 		harness.Eventually(t, rollbackTime, func() error { return noLeases(t, v, "oauthcc/token/many") })
 		if p.revoked.Load() != leases || p.issued.Load() != leases {
 			t.Errorf("%d tokens, %d revocations, want %d", p.issued.Load(), p.revoked.Load(), leases)
@@ -146,12 +146,13 @@ func TestTeamRevocation(t *testing.T) {
 	}
 	tests["waiting for a turn at a slow provider is no failure"] = func(t *testing.T) {
 		v := v.For(t)
-		const leases = 60 // of which the last waits for about 3.5 s
+		const leases = 60 // the last one waits for about 3.5 s
 		p := newSlowRevoker(t, v, "slow", 500*time.Millisecond, fields{"request_timeout": 2})
 		p.take(v, leases)
 		v.MustCLI("lease", "revoke", "-prefix", "oauthcc/token/slow")
 		harness.Eventually(t, rollbackTime, func() error { return noLeases(t, v, "oauthcc/token/slow") })
-		// A failed attempt costs at least ten seconds, and the sixth the lease.
+		// A failed attempt costs at least ten seconds. After the sixth, Vault
+		// gives up on the lease.
 		if asked := p.asked.Load(); asked != leases || p.revoked.Load() != leases {
 			t.Errorf("the provider was asked %d times, and revoked %d tokens, want %d", asked, p.revoked.Load(), leases)
 		}
@@ -183,7 +184,7 @@ func TestTeamRevocation(t *testing.T) {
 			t.Error("without the config the provider cannot have been asked")
 		}
 
-		// Tokens that expire while the provider is out of order.
+		// Tokens that expire while the provider fails.
 		expires := revocable(t, v, "expires", providertest.Options{Lifetime: 5 * time.Second}, fields{"reuse": false})
 		expires.Behave(providertest.Behavior{Status: http.StatusInternalServerError, Times: -1, Revocation: true})
 		for range 3 {
@@ -191,7 +192,7 @@ func TestTeamRevocation(t *testing.T) {
 		}
 		harness.Eventually(t, rollbackTime, func() error { return noLeases(t, v, "oauthcc/token/expires") })
 
-		// A provider that cannot find the token.
+		// A provider that does not find the token.
 		unknown := revocable(t, v, "unknown", providertest.Options{}, fields{"reuse": false})
 		unknown.Behave(providertest.Behavior{Status: http.StatusBadRequest, Body: `{"error":"invalid_token"}`, Times: -1, Revocation: true})
 		read(t, v, "oauthcc/token/unknown")
@@ -205,11 +206,11 @@ func TestTeamRevocation(t *testing.T) {
 			if i == jobs/2 {
 				v.KillPlugin()
 			}
-			v.Status(http.MethodGet, "oauthcc/token/many", nil, v.RootToken()) // some fail with the plugin
+			v.Status(http.MethodGet, "oauthcc/token/many", nil, v.RootToken()) // some fail because of the kill
 		})
 		write(t, v, "oauthcc/revoke/many", nil).wants(t, http.StatusNoContent)
-		// What the provider had issued at the moment of the kill, and the engine
-		// never learnt of, nobody can revoke.
+		// Nobody can revoke a token that the provider had issued at the moment
+		// of the kill and that the engine never learnt of.
 		valid := 0
 		for _, token := range s.Issued() {
 			if s.Valid(token) {
@@ -256,12 +257,13 @@ func TestTeamRevocation(t *testing.T) {
 		if next == all || !s.Valid(next) || s.IssuedCount() != 3 {
 			t.Errorf("after it a reader gets %q of %d", next, s.IssuedCount())
 		}
-		// The leases of dead tokens are revoked without asking the provider.
+		// Leases of dead tokens are revoked without a request to the provider.
 		v.MustCLI("lease", "revoke", "-sync", "-prefix", "oauthcc/token/shared")
 		if s.RevocationRequests() != 2 || !s.Valid(next) {
 			t.Errorf("the leases cost %d revocations", s.RevocationRequests()-2)
 		}
-		// A provider that fails: forgotten all the same, and told.
+		// If the provider fails, the token is forgotten nevertheless, and a
+		// warning says so.
 		s.Behave(providertest.Behavior{Status: http.StatusInternalServerError, Times: -1, Revocation: true})
 		before := s.IssuedCount()
 		write(t, v, "oauthcc/revoke/shared", nil).wants(t, http.StatusOK, "may live on")
@@ -274,9 +276,9 @@ func TestTeamRevocation(t *testing.T) {
 		v := v.For(t)
 		s := revocable(t, v, "past", providertest.Options{Scopes: []string{"read", "write"}}, fields{"scopes": "read,write"})
 		tokens := []string{read(t, v, "oauthcc/token/past").text(t, "access_token")}
-		write(t, v, "oauthcc/config/past", fields{"scopes": "read"}) // which forgets it
+		write(t, v, "oauthcc/config/past", fields{"scopes": "read"}) // the engine forgets the token
 		tokens = append(tokens, read(t, v, "oauthcc/token/past").text(t, "access_token"))
-		write(t, v, "oauthcc/check/past", nil) // which replaces that one
+		write(t, v, "oauthcc/check/past", nil) // replaces the second token
 		tokens = append(tokens, read(t, v, "oauthcc/token/past").text(t, "access_token"))
 		for i, token := range tokens {
 			if !s.Valid(token) || s.IssuedCount() != len(tokens) {

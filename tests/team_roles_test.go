@@ -17,7 +17,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestTeamRoles drives roles by the vault command.
+// TestTeamRoles manages roles with the vault command.
 func TestTeamRoles(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -35,7 +35,7 @@ func TestTeamRoles(t *testing.T) {
 		if got := commandJSON(t, v, "list", "oauthcc/role/acme"); !same(got, []string{"readers", "writers"}) {
 			t.Errorf("the list is %v", got)
 		}
-		v.MustCLI("write", "oauthcc/role/acme/readers", "max_ttl=20m") // what is not sent stays
+		v.MustCLI("write", "oauthcc/role/acme/readers", "max_ttl=20m") // a field that is not sent keeps its value
 		v.MustCLI("patch", "oauthcc/role/acme/readers", "description=patched")
 		ask(t, v, http.MethodPatch, "oauthcc/role/acme/readers", fields{"ttl": nil}).wants(t, http.StatusNoContent)
 		if got := read(t, v, "oauthcc/role/acme/readers"); !same(got.Data, fields{"scopes": []string{"read"}, "max_ttl": 1200, "description": "patched"}) {
@@ -47,7 +47,7 @@ func TestTeamRoles(t *testing.T) {
 		v.MustCLI("delete", "oauthcc/role/acme/readers")
 		ask(t, v, http.MethodGet, "oauthcc/role/acme/readers", nil).wants(t, http.StatusNotFound)
 		ask(t, v, http.MethodGet, "oauthcc/token/acme/readers", nil).wants(t, http.StatusBadRequest, `no role "readers" of config "acme"`)
-		v.MustCLI("delete", "oauthcc/role/acme/readers") // Vault's deletes may be repeated
+		v.MustCLI("delete", "oauthcc/role/acme/readers") // in Vault, a delete may be repeated
 		v.MustCLI("delete", "oauthcc/role/acme/writers")
 	})
 	t.Run("refused", func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestTeamRoles(t *testing.T) {
 		v := v.For(t)
 		standard(t, v, "limits", providertest.Options{}, fields{"ttl": "10m"})
 		write(t, v, "oauthcc/role/limits/short", fields{"max_ttl": "20m"})
-		write(t, v, "oauthcc/config/limits", fields{"ttl": "30m"}) // whoever writes a config does not look at its roles
+		write(t, v, "oauthcc/config/limits", fields{"ttl": "30m"}) // a write to a config does not check its roles
 		got := ask(t, v, http.MethodGet, "oauthcc/token/limits/short", nil)
 		got.wants(t, http.StatusOK)
 		if got.LeaseDuration > 1200 || got.LeaseDuration < 1195 {
@@ -123,7 +123,7 @@ func TestTeamRoles(t *testing.T) {
 		}
 		prepare()
 		fails(t, v.CLI("delete", "oauthcc/config/doomed"), "one, two", "force=true")
-		// A body of a DELETE does not arrive.
+		// The body of a DELETE does not reach the plugin.
 		ask(t, v, http.MethodDelete, "oauthcc/config/doomed", fields{"force": true}).wants(t, http.StatusBadRequest, "force=true")
 		read(t, v, "oauthcc/token/doomed/one")
 		v.MustCLI("delete", "oauthcc/config/doomed", "force=true")
@@ -136,14 +136,14 @@ func TestTeamRoles(t *testing.T) {
 		v.MustCLI("delete", "oauthcc/role/doomed/two")
 		v.MustCLI("delete", "oauthcc/config/doomed")
 		gone()
-		// A config of the same name starts without them.
+		// A new config of the same name has no roles.
 		write(t, v, "oauthcc/config/doomed", registration(providertest.RFC6749, s))
 		ask(t, v, http.MethodGet, "oauthcc/token/doomed/one", nil).wants(t, http.StatusBadRequest, "no role")
 	})
 }
 
-// TestTeamModes is how tokens are handed out: by roles over one config, whose
-// token they all share.
+// TestTeamModes tests the ways to hand out tokens. Each way is a role of the
+// same config, and all roles share its token.
 func TestTeamModes(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -158,7 +158,7 @@ func TestTeamModes(t *testing.T) {
 		if got.LeaseID != "" || got.LeaseDuration != 0 || got.Renewable {
 			t.Errorf("there is a lease: %s", got.raw)
 		}
-		for _, name := range []string{"ttl", "rotation_period"} { // Agent panics at a string, and falls asleep at a fraction
+		for _, name := range []string{"ttl", "rotation_period"} { // Agent panics if it is a string, and stops renewing if it is a fraction
 			if !regexp.MustCompile(`"` + name + `":\d+[,}]`).MatchString(got.raw) {
 				t.Errorf("%s is not a whole number: %s", name, got.raw)
 			}
@@ -218,7 +218,7 @@ func TestTeamModes(t *testing.T) {
 	})
 }
 
-// TestTeamIdentity has roles that name the caller.
+// TestTeamIdentity uses roles that name the caller.
 func TestTeamIdentity(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})

@@ -15,7 +15,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestTeamPolicies is what a team may and may not do with a role of its own.
+// TestTeamPolicies tests what a team may and may not do with its own role.
 func TestTeamPolicies(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -57,17 +57,17 @@ func TestTeamPolicies(t *testing.T) {
 	})
 	t.Run("nobody widens a role", func(t *testing.T) {
 		v := v.For(t)
-		// By another role.
+		// Try it through another role.
 		for _, scopes := range []any{"item,profile", "profile", []string{"item", "event", "promotion"}, ""} {
 			ask(t, v, http.MethodPost, "oauthcc/role/antsomi/wide", fields{"scopes": scopes}).wants(t, http.StatusBadRequest, "scopes")
 		}
 		ask(t, v, http.MethodGet, "oauthcc/role/antsomi/wide", nil).wants(t, http.StatusNotFound)
 		ask(t, v, http.MethodPatch, "oauthcc/role/antsomi/readers", fields{"scopes": []string{"profile"}}).wants(t, http.StatusBadRequest, "scopes")
-		// By the read's parameter, which the policy lets through.
+		// Try it through the read's parameter, which the policy allows.
 		for _, query := range []string{"scopes=event", "scopes=item,event", "scopes=item&scopes=event", "scopes=profile"} {
 			askAs(t, v, team, http.MethodGet, "oauthcc/token/antsomi/readers?"+query, nil).wants(t, http.StatusBadRequest, "scopes")
 		}
-		// By a parameter that a policy allows by name.
+		// Try it through a parameter that a policy allows by name.
 		v.Policy("generous", `path "oauthcc/token/antsomi/readers" {
 			capabilities       = ["read", "update"]
 			allowed_parameters = { "scopes" = ["item", "event", "item,event"] }
@@ -119,7 +119,8 @@ func TestTeamPolicies(t *testing.T) {
 	})
 }
 
-// TestTeamChoices is what a reader may choose: scopes, life, a fresh token.
+// TestTeamChoices tests what a reader may choose: scopes, lifetime, a fresh
+// token.
 func TestTeamChoices(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -132,7 +133,7 @@ func TestTeamChoices(t *testing.T) {
 		write(t, v, "oauthcc/role/sets/swapped", fields{"scopes": "event,item"})
 		write(t, v, "oauthcc/role/sets/item", fields{"scopes": "item"})
 
-		tokens := map[string]string{} // by scopes
+		tokens := map[string]string{} // scopes to token
 		check := func(scopes string, got reply) {
 			t.Helper()
 			got.wants(t, http.StatusOK)
@@ -187,7 +188,8 @@ func TestTeamChoices(t *testing.T) {
 		if again := read(t, v, "oauthcc/token/life?min_ttl=30").text(t, "access_token"); again != first || s.Requests() != 1 {
 			t.Errorf("a token with enough life was replaced (%d mints)", s.Requests())
 		}
-		// More than the token has left by now, and less than a new one has.
+		// Longer than the token's remaining life, but shorter than a new
+		// token's.
 		harness.Eventually(t, 30*time.Second, func() error {
 			if got := read(t, v, "oauthcc/token/life?min_ttl=55s"); got.text(t, "access_token") == first {
 				return fmt.Errorf("still the old token, with %v s", got.Data["expires_in"])

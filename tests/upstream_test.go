@@ -15,8 +15,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// TestRefusals are the rows of the error table in which the provider says no:
-// always a 400, which no client of Vault's repeats, with the provider's words.
+// TestRefusals tests the rows of the error table in which the provider refuses
+// a request. The answer is always a 400, which Vault's clients do not repeat,
+// and contains the provider's text.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -49,7 +50,8 @@ func TestRefusals(t *testing.T) {
 			write(t, v, "oauthcc/config/"+config, with(registration(test.dialect, s), test.config))
 			says := append(test.says, strconv.Quote(config))
 			ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil).wants(t, http.StatusBadRequest, says...)
-			// The error is remembered, and the provider left alone.
+			// The error is remembered, and the provider gets no further
+			// request.
 			ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil).wants(t, http.StatusBadRequest, append(says, "next attempt")...)
 			if s.Requests() != 1 {
 				t.Errorf("the provider saw %d requests, want 1", s.Requests())
@@ -59,7 +61,7 @@ func TestRefusals(t *testing.T) {
 			if !strings.Contains(status.text(t, "last_error"), test.says[0]) || status.text(t, "next_attempt") == "" || status.text(t, "last_failure") == "" {
 				t.Errorf("status says %v", status.Data)
 			}
-			// What is put right works at once, whatever is remembered.
+			// A corrected config works at once, even if an error is remembered.
 			write(t, v, "oauthcc/config/"+config, with(registration(test.dialect, s), fields{"grant_type": grantOf(test.dialect), "parameters": fields{}}))
 			issuedBy(t, s, read(t, v, "oauthcc/token/"+config).text(t, "access_token"))
 		})
@@ -85,7 +87,7 @@ func grantOf(d providertest.Dialect) string {
 	}
 }
 
-// TestTrouble are the rows in which the provider does not work.
+// TestTrouble tests the rows of the error table in which the provider fails.
 func TestTrouble(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
@@ -121,7 +123,7 @@ func TestTrouble(t *testing.T) {
 		i++
 		config := fmt.Sprintf("trouble%d", i)
 		t.Run(name+" is a 502", func(t *testing.T) {
-			t.Parallel() // some retry, and wait in between
+			t.Parallel() // some cases wait between retries
 			v := v.For(t)
 			s := standard(t, v, config, providertest.Options{}, nil)
 			s.Behave(always(test.behaves))
@@ -133,13 +135,13 @@ func TestTrouble(t *testing.T) {
 				t.Errorf("the provider saw %d requests, want %d", n, test.asked)
 			}
 			ask(t, v, http.MethodPost, "oauthcc/check/"+config, nil).wants(t, http.StatusBadGateway, says...)
-			// Once it works, a check opens the way again.
+			// Once the provider works, a check lets readers through again.
 			s.Reset()
 			ask(t, v, http.MethodPost, "oauthcc/check/"+config, nil).wants(t, http.StatusOK)
 			issuedBy(t, s, read(t, v, "oauthcc/token/"+config).text(t, "access_token"))
 		})
 	}
-	t.Cleanup(func() { // when all of them are over
+	t.Cleanup(func() { // after all subtests
 		if other.Requests() != 0 {
 			t.Errorf("the host of the redirects saw %d requests", other.Requests())
 		}
@@ -221,7 +223,7 @@ func TestRateLimit(t *testing.T) {
 	}
 
 	v.MustCLI("secrets", "tune", "-allowed-response-headers=Retry-After", "oauthcc")
-	for _, method := range []string{http.MethodGet, http.MethodPost} { // remembered, and by a write as well
+	for _, method := range []string{http.MethodGet, http.MethodPost} { // the remembered error, also on a write
 		r = ask(t, v, method, "oauthcc/token/before", nil)
 		r.wants(t, http.StatusTooManyRequests, "next attempt")
 		if seconds, err := strconv.Atoi(r.header.Get("Retry-After")); err != nil || seconds < 100 || seconds > 120 {
@@ -243,7 +245,7 @@ func TestRateLimit(t *testing.T) {
 		s := standard(t, v, "inhand", providertest.Options{Lifetime: 20 * time.Second}, nil)
 		token := read(t, v, "oauthcc/token/inhand").text(t, "access_token")
 		s.Behave(limited)
-		// From 14 s on the refresh in the background fails; from 16 s on
+		// From 14 s on, the refresh in the background fails. From 16 s on,
 		// readers would wait for it.
 		harness.Eventually(t, 25*time.Second, func() error {
 			r := read(t, v, "oauthcc/token/inhand")
