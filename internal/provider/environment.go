@@ -4,6 +4,7 @@
 package provider
 
 import (
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,13 +20,14 @@ const (
 	nameScope           = "scope"            // the scopes that are asked for
 	nameClientAssertion = "client_assertion" // signed for the attempt
 	nameAssertion       = "assertion"        // likewise, or made elsewhere
+	namePrivateKey      = "private_key"      // what the filter rsa_sha256 signs with
 )
 
 const randomBytes = 16
 
 // madeNames are the names of these placeholders.
 func madeNames() []string {
-	return []string{nameNow, nameRandom, nameScope, nameClientAssertion, nameAssertion}
+	return []string{nameNow, nameRandom, nameScope, nameClientAssertion, nameAssertion, namePrivateKey}
 }
 
 // credentialNames are the credentials that placeholders can name.
@@ -52,6 +54,7 @@ type environment struct {
 
 	now    time.Time
 	random string
+	key    *rsa.PrivateKey // private_key, nil without or if it is of another kind
 
 	percentSpaces bool // in what is URL-encoded
 
@@ -188,6 +191,12 @@ func (e *environment) find(name string, within []string) meaning {
 	switch name {
 	case nameNow, nameRandom:
 		return meaning{set: true, varies: true}
+	case namePrivateKey:
+		m := meaning{secret: true, set: e.key != nil}
+		if !m.set {
+			m.err = errors.New("needs private_key, and an RSA key (a signing_key signs JWTs alone)")
+		}
+		return m
 	case nameClientAssertion:
 		return meaning{varies: true, err: errors.New("needs {client_assertion}, which only token_endpoint_auth_method=private_key_jwt or client_secret_jwt makes, and not for a URL")}
 	case nameAssertion:

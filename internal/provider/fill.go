@@ -4,6 +4,10 @@
 package provider
 
 import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/url"
@@ -29,7 +33,7 @@ func (e *environment) of(p part, within []string) meaning {
 	keys := make([]string, len(p.filters))
 	for i, f := range p.filters {
 		hashes = hashes || f.out == sortOctets
-		if keys[i] = f.arg; f.takes != argumentKey {
+		if keys[i] = f.arg; f.takes != argumentKey && f.takes != argumentPrivateKey {
 			continue
 		}
 		key := e.resolve(f.arg, within)
@@ -63,10 +67,7 @@ func (e *environment) of(p part, within []string) meaning {
 			m.err = errTooLong
 			return m
 		}
-		text, err := f.apply(v, keys[i])
-		if f.name == "urlencode" {
-			text = e.spaced(text)
-		}
+		text, err := e.apply(f, v, keys[i])
 		if err != nil {
 			m.err = fmt.Errorf("%w in %s", err, p.source)
 			if e.shown && m.secret {
@@ -78,6 +79,23 @@ func (e *environment) of(p part, within []string) meaning {
 	}
 	m.text = v.text
 	return m
+}
+
+// apply is what a filter makes of v, by its argument or the key of that name.
+func (e *environment) apply(f applied, v value, arg string) (string, error) {
+	if f.takes == argumentPrivateKey {
+		sum := sha256.Sum256([]byte(v.text))
+		signature, err := rsa.SignPKCS1v15(rand.Reader, e.key, crypto.SHA256, sum[:])
+		if err != nil {
+			return "", errors.New("needs a longer key")
+		}
+		return string(signature), nil
+	}
+	text, err := f.apply(v, arg)
+	if f.name == "urlencode" {
+		text = e.spaced(text)
+	}
+	return text, err
 }
 
 // queryEscape escapes a value of a query or a form.
@@ -100,6 +118,8 @@ func (e *environment) sortOf(p part) (sort, error) {
 		s = sortMoment
 	case p.name == nameRandom:
 		s = sortRandom
+	case p.name == namePrivateKey:
+		s = sortPrivateKey
 	case e.meanings[p.name].octets:
 		s = sortOctets
 	}
@@ -109,7 +129,7 @@ func (e *environment) sortOf(p part) (sort, error) {
 		}
 		s = f.out
 	}
-	if s == sortMoment || s == sortRandom {
+	if s&(sortMoment|sortRandom|sortPrivateKey) != 0 {
 		return s, unwritten(s)
 	}
 	return s, nil
@@ -151,6 +171,9 @@ func (e *environment) checkVariable(t template, more ...string) error {
 			return err
 		}
 		for _, f := range p.filters {
+			if f.takes == argumentKey && f.arg == namePrivateKey {
+				return fmt.Errorf("signs with private_key (filter %s), which only rsa_sha256 does; name client_secret, or one of secret_variables", f.name)
+			}
 			if f.takes == argumentKey && !e.isSecret(f.arg) {
 				return fmt.Errorf("signs with %q (filter %s), which is no secret: anybody could sign so; name client_secret, or one of secret_variables", f.arg, f.name)
 			}

@@ -10,7 +10,9 @@ import (
 	"crypto/sha1" //nolint:gosec // likewise
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/base32"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
@@ -32,19 +34,21 @@ import (
 type sort uint8
 
 const (
-	sortText   sort = 1 << iota
-	sortOctets      // bytes that are no text, such as a hash
-	sortMoment      // the time, not yet written down
-	sortRandom      // sixteen random bytes
+	sortText       sort = 1 << iota
+	sortOctets          // bytes that are no text, such as a hash
+	sortMoment          // the time, not yet written down
+	sortRandom          // sixteen random bytes
+	sortPrivateKey      // what signs, and is sent to nobody
 )
 
 // argument says what stands behind the colon of a filter.
 type argument uint8
 
 const (
-	argumentNone   argument = iota
-	argumentKey             // the name of a placeholder
-	argumentFormat          // of a date
+	argumentNone       argument = iota
+	argumentKey                 // the name of a placeholder
+	argumentPrivateKey          // private_key
+	argumentFormat              // of a date
 )
 
 // value is what a placeholder stands for, on its way through the filters.
@@ -82,6 +86,8 @@ var filters = map[string]filter{
 	"hmac_sha512":   {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(sha512.New)},
 	"hmac_sha1":     {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(sha1.New)},
 	"hmac_md5":      {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(md5.New)},
+	"rsa_sha256":    {in: encodable, out: sortOctets, takes: argumentPrivateKey, hides: true}, // see environment.sign
+	"totp":          {in: sortMoment, out: sortText, takes: argumentKey, hides: true, apply: totp},
 	"rfc3339":       {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return t.Format("2006-01-02T15:04:05Z") })},
 	"unix":          {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) })},
 	"unix_ms":       {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) })},
@@ -130,6 +136,10 @@ func (f filter) checkArgument(name, arg string) error {
 		if !variableName.MatchString(arg) {
 			return fmt.Errorf("has the filter %s without the name of the secret that it signs with: write %s:client_secret, or another placeholder's name", name, name)
 		}
+	case argumentPrivateKey:
+		if arg != namePrivateKey {
+			return fmt.Errorf("has the filter %s without the key that it signs with: write %s:private_key", name, name)
+		}
 	case argumentFormat:
 		if arg == "" {
 			return fmt.Errorf("has the filter %s without a format: write %s:%%Y-%%m-%%d", name, name)
@@ -146,7 +156,7 @@ func (f filter) checkArgument(name, arg string) error {
 // unfit says why f cannot be applied to a value of that sort.
 func (f applied) unfit(of sort) error {
 	switch {
-	case of == sortMoment:
+	case of == sortMoment || of == sortPrivateKey:
 		return unwritten(of)
 	case f.in == sortMoment:
 		return fmt.Errorf("has the filter %s for something else than {now}: it writes down the time", f.name)
@@ -162,6 +172,8 @@ func unwritten(of sort) error {
 	switch of {
 	case sortMoment:
 		return errors.New("names {now} without saying how to write it: {now|unix}, {now|unix_ms}, {now|rfc3339} or {now|strftime:%Y-%m-%d}")
+	case sortPrivateKey:
+		return errors.New("names {private_key}, which is sent to nobody; what it signs is: {client_id|rsa_sha256:private_key|base64}")
 	case sortRandom:
 		return errors.New("names {random} without saying how to write it: {random|uuid}, {random|hex} or {random|base64url}")
 	default:
@@ -203,6 +215,23 @@ func unbase64(v value, _ string) (string, error) {
 		return "", errors.New("takes base64 only")
 	}
 	return string(b), nil
+}
+
+// totp is the one-time password of that moment (RFC 6238): six digits, for half a
+// minute. The key is in base32, as authenticator apps take it.
+func totp(v value, key string) (string, error) {
+	text := strings.TrimRight(strings.ToUpper(strings.ReplaceAll(key, " ", "")), "=")
+	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text)
+	if err != nil || len(secret) == 0 {
+		return "", errors.New("needs a secret in base32")
+	}
+	mac := hmac.New(sha1.New, secret)
+	var counter [8]byte
+	binary.BigEndian.PutUint64(counter[:], uint64(max(0, v.at.Unix()/30)))
+	mac.Write(counter[:])
+	sum := mac.Sum(nil)
+	at := sum[len(sum)-1] & 0xf
+	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[at:at+4])&0x7fffffff%1_000_000), nil
 }
 
 // asUUID makes a version 4 UUID (RFC 9562 section 5.4) of sixteen random bytes.

@@ -84,7 +84,7 @@ func FuzzPlaceholder(f *testing.F) {
 			}
 		}
 		got, _ := r.Parameters["p"].(string)
-		if want := strings.ReplaceAll(parsed.plain(), "\x00", value); parsed.bare() && got != want {
+		if want := parsed.with(value); parsed.bare() && got != want {
 			t.Errorf("%q with %q is %q", text, value, got)
 		}
 		shown, err := e.Describe()
@@ -107,12 +107,12 @@ func (t template) bare() bool {
 	return true
 }
 
-// plain is t with a zero byte for each placeholder.
-func (t template) plain() string {
+// with is t with that value in the place of each placeholder.
+func (t template) with(value string) string {
 	var b strings.Builder
 	for _, p := range t {
 		if p.name != "" {
-			b.WriteByte(0)
+			b.WriteString(value)
 		}
 		b.WriteString(p.literal)
 	}

@@ -5,6 +5,7 @@ package provider
 
 import (
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,6 +82,9 @@ func (e *Effective) at(now time.Time, refreshToken string) *Effective {
 	out := *e
 	out.env = e.env.with(nameScope, strings.Join(e.Dialect.Scopes, between), false)
 	out.env.now, out.env.random, out.env.percentSpaces = now, string(random), e.percentSpaces()
+	if e.registration.PrivateKey != "" {
+		out.env.key, _ = e.keys.signing.Key.Signer().(*rsa.PrivateKey) // nil for another kind
+	}
 	if refreshToken != "" && !e.env.shown {
 		out.env.given["refresh_token"] = refreshToken
 	}
@@ -309,46 +313,6 @@ func checkHeaderValue(s string) error {
 		return errors.New("is more than visible ASCII and inner spaces; use a filter such as {name|base64} or {name|urlencode}")
 	}
 	return nil
-}
-
-func (e *Effective) answer() grant.Answer {
-	d := e.Dialect
-	unit := map[string]time.Duration{"milliseconds": time.Millisecond, "minutes": time.Minute}[d.ExpiresInUnit]
-	if unit == 0 {
-		unit = time.Second
-	}
-	extra := make(map[string]grant.Pointer, len(d.ExtraFields))
-	for name, p := range textMap(d.ExtraFields) {
-		extra[name] = grant.Pointer(p)
-	}
-	return grant.Answer{
-		AccessToken: toPointers(d.AccessTokenPointer), TokenType: toPointers(d.TokenTypePointer),
-		ExpiresIn: toPointers(d.ExpiresInPointer), ExpiresInUnit: unit, ExpiresAt: toPointers(d.ExpiresAtPointer), Moment: e.moment,
-		Scope: toPointers(d.ScopePointer), ScopeSeparator: separator(d.ScopeSeparator),
-		RefreshToken: toPointers(d.RefreshTokenPointer),
-		Error:        toPointers(d.ErrorPointer), ErrorDescription: toPointers(d.ErrorDescriptionPointer),
-		Extra:            extra,
-		DefaultTokenType: d.DefaultTokenType, DefaultLifetime: time.Duration(d.DefaultTokenLifetime) * time.Second,
-	}
-}
-
-func separator(s string) string {
-	switch s {
-	case "space", "":
-		return " "
-	case "comma":
-		return ","
-	default:
-		return s
-	}
-}
-
-func toPointers(in []string) []grant.Pointer {
-	out := make([]grant.Pointer, len(in))
-	for i, p := range in {
-		out[i] = grant.Pointer(p)
-	}
-	return out
 }
 
 func textMap(in map[string]any) map[string]string {

@@ -35,7 +35,7 @@ func Required(definition Layer) ([]string, error) {
 		}
 	}
 	credentials := slices.DeleteFunc(slices.Collect(maps.Keys(e.names)), func(name string) bool {
-		return !slices.Contains(credentialNames(), name)
+		return !slices.Contains(credentialNames(), name) && name != namePrivateKey
 	})
 	for _, need := range e.needs() {
 		credentials = append(credentials, need.Fields[0])

@@ -88,6 +88,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	if err := e.checkCredentials(); err != nil {
 		return nil, err
 	}
+	e.env = e.at(sampleTime(), "").env // with the keys that checkCredentials has read
 	if _, err := e.proofTargets(); err != nil {
 		return nil, err
 	}

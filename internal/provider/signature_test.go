@@ -4,12 +4,16 @@
 package provider
 
 import (
+	"crypto"
 	"crypto/hmac"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +115,87 @@ func TestAKeyInBase64Signs(t *testing.T) {
 	}
 	_, err := madeParameter(t, "{key|hex}{now|unix}", sampleTime(), object{"variables": object{"key": object{"value": "{client_secret|base64_decode}"}}}, object{"client_secret": "no base64!"})
 	wantInvalid(t, err, "takes base64 only in {client_secret|base64_decode}", "no base64!")
+}
+
+// ING wants its request for a token signed with the client's key
+// (https://github.com/ing-bank/ing-open-banking-sdk).
+func TestAPrivateKeySignsARequest(t *testing.T) {
+	t.Parallel()
+	pair := newKeyPair(t, signing.RS256)
+	definition := object{"variables": object{
+		"content": object{"value": "grant_type=client_credentials"}, "date": object{"value": "{now|strftime:%a, %d %b %Y %T GMT}"}, "digest": object{"value": "SHA-256={content|sha256|base64}"},
+		"to_sign": object{"value": "(request-target): post /oauth2/token\ndate: {date}\ndigest: {digest}"},
+	}}
+	config := object{"token_url": plainURL, "private_key": pair.pem, "request_headers": object{
+		"Date": "{date}", "Digest": "{digest}",
+		"Authorization": `Signature keyId="{client_id}",algorithm="rsa-sha256",headers="(request-target) date digest",signature="{to_sign|rsa_sha256:private_key|base64}"`,
+	}, "token_endpoint_auth_method": "none", "parameter_names": "client_id="}
+	r, err := asked(t, definition, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := attemptAt(t, r, sampleTime())
+	signed := sha256.Sum256([]byte("(request-target): post /oauth2/token\ndate: Fri, 02 Jan 2026 03:04:05 GMT\ndigest: " + sent.Headers["Digest"]))
+	_, text, _ := strings.Cut(sent.Headers["Authorization"], `signature="`)
+	signature, err := base64.StdEncoding.DecodeString(strings.TrimSuffix(text, `"`))
+	key, _ := pair.key.Signer().Public().(*rsa.PublicKey)
+	if err != nil || rsa.VerifyPKCS1v15(key, crypto.SHA256, signed[:], signature) != nil {
+		t.Errorf("got %q, %v", sent.Headers, err)
+	}
+	if !slices.Contains(sent.Secrets, strings.TrimSuffix(text, `"`)) {
+		t.Error("the signature is no secret")
+	}
+	if got, err := Required(Layer{"token_url": plainURL, "token_endpoint_auth_method": "none", "parameters": object{"s": "{username|rsa_sha256:private_key|hex}"}}); err != nil || !slices.Equal(got, []string{"private_key", "username"}) {
+		t.Errorf("requires %q, %v", got, err)
+	}
+
+	// A key of the engine's signs nothing but JWTs, whose audience is checked.
+	es := newKeyPair(t, signing.ES256)
+	for name, tc := range map[string]struct {
+		text   string
+		change object
+		says   string
+	}{
+		"none":                  {"{client_id|rsa_sha256:private_key|hex}", object{"private_key": nil}, "needs private_key, and an RSA key (a signing_key signs JWTs alone)"},
+		"one of another kind":   {"{client_id|rsa_sha256:private_key|hex}", object{"private_key": es.pem}, "needs private_key, and an RSA key"},
+		"one of the engine's":   {"{client_id|rsa_sha256:private_key|hex}", object{"private_key": nil, "signing_key": "k"}, "needs private_key, and an RSA key"},
+		"by another name":       {"{client_id|rsa_sha256:client_secret|hex}", nil, "has the filter rsa_sha256 without the key that it signs with: write rsa_sha256:private_key"},
+		"by no name":            {"{client_id|rsa_sha256|hex}", nil, "without the key that it signs with"},
+		"itself":                {"{private_key}", nil, "names {private_key}, which is sent to nobody"},
+		"itself, in hex":        {"{private_key|hex}", nil, "names {private_key}, which is sent to nobody"},
+		"as the key of an HMAC": {"{client_id|hmac_sha256:private_key|hex}", nil, "signs with private_key (filter hmac_sha256), which only rsa_sha256 does"},
+		"with no encoding":      {"{client_id|rsa_sha256:private_key}", nil, "gives bytes and no text"},
+	} {
+		config := object{"token_url": plainURL, "private_key": pair.pem, "parameters": object{"p": tc.text}}
+		maps.Copy(config, tc.change)
+		_, err := asked(t, nil, config)
+		if err == nil {
+			t.Errorf("%s: was accepted", name)
+		}
+		wantInvalid(t, err, tc.says, "the-secret-value")
+	}
+	_, err = Resolve(Layer{"token_url": plainURL}, nil, Registration{Credentials: Credentials{ClientID: "c", ClientSecret: "s", PrivateKey: pair.pem}}, Layer{"parameters": object{"p": "{client_id|rsa_sha256:private_key|hex}"}})
+	wantInvalid(t, err, "names the secret {private_key}: a role cannot name a secret")
+}
+
+// Angel One's login wants what an authenticator app shows
+// (https://smartapi.angelbroking.com/docs/User). The moments are RFC 6238's.
+func TestAOneTimePasswordIsThatOfTheMoment(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[int64]string{59: "287082", 1111111109: "081804", 1111111111: "050471", 1234567890: "005924", 2000000000: "279037", 20000000000: "353130"} {
+		for _, key := range []string{"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "gezd gnbv gy3t qojq gezd gnbv gy3t qojq"} {
+			got, err := madeParameter(t, "{now|totp:seed}", time.Unix(at, 0), object{"variables": object{"seed": object{"secret": true}}}, object{"secret_variables": object{"seed": key}})
+			if err != nil || got != want {
+				t.Errorf("at %d: got %v, %v, want %s", at, got, err, want)
+			}
+		}
+	}
+	for text, says := range map[string]string{
+		"{now|totp:client_secret}": "needs a secret in base32 in {now|totp:client_secret}", "{now|totp:client_id}": "which is no secret", "{client_id|totp:client_secret}": "for something else than {now}",
+	} {
+		_, err := asked(t, nil, object{"token_url": plainURL, "parameters": object{"p": text}})
+		wantInvalid(t, err, says, "the-secret-value")
+	}
 }
 
 func TestRulesOfSigning(t *testing.T) {

@@ -131,7 +131,7 @@ func (p part) names() []string {
 	}
 	out := []string{p.name}
 	for _, f := range p.filters {
-		if f.takes == argumentKey {
+		if f.takes == argumentKey || f.takes == argumentPrivateKey {
 			out = append(out, f.arg)
 		}
 	}
