@@ -198,7 +198,8 @@ func commandJSON(t *testing.T, v *harness.Vault, args ...string) any {
 	return decoded
 }
 
-// fails checks that a command fails, and that its output contains each text.
+// fails checks that a command fails, and that its standard error contains each
+// text.
 func fails(t *testing.T, r harness.Result, texts ...string) {
 	t.Helper()
 	if r.ExitCode == 0 {

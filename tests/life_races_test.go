@@ -36,8 +36,8 @@ func newTurnstile(t *testing.T) *turnstile {
 	return g
 }
 
-// TestLifeMintOvertaken: a change to a config during a mint takes effect, even
-// if the change comes first or last.
+// TestLifeMintOvertaken: a change to a config during a mint takes effect,
+// whether the change or the mint ends first.
 func TestLifeMintOvertaken(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})

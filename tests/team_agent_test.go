@@ -59,8 +59,8 @@ func TestTeamAgents(t *testing.T) {
 	})
 }
 
-// watchAgents lets five Agents render a token with a lifetime of 20 s, for 90
-// s. No file may ever contain an expired token.
+// watchAgents lets five Agents render tokens for 90 s, each with a lifetime of
+// 20 s. No file may ever contain an expired token.
 func watchAgents(t *testing.T, v *harness.Vault, name string, leased bool) {
 	t.Helper()
 	s := standard(t, v, name, providertest.Options{Lifetime: agentToken}, fields{"leased": leased})

@@ -17,8 +17,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// Vault runs a mount's rollback once a minute. It retries a revocation after 20
-// s, 40 s and so on, on average.
+// Vault runs a mount's rollback once a minute. On average it retries a
+// revocation after 20 s, 40 s and so on.
 const rollbackTime = 3 * time.Minute
 
 // revocable starts a server that follows RFC 6749, and writes a config whose

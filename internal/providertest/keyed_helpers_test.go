@@ -9,7 +9,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // what x5t is, which is not taken
+	"crypto/sha1" //nolint:gosec // x5t is a SHA-1 thumbprint, which the server refuses
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"

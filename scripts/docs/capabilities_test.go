@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// What is claimed is proved: each test that docs/capabilities.md names exists, in
-// the package that it names.
+// Each test that docs/capabilities.md names as a proof must exist in the
+// package that the page names.
 func TestWhatACapabilityIsProvedByExists(t *testing.T) {
 	page, err := os.ReadFile("../../docs/capabilities.md")
 	if err != nil {
@@ -32,7 +32,7 @@ func TestWhatACapabilityIsProvedByExists(t *testing.T) {
 			continue
 		}
 		named := 0
-		var waiting []string // for the package that follows
+		var waiting []string // tests whose package has not been read yet
 		for _, m := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`|\\(`([a-z/]+)`\\)").FindAllStringSubmatch(cells[2], -1) {
 			if m[1] != "" {
 				waiting = append(waiting, m[1])
@@ -54,7 +54,8 @@ func TestWhatACapabilityIsProvedByExists(t *testing.T) {
 	}
 }
 
-// testsByPackage lists the tests of each package, by its folder.
+// testsByPackage returns the names of each package's tests, by the package's
+// folder.
 func testsByPackage(t *testing.T) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
