@@ -23,11 +23,24 @@ var (
 )
 
 func main() {
-	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
+	logger := hclog.New(&hclog.LoggerOptions{Level: logLevel(os.Getenv), Output: os.Stderr, JSONFormat: true})
 	if err := run(os.Args[1:], logger); err != nil {
 		logger.Error("the plugin ends", "error", err)
 		os.Exit(1)
 	}
+}
+
+// logLevel is the level from which on lines are written: that of Vault, or of
+// OpenBao, where its environment tells it, or else info. Vault drops the lines
+// below its own level, but only after each has crossed to its process, and at
+// debug there is one for each mint.
+func logLevel(env func(string) string) hclog.Level {
+	for _, name := range []string{"BAO_LOG_LEVEL", "VAULT_LOG_LEVEL"} {
+		if level := hclog.LevelFromString(env(name)); level != hclog.NoLevel {
+			return level
+		}
+	}
+	return hclog.Info
 }
 
 func run(args []string, logger hclog.Logger) error {

@@ -231,7 +231,7 @@ func (v *Vault) launch() {
 	v.s.proc = startProcess(v.s.owner, command{
 		name: v.s.name, path: v.s.bin, dir: v.s.dir, log: v.s.logPath,
 		args: []string{"server", "-config=" + config},
-		env:  append(baseEnv(v.s.home), v.s.opts.Env...),
+		env:  append(append(baseEnv(v.s.home), "VAULT_LOG_LEVEL="+v.s.opts.LogLevel), v.s.opts.Env...), // for plugins as well
 	})
 }
 
