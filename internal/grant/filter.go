@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 const (
@@ -28,7 +29,9 @@ type filter struct {
 	budget   int // bytes to be looked at
 	seen     map[uintptr]bool
 
-	apart *windows // none of which is shown, nil where any may be
+	// echoed says whether the answer repeats a credential that reading can take
+	// apart, none of whose parts is shown then; nil where there is none such.
+	echoed func() bool
 }
 
 func (r redactor) filter() *filter {
@@ -46,8 +49,9 @@ func (r redactor) filter() *filter {
 // has parts and is repeated in the answer, no part is shown.
 func (r redactor) answerFilter(body []byte, refreshTokens []string) *filter {
 	f := r.withWhole(refreshTokens).filter()
-	if len(r.parts.of) > 0 && r.filter().tells(string(body)) {
-		f.apart, f.shortest = r.parts, min(f.shortest, window)
+	if len(r.parts.of) > 0 {
+		f.shortest = min(f.shortest, window)
+		f.echoed = sync.OnceValue(func() bool { return r.filter().tells(string(body)) })
 	}
 	return f
 }
@@ -100,7 +104,7 @@ func (f *filter) tells(text string) bool {
 		for _, text := range folded(text, f.beyondASCII, f.spaces) {
 			if slices.ContainsFunc(f.whole, func(s string) bool { return strings.Contains(text, s) }) ||
 				slices.Contains(f.alone, strings.TrimSpace(text)) || slices.Contains(f.alone, text) ||
-				f.apart.within(text) {
+				f.echoed != nil && f.parts.within(text) && f.echoed() {
 				return true
 			}
 		}

@@ -270,24 +270,25 @@ func (r redactor) holdsPart(text string) bool {
 // With spaces, any number of them counts as one, and around s they count as
 // none: in a header and in XML they do not come back as they were sent.
 func folded(s string, letters, spaces bool) []string {
-	if spaces && loose(s) {
+	upper, beyond := false, false
+	for i := range len(s) {
+		upper = upper || 'A' <= s[i] && s[i] <= 'Z'
+		beyond = beyond || s[i] >= utf8.RuneSelf
+	}
+	if spaces && loose(s, beyond) {
 		s = strings.Join(strings.Fields(s), " ")
 	}
 	ascii := s
-	if i := strings.IndexFunc(s, func(c rune) bool { return 'A' <= c && c <= 'Z' }); i >= 0 {
-		var b strings.Builder
-		b.Grow(len(s))
-		b.WriteString(s[:i])
-		for ; i < len(s); i++ {
-			c := s[i]
+	if upper {
+		b := []byte(s)
+		for i, c := range b {
 			if 'A' <= c && c <= 'Z' {
-				c += 'a' - 'A'
+				b[i] += 'a' - 'A'
 			}
-			b.WriteByte(c)
 		}
-		ascii = b.String()
+		ascii = string(b)
 	}
-	if letters && strings.ContainsFunc(s, func(c rune) bool { return c >= utf8.RuneSelf && unicode.ToLower(c) != c }) {
+	if letters && beyond && strings.ContainsFunc(s, func(c rune) bool { return c >= utf8.RuneSelf && unicode.ToLower(c) != c }) {
 		return []string{ascii, lower(s)}
 	}
 	return []string{ascii}
@@ -320,19 +321,19 @@ func spellings(secret string) []string {
 }
 
 // loose says whether s holds other spaces than single ones between words.
-func loose(s string) bool {
+func loose(s string, beyondASCII bool) bool {
 	between := false // words
-	for i, c := range s {
-		if !unicode.IsSpace(c) {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c > ' ' && c != 0x7f:
 			between = true
-			continue
-		}
-		if c != ' ' || !between || i+1 == len(s) {
+		case c != ' ' || !between || i+1 == len(s):
 			return true
+		default:
+			between = false
 		}
-		between = false
 	}
-	return false
+	return beyondASCII && strings.ContainsFunc(s, func(c rune) bool { return c >= utf8.RuneSelf && unicode.IsSpace(c) })
 }
 
 // text is a provider's own words as an error may show them.
