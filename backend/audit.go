@@ -14,16 +14,16 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// auditEvery is how often all entries of the ledgers are read. What this
-// process has to do about them it knows; this is for what others left.
+// auditEvery is how often all entries of the ledgers are read. A process knows
+// its own entries; this finds those of earlier processes.
 const auditEvery = 24 * time.Hour
 
-// searchAgain is how soon they are read again when that has failed.
+// searchAgain is how soon they are read again after a failure.
 const searchAgain = 5 * time.Minute
 
-// audit does in the background what is due of the ledgers. It is called every
-// minute. What an earlier process left is looked for once this one has run for
-// as long as anybody waits for an answer.
+// audit starts the ledger's due jobs in the background. It is called every
+// minute. It looks for entries of an earlier process only after this process has
+// run for longer than any reader waits for an answer.
 func (b *backend) audit(ctx context.Context, s logical.Storage) {
 	now := b.now()
 	given, orphans, expired, sweeps := b.ledger.due(now)
@@ -51,8 +51,8 @@ func (b *backend) audit(ctx context.Context, s logical.Storage) {
 	})
 }
 
-// search looks for tokens that an earlier process has left: those that it gave
-// to nobody, those that it did not come to revoke, and those that have expired.
+// search looks for tokens that an earlier process left behind: tokens that no
+// reader got, tokens that were still to be revoked, and expired tokens.
 func (b *backend) search(ctx context.Context, s logical.Storage) error {
 	configs, err := listStorage(ledgerPrefix)(ctx, s)
 	for _, config := range configs {
@@ -118,7 +118,7 @@ func (b *backend) searchToken(ctx context.Context, s logical.Storage, dir string
 	return nil
 }
 
-// strike deletes entries of tokens that have expired.
+// strike deletes the entries of expired tokens.
 func (b *backend) strike(ctx context.Context, s logical.Storage, refs []string) {
 	for _, ref := range refs {
 		if err := s.Delete(ctx, ledgerPrefix+ref); err != nil {
@@ -129,8 +129,8 @@ func (b *backend) strike(ctx context.Context, s logical.Storage, refs []string) 
 	}
 }
 
-// sweepSoon goes on in the background with revoking what a config's closed
-// ledgers hold, if they do.
+// sweepSoon continues in the background to revoke the tokens that a config's
+// closed ledgers hold, if there are any.
 func (b *backend) sweepSoon(ctx context.Context, s logical.Storage, config string) {
 	if !b.ledger.sweeping(config) {
 		return
@@ -147,7 +147,7 @@ func (b *backend) sweepSoon(ctx context.Context, s logical.Storage, config strin
 	}
 }
 
-// sweepUp says whether nothing is left.
+// sweepUp reports whether nothing is left to revoke.
 func (b *backend) sweepUp(ctx context.Context, s logical.Storage, config string) (bool, error) {
 	entry, err := load[configEntry](ctx, s, configPrefix+config)
 	if err != nil || entry == nil {

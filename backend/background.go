@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// atATime is how many jobs of one lane run at a time.
+	// atATime is how many jobs of one lane run at the same time.
 	atATime = 8
 
 	// maxJobs bounds the jobs that run or wait, of all lanes together.
 	maxJobs = 1000
 )
 
-// background does what nobody waits for: a few jobs at a time in each lane, so
-// that one provider's trouble holds up no other's jobs. A job must be of the
-// kind that can be lost: what has to be done after all stands in storage, and
-// is found there.
+// background runs jobs that no request waits for. Each lane runs a few jobs at a
+// time, so that a provider that hangs delays only its own jobs. A job may be
+// lost when the process ends: what must still be done is in storage, and the next
+// process finds it there.
 type background struct {
 	guard  func(where string)  // deferred around each job, recovers from its panic
 	places *semaphore.Weighted // one for each job that runs or waits
@@ -44,8 +44,8 @@ func newBackground(guard func(where string)) *background {
 	}
 }
 
-// run has do run soon, and says false when it will not: there is too much to
-// do, or the process ends. The context of do outlives that of the caller.
+// run starts do soon. It reports false if do will not run, because there are too
+// many jobs or the process is ending. The context of do outlives the caller's.
 func (w *background) run(ctx context.Context, lane string, do func(context.Context)) bool {
 	if w.closed.Load() || !w.places.TryAcquire(1) {
 		return false
@@ -67,8 +67,8 @@ func (w *background) run(ctx context.Context, lane string, do func(context.Conte
 	return true
 }
 
-// close drops the jobs that wait, and gives those that run the time that ctx
-// has. None starts afterwards.
+// close drops the jobs that wait, and waits for the running jobs until ctx ends.
+// No job starts afterwards.
 func (w *background) close(ctx context.Context) {
 	w.closed.Store(true)
 	if w.places.Acquire(ctx, maxJobs) == nil { // the last job has ended

@@ -19,45 +19,48 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// chain is a line of rotating refresh tokens: each is spent for the next. It
-// starts with the one that the operator wrote, and goes nowhere but to the
-// origin for which it was written. Another token or origin is another chain,
-// which is kept beside this one and never over it.
+// chain is a sequence of rotating refresh tokens, each of which is spent to get
+// the next. It starts with the refresh token that the operator wrote, and is only
+// ever sent to the origin that it was written for. Another first token or another
+// origin is another chain, stored beside this one; it never overwrites it.
 type chain struct {
 	config, first, origin string
 }
 
-// chain is the one that the entry names, whether or not its grant uses it.
+// chain returns the chain that the entry names, even if its grant does not use
+// it.
 func (e configEntry) chain(config string) chain {
 	first, _ := e.Fields["refresh_token"].(string)
 	return chain{config: config, first: first, origin: e.Origin}
 }
 
-// key is where the chain is stored. It is hashed with the first refresh token,
-// which nobody can guess (RFC 6749 section 10.10), so it gives nothing away.
+// key returns the storage key of the chain. It is a hash keyed by the first
+// refresh token, which cannot be guessed (RFC 6749 section 10.10), so the key
+// reveals nothing.
 func (c chain) key() string {
 	mac := hmac.New(sha256.New, []byte(c.first))
 	mac.Write([]byte(c.origin))
 	return grantPrefix + c.config + "/" + hex.EncodeToString(mac.Sum(nil))
 }
 
-// oldKey is where earlier versions stored the only chain of a config.
+// oldKey returns the storage key that earlier versions used, for the only chain
+// of a config.
 func (c chain) oldKey() string { return grantPrefix + c.config }
 
-// grantEntry is where a chain has come to.
+// grantEntry stores the current refresh token of a chain.
 type grantEntry struct {
 	header
 	First   string `json:"first"`
 	Origin  string `json:"origin"`
 	Current string `json:"current"`
-	// Renewed is when the provider issued Current, or last took it if it is used
-	// again and again.
+	// Renewed is when the provider issued Current, or when it last accepted it, if
+	// it is used more than once.
 	Renewed time.Time `json:"renewed,omitzero"`
 }
 
 func (*grantEntry) schema() int { return 1 }
 
-// load gives where the chain has come to, nil when it has not been used yet.
+// load returns the stored state of the chain, nil if it has not been used yet.
 func (c chain) load(ctx context.Context, s logical.Storage) (*grantEntry, error) {
 	for _, key := range []string{c.key(), c.oldKey()} {
 		entry, err := load[grantEntry](ctx, s, key)
@@ -71,7 +74,7 @@ func (c chain) load(ctx context.Context, s logical.Storage) (*grantEntry, error)
 	return nil, nil
 }
 
-// store stores that the chain has come to that refresh token now.
+// store stores the current refresh token of the chain.
 func (c chain) store(ctx context.Context, s logical.Storage, current string, now time.Time) error {
 	return store(ctx, s, c.key(), &grantEntry{First: c.first, Origin: c.origin, Current: current, Renewed: now})
 }
@@ -122,9 +125,9 @@ func (b *backend) dropChain(ctx context.Context, s logical.Storage, c chain) {
 	}
 }
 
-// tidyChains removes the chains of a config, or of one that is gone, that it no
-// longer names. They stay for a while: a write that failed after its new chain
-// was verified can be repeated.
+// tidyChains removes chains that their config no longer names, or whose config
+// is gone. It keeps them for a while first, so that a write that failed after its
+// new chain was verified can be repeated.
 func (b *backend) tidyChains(ctx context.Context, s logical.Storage, config string) error {
 	keys, err := listStorage(grantPrefix+config+"/")(ctx, s)
 	if err != nil {
@@ -155,8 +158,8 @@ func (b *backend) tidyChains(ctx context.Context, s logical.Storage, config stri
 	return nil
 }
 
-// nextInChain spends the current refresh token of a chain, and stores the next
-// one before anybody gets the access token.
+// nextInChain spends the current refresh token of a chain. It stores the next
+// one before any reader gets the access token.
 func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
 	line := c.entry.chain(c.config)
 	release, err := b.chains.enter(ctx, line.key())
@@ -177,7 +180,7 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 	})
 	var failed *grant.Error
 	if errors.As(err, &failed) && failed.NextRefreshToken() != "" {
-		// The answer cannot be used, but the last refresh token is spent all the same.
+		// The answer cannot be used, but the refresh token that was sent is spent.
 		return nil, errors.Join(err, b.goOn(ctx, s, c, line, current, failed.NextRefreshToken(), b.now()))
 	}
 	if err != nil {
@@ -190,10 +193,10 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 	return m, nil
 }
 
-// goOn stores the refresh token that a chain has come to.
+// goOn stores the next refresh token of a chain.
 func (b *backend) goOn(ctx context.Context, s logical.Storage, c *config, line chain, current, next string, now time.Time) error {
 	if next == current && c.KeepAlive == 0 {
-		return nil // its age is all that is new
+		return nil // the token is the same, and its age is not needed
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
@@ -205,7 +208,7 @@ func (b *backend) goOn(ctx context.Context, s logical.Storage, c *config, line c
 	return fmt.Errorf("%s: %w", c.target, err)
 }
 
-// insist tries three times: what cannot be written now is lost.
+// insist tries a write three times, because what it cannot write is lost.
 func insist(ctx context.Context, write func() error) error {
 	for try := 1; ; try++ {
 		err := write()

@@ -11,9 +11,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// bind gives c the key that its tokens are bound to: each role's own, and each
-// caller's where tokens are a caller's. A refresh token that may be bound as
-// well is the config's, and so is its key.
+// bind sets the key that c's tokens are bound to. Each role has its own key, and
+// so has each caller if tokens depend on the caller. With a refresh token, which a
+// provider may bind too, there is one key for the whole config.
 func (c *config) bind() error {
 	if len(c.entry.Seed) == 0 {
 		return refuse("dpop needs a key, and config %q was written by a version of the engine that made none: write any field of it again", c.config)
@@ -33,14 +33,15 @@ func (c *config) bind() error {
 	return nil
 }
 
-// proofs is what the readers of a token sign by.
+// proofs holds what readers of a token sign their calls with.
 type proofs struct {
 	key    signing.Key
 	scope  provider.ProofScope
 	shared bool // the key, with the config's other roles
 }
 
-// proofs gives what c's readers sign by, nil where tokens are bound to no key.
+// proofs returns what c's readers sign with, nil if tokens are not bound to a
+// key.
 func (c *config) proofs() (*proofs, error) {
 	if !c.effective.Dialect.DPoP {
 		return nil, nil
@@ -52,8 +53,8 @@ func (c *config) proofs() (*proofs, error) {
 	return &proofs{key: c.proofKey, scope: scope, shared: c.spends()}, nil
 }
 
-// errUnbound is of a provider that ignores DPoP. A client that wants tokens bound
-// must discard such a token (RFC 9449 section 5).
+// errUnbound is the error for a provider that ignores DPoP. A client that wants
+// bound tokens must discard such a token (RFC 9449 section 5).
 func errUnbound() error {
 	return &grant.Error{Kind: grant.Misconfigured, Detail: "the provider issued a token of another type than DPoP, which is bound to no key, and so is not handed out; " +
 		"have the provider require DPoP of this client, or write dpop=false (default_token_type=DPoP, if its answers just do not say the type)"}

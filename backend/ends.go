@@ -11,21 +11,21 @@ import (
 	"time"
 )
 
-// endsSoon is how long before the end of a secret or certificate its operator
-// is told.
+// endsSoon is how long before a secret or certificate expires the operator is
+// warned.
 const endsSoon = 30 * 24 * time.Hour
 
-// ending is something of a config that stops being accepted one day.
+// ending is a secret or certificate of a config that expires.
 type ending struct {
 	what   string // the field, with the key's name where it names one
 	at     time.Time
 	remedy string
 }
 
-// daysLeft are whole days until the end, and negative after it.
+// daysLeft returns the whole days until the end; negative after it.
 func (e ending) daysLeft(now time.Time) int64 { return int64(math.Floor(e.at.Sub(now).Hours() / 24)) }
 
-// endings are what ends of a config, the first to end first.
+// endings lists what expires of a config, the earliest first.
 func (c *config) endings() []ending {
 	var out []ending
 	if at, ok := secretEnd(c.ClientSecretExpiresAt); ok {
@@ -42,7 +42,7 @@ func (c *config) endings() []ending {
 	return out
 }
 
-// endWarnings tell of what has ended, or soon will.
+// endWarnings returns a warning for each thing that has expired or will soon.
 func endWarnings(endings []ending, now time.Time) []string {
 	var out []string
 	for _, e := range endings {
@@ -56,8 +56,8 @@ func endWarnings(endings []ending, now time.Time) []string {
 	return out
 }
 
-// secretEnd reads a client_secret_expires_at, and says whether it names a time:
-// 0 is RFC 7591's word for never.
+// secretEnd reads client_secret_expires_at and reports whether it names a time.
+// 0 means never (RFC 7591 section 3.2.1).
 func secretEnd(text string) (time.Time, bool) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return time.Unix(n, 0).UTC(), n > 0
@@ -66,7 +66,7 @@ func secretEnd(text string) (time.Time, bool) {
 	return at.UTC(), err == nil
 }
 
-// checkSecretEnd refuses a client_secret_expires_at that is no time.
+// checkSecretEnd refuses a client_secret_expires_at that is not a time.
 func checkSecretEnd(text string) error {
 	if _, ok := secretEnd(text); !ok && text != "" && text != "0" {
 		return refuse("client_secret_expires_at must be a time: RFC 3339, such as 2027-01-31T00:00:00Z, or epoch seconds (0 for never)")
@@ -74,7 +74,7 @@ func checkSecretEnd(text string) error {
 	return nil
 }
 
-// tellEnds is what status shows of what ends.
+// tellEnds returns what status shows of the things that expire.
 func tellEnds(ends []ending, now time.Time) []map[string]any {
 	shown := make([]map[string]any, 0, len(ends))
 	for _, e := range ends {

@@ -20,16 +20,17 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
 )
 
-// userError is a request that cannot be served as it is, with the remedy.
+// userError says why a request cannot be served, and what to do about it.
 type userError struct{ text string }
 
 func (e *userError) Error() string { return e.text }
 
-// OfRequest says that it is this request's trouble, and no other's.
+// OfRequest reports that the error concerns this request only, so that it
+// delays no other request of the config.
 func (e *userError) OfRequest() bool { return true }
 
-// busyError is a reader that found no place in time among those who want tokens
-// of their own.
+// busyError is the error of a reader that waited too long for its turn to mint a
+// token that it shares with nobody (reuse=false).
 type busyError struct {
 	target target
 	wait   time.Duration
@@ -43,15 +44,16 @@ func refuse(format string, args ...any) error {
 	return &userError{text: fmt.Sprintf(format, args...)}
 }
 
-// errNotFound is a missing object on its own path.
+// errNotFound is the error for a missing object on its own path, a 404.
 var errNotFound = errors.New("not found")
 
-// errOvertaken is a write that others kept overtaking.
+// errOvertaken is the error of a write during which other writes kept changing
+// the config.
 var errOvertaken = errors.New("write it again")
 
-// respond turns what a handler gave into what crosses the plugin boundary. It
-// is the one place that decides a status: the SDK carries one only in a bare
-// logical.CodedError, and only beside a response that holds nothing but
+// respond turns a handler's result into what crosses the plugin boundary. It is
+// the one place that decides the HTTP status. The SDK carries a status only in a
+// bare logical.CodedError, and only beside a response that holds nothing but
 // headers.
 func (b *backend) respond(resp *logical.Response, err error) (*logical.Response, error) {
 	if err == nil {
@@ -105,14 +107,14 @@ func (b *backend) respond(resp *logical.Response, err error) (*logical.Response,
 	}
 }
 
-// retryAfter says when to come back.
+// retryAfter returns how long to wait before the next request.
 func retryAfter(wait time.Duration) *logical.Response {
 	seconds := max(int(math.Ceil(wait.Seconds())), 1)
 	return &logical.Response{Headers: map[string][]string{"Retry-After": {strconv.Itoa(seconds)}}}
 }
 
-// grantStatus gives each kind of failure its status. A mistake of the operator
-// is a 400, never a 429 or 5xx: Vault's clients repeat those.
+// grantStatus returns the HTTP status of each kind of failure. A mistake of the
+// operator is a 400, never a 429 or 5xx, because Vault's clients repeat those.
 func grantStatus(e *grant.Error) int {
 	switch e.Kind {
 	case grant.Refused, grant.Misconfigured:
@@ -165,7 +167,7 @@ func briefly(err error) string {
 	return text + ")"
 }
 
-// explained is the text of a mint's error, with what the operator can do.
+// explained returns the text of a mint's error, with what the operator can do.
 func explained(err error) string {
 	var failed *grant.Error
 	if errors.As(err, &failed) {
@@ -174,7 +176,7 @@ func explained(err error) string {
 	return err.Error()
 }
 
-// remedy says what the operator can do, where the error does not.
+// remedy returns what the operator can do, if the error does not say so itself.
 func remedy(e *grant.Error) string {
 	switch {
 	case e.Kind == grant.RateLimited && e.RetryAfter > 0:

@@ -17,27 +17,28 @@ import (
 )
 
 const (
-	// leastKeepAlive leaves time for a few attempts: Vault calls once a minute.
+	// leastKeepAlive is the shortest keep_alive. It leaves time for a few attempts,
+	// because Vault calls the engine once a minute.
 	leastKeepAlive = 10 * time.Minute
 
-	// keepEarliest is the part of its keep_alive that a refresh token is left
-	// alone for.
+	// keepEarliest is the part of keep_alive during which a refresh token is not
+	// replaced.
 	keepEarliest = 0.6
 
-	// keepsAMinute bounds the chains that are kept alive at a time, and
-	// looksAMinute the configs that are read to find them.
+	// keepsAMinute bounds how many chains are kept alive per minute, and
+	// looksAMinute how many configs are read to find them.
 	keepsAMinute = 20
 	looksAMinute = 1000
 
-	// lookAgain is when a config is looked at again that needs nothing now. A
-	// write of the config has it looked at sooner.
+	// lookAgain is the time until a config that needs nothing now is looked at
+	// again. After a write of the config, that happens sooner.
 	lookAgain = 6 * time.Hour
 
 	firstKeepRetry = time.Minute
 	lastKeepRetry  = time.Hour
 )
 
-// checkKeepAlive refuses a keep_alive that could not be kept, or says nothing.
+// checkKeepAlive refuses a keep_alive that is too short, or has no effect.
 func (c *config) checkKeepAlive() error {
 	switch length := time.Duration(c.KeepAlive) * time.Second; {
 	case length == 0:
@@ -50,7 +51,7 @@ func (c *config) checkKeepAlive() error {
 	return nil
 }
 
-// keeper knows when each config is to be looked at for keep_alive.
+// keeper remembers when each config must be looked at for keep_alive.
 type keeper struct {
 	mu   sync.Mutex
 	next map[string]look
@@ -61,7 +62,7 @@ type look struct {
 	failures int // in a row
 }
 
-// due gives some of the configs that are to be looked at now, and forgets those
+// due returns some of the configs that must be looked at now, and forgets those
 // that are gone.
 func (k *keeper) due(configs []string, now time.Time) []string {
 	k.mu.Lock()
@@ -81,17 +82,18 @@ func (k *keeper) due(configs []string, now time.Time) []string {
 	return out
 }
 
-// wait has the config looked at then.
+// wait sets when the config is looked at next.
 func (k *keeper) wait(config string, until time.Time) {
 	k.set(config, func(l look) look { return look{at: until, failures: l.failures} })
 }
 
-// succeeded has the config looked at soon, when its chain is found to be young.
+// succeeded sets the config to be looked at soon; its chain is young then.
 func (k *keeper) succeeded(config string) {
 	k.set(config, func(look) look { return look{} })
 }
 
-// failed has the config looked at later after each failure, and not before then.
+// failed sets when the config is looked at next, later after each failure, and
+// never before then.
 func (k *keeper) failed(config string, now, then time.Time) {
 	k.set(config, func(l look) look {
 		at := now.Add(min(firstKeepRetry<<min(l.failures, 10), lastKeepRetry))
@@ -111,9 +113,8 @@ func (k *keeper) set(config string, to func(look) look) {
 	k.next[config] = to(k.next[config])
 }
 
-// keepAlive spends refresh tokens for their successors before they are as old
-// as the keep_alive of their configs, when nobody reads. Vault calls it every
-// minute.
+// keepAlive replaces refresh tokens that no reader uses, before they are as old
+// as the keep_alive of their config. Vault calls it every minute.
 func (b *backend) keepAlive(ctx context.Context, s logical.Storage) error {
 	if n := b.node(); n.standby() || n.secondary() {
 		return nil // it may spend nothing
@@ -146,8 +147,9 @@ func (b *backend) keepAlive(ctx context.Context, s logical.Storage) error {
 	return nil
 }
 
-// keepDue gives when the config's chain must be kept alive, or looked at again.
-// A refresh token that the engine has never used is of unknown age, so due.
+// keepDue returns when the config's chain must be kept alive or looked at again.
+// The age of a refresh token that the engine has never used is unknown, so that
+// one is due at once.
 func (b *backend) keepDue(ctx context.Context, s logical.Storage, config string) (time.Time, error) {
 	later := b.now().Add(lookAgain)
 	entry, err := load[configEntry](ctx, s, configPrefix+config)
@@ -170,8 +172,8 @@ func (b *backend) keepDue(ctx context.Context, s logical.Storage, config string)
 	return state.Renewed.Add(age), nil
 }
 
-// keepOne replaces the config's token, as a reader who asks for a fresh one, so
-// that a provider's trouble is remembered and told as that reader's would be.
+// keepOne replaces the config's token the same way as a reader with fresh=true,
+// so that a failure is remembered and reported as that of a reader.
 func (b *backend) keepOne(ctx context.Context, s logical.Storage, config string) {
 	v, err := b.view(ctx, s, target{config: config}, inputs{})
 	if err == nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// keyEntry is a signing key as stored: its versions, oldest first.
+// keyEntry is a stored signing key: its versions, oldest first.
 type keyEntry struct {
 	header
 	Algorithm      signing.Algorithm `json:"algorithm"`
 	RotationPeriod int64             `json:"rotation_period,omitempty"` // seconds, as all durations here
 	PublishAhead   int64             `json:"publish_ahead"`
 	Retain         int64             `json:"retain"`
-	// AllowedAudiences are those that assertions may be signed for beside the
+	// AllowedAudiences are audiences that assertions may be signed for, beside the
 	// host that they are sent to.
 	AllowedAudiences []string     `json:"allowed_audiences,omitempty"`
 	Versions         []keyVersion `json:"versions"`
@@ -30,8 +30,8 @@ type keyEntry struct {
 
 func (*keyEntry) schema() int { return 1 }
 
-// keyVersion is one private key. It signs from a moment on until the next
-// version does, so that what state it is in follows from the time alone.
+// keyVersion is one private key. It signs from a given time until the next
+// version's time, so that its state follows from the time alone.
 type keyVersion struct {
 	ID          string    `json:"id"` // kid
 	PEM         string    `json:"pem"`
@@ -41,7 +41,7 @@ type keyVersion struct {
 	Certificate string    `json:"certificate,omitempty"` // PEM, leaf first: what an authority made of its CSR
 }
 
-// keyState is what a version is there for.
+// keyState says what a version is used for.
 type keyState string
 
 const (
@@ -54,23 +54,23 @@ const (
 	defaultPublishAhead = 24 * 60 * 60
 	defaultRetain       = 24 * 60 * 60
 
-	// maxVersions bounds the versions of a key: each that is published is
-	// computed for whoever fetches the JWK set, which needs no Vault token.
+	// maxVersions bounds the versions of a key. Every published version costs
+	// computing time when somebody fetches the JWK set, which needs no Vault token.
 	maxVersions = 10
 
-	// selfSignedYears is how long a version's own certificate lasts. Providers
-	// that take certificates refuse an ended one, and one that lasts too long.
+	// selfSignedYears is how long a version's self-signed certificate lasts.
+	// Providers refuse an expired certificate, and one that lasts too long.
 	selfSignedYears = 2
 )
 
-// statefulKey is a version with its state at some moment.
+// statefulKey is a version with its state at a given time.
 type statefulKey struct {
 	keyVersion
 	state keyState
 	until time.Time // when its state ends; zero when nothing says so
 }
 
-// at gives the versions that matter at a moment, in the order next, current,
+// at returns the versions in use at a given time, in the order next, current,
 // previous.
 func (e *keyEntry) at(now time.Time) []statefulKey {
 	var out []statefulKey
@@ -93,7 +93,7 @@ func (e *keyEntry) at(now time.Time) []statefulKey {
 	return out
 }
 
-// current is the index of the version that signs.
+// current returns the index of the version that signs.
 func (e *keyEntry) current(now time.Time) int {
 	for i := len(e.Versions) - 1; i > 0; i-- {
 		if !e.Versions[i].From.After(now) {
@@ -103,7 +103,7 @@ func (e *keyEntry) current(now time.Time) int {
 	return 0
 }
 
-// changes is when another version begins to sign, zero when none waits to.
+// changes returns when the next version begins to sign; zero without one.
 func (e *keyEntry) changes(now time.Time) time.Time {
 	if i := e.current(now) + 1; i < len(e.Versions) {
 		return e.Versions[i].From
@@ -111,10 +111,10 @@ func (e *keyEntry) changes(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// hasNext says whether a version waits to sign.
+// hasNext reports whether a version waits to sign.
 func (e *keyEntry) hasNext(now time.Time) bool { return e.current(now) < len(e.Versions)-1 }
 
-// add makes a version that signs from a moment on.
+// add makes a version that signs from the given time on.
 func (e *keyEntry) add(name string, now, from time.Time) error {
 	k, err := signing.Generate(e.Algorithm)
 	if err != nil {
@@ -132,10 +132,10 @@ func (e *keyEntry) add(name string, now, from time.Time) error {
 	return nil
 }
 
-// clockSkew is how far another clock may be behind this one.
+// clockSkew is how far another node's clock may be behind this one.
 const clockSkew = 5 * time.Minute
 
-// prune drops the versions that are neither signing nor published any more.
+// prune drops the versions that neither sign nor are published any more.
 func (e *keyEntry) prune(now time.Time) {
 	kept := e.at(now)
 	e.Versions = slices.DeleteFunc(e.Versions, func(v keyVersion) bool {
@@ -143,8 +143,8 @@ func (e *keyEntry) prune(now time.Time) {
 	})
 }
 
-// rotate makes the next version, which signs once it has been published for
-// long enough; at once, with now, also one that waits already.
+// rotate makes the next version, which signs after it has been published for
+// publish_ahead. With now it signs at once, and so does a version that waits.
 func (e *keyEntry) rotate(name string, at time.Time, immediately bool) error {
 	e.prune(at)
 	if !e.hasNext(at) {
@@ -162,8 +162,8 @@ func (e *keyEntry) rotate(name string, at time.Time, immediately bool) error {
 	return nil
 }
 
-// due says whether the next version has to be made now, so that it is
-// published for long enough before the current one has signed for its period.
+// due reports whether the next version must be made now, so that it has been
+// published for long enough when the period of the current version ends.
 func (e *keyEntry) due(now time.Time) bool {
 	if e.RotationPeriod == 0 || e.hasNext(now) {
 		return false
@@ -172,11 +172,11 @@ func (e *keyEntry) due(now time.Time) bool {
 	return !now.Before(signsUntil.Add(-time.Duration(e.PublishAhead) * time.Second))
 }
 
-// rotateKeys makes the next version of each key that is due, and drops those
-// that are published no more. Vault calls it every minute.
+// rotateKeys makes the next version of each key that is due, and drops versions
+// that are no longer published. Vault calls it every minute.
 func (b *backend) rotateKeys(ctx context.Context, s logical.Storage) error {
 	if n := b.node(); n.standby() || n.secondary() {
-		return nil // the keys are not theirs to write
+		return nil // another node writes the keys
 	}
 	names, err := listStorage(keyPrefix)(ctx, s)
 	if err != nil {
@@ -207,7 +207,7 @@ func (b *backend) rotateKey(ctx context.Context, s logical.Storage, name string)
 	})
 }
 
-// updateKey changes a stored key in its writers' turn.
+// updateKey changes a stored key while it holds the key's turn to write.
 func (b *backend) updateKey(ctx context.Context, s logical.Storage, name string, change func(*keyEntry) error) error {
 	leave, err := b.writers.enter(ctx, keyPrefix+name)
 	if err != nil {
@@ -238,7 +238,7 @@ func (b *backend) material(ctx context.Context, s logical.Storage, c *config, fi
 		return provider.Material{}, err
 	}
 	if entry == nil {
-		// The name is not quoted: it may be a key, in the wrong field.
+		// The name is not quoted, because it may be a private key in the wrong field.
 		return provider.Material{}, refuse("%s names no key that there is: write key/<name> first, or see the list of key/", field)
 	}
 	now := b.now()

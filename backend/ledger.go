@@ -19,24 +19,25 @@ import (
 )
 
 const (
-	// orphanAge is how old a token is that nobody was given when it counts as
-	// an orphan: nobody waits that long for an answer.
+	// orphanAge is the age at which a token that no reader got counts as an
+	// orphan. No reader waits that long for an answer.
 	orphanAge = 30 * time.Second
 
-	// handingOut is how long after the answer a lease is surely registered.
+	// handingOut is the time after an answer by which Vault has registered the
+	// lease.
 	handingOut = 250 * time.Millisecond
 
-	// sharedHolder is the name of the entry that stands for all who share a token.
+	// sharedHolder is the name of the entry for all readers that share a token.
 	sharedHolder = "shared"
 
-	// handingLane is the background's lane for handing over. No config has
+	// handingLane is the lane in the background for handing over. No config has
 	// this name.
 	handingLane = ""
 )
 
-// ledgerEntry is one holder of a token that is to be revoked at its provider:
-// with the lease that holds it, or as soon as can be when there is none. The
-// readers who share one are one holder, which holds it until it expires.
+// ledgerEntry is one holder of a token that must be revoked at its provider: when
+// the holder's lease ends, or as soon as possible if it has no lease. All readers
+// that share a token are one holder, which holds it until it expires.
 type ledgerEntry struct {
 	header
 	Token  string    `json:"token"`
@@ -47,30 +48,31 @@ type ledgerEntry struct {
 
 func (*ledgerEntry) schema() int { return 1 }
 
-// mark is a short text that stands for b and does not tell it.
+// mark returns a short hash of b, which does not reveal b.
 func mark(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:16])
 }
 
-// tokenDir names the place of a token in the ledger that it was minted under.
-// All who hold the same token are below it: some providers repeat one.
+// tokenDir returns the storage prefix of a token in the ledger that it was minted
+// under. All holders of the same token are below it; some providers hand out the
+// same token more than once.
 func (m *minted) tokenDir(config string) string {
 	mac := hmac.New(sha256.New, m.Ledger)
 	mac.Write([]byte(m.Token.AccessToken))
 	return config + "/" + mark(m.Ledger) + "/" + hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// configOf gives the config's name in the name of an entry or of what it is below.
+// configOf returns the config's name from the name of an entry or of a prefix.
 func configOf(ref string) string {
 	config, _, _ := strings.Cut(ref, "/")
 	return config
 }
 
-// remember enters a token that nobody has a lease for yet, so that a crash
-// leaves none behind, and gives the entry's name. What cannot be entered is
-// revoked. Memory keeps as, which the token was minted as: its config may be
-// gone when it is revoked.
+// remember enters a token that has no lease yet into the ledger, so that a crash
+// leaves no living token behind, and returns the entry's name. A token that cannot
+// be entered is revoked. Memory keeps as, the client that minted the token, because
+// the config may be gone when it is revoked.
 func (b *backend) remember(ctx context.Context, s logical.Storage, config string, as *config, m *minted) (string, error) {
 	ref := m.tokenDir(config) + "/" + strings.ToLower(rand.Text())
 	entry := ledgerEntry{Token: m.Token.AccessToken, Until: m.Token.ExpiresAt, Origin: m.Origin}
@@ -84,8 +86,8 @@ func (b *backend) remember(ctx context.Context, s logical.Storage, config string
 	return ref, nil
 }
 
-// retire enters a token that readers share and no other reader gets. It is left to
-// those who have it until it expires, and the kill switch finds it.
+// retire enters a shared token that no further reader gets. Its readers keep it
+// until it expires, and the kill switch finds it here.
 func (b *backend) retire(ctx context.Context, s logical.Storage, config string, m *minted) error {
 	ref := m.tokenDir(config) + "/" + sharedHolder
 	if !b.now().Before(m.Token.ExpiresAt) || !b.ledger.share(ref, m.Token.ExpiresAt) {
@@ -99,9 +101,9 @@ func (b *backend) retire(ctx context.Context, s logical.Storage, config string, 
 	return nil
 }
 
-// answered is called with a token of a lease's own when the answer is on its
-// way, or when there will be none. Its entry waits for the lease to be
-// registered: the answer may never arrive.
+// answered is called for a token with a lease of its own when its reader is being
+// answered, or will not be. The entry waits for Vault to register the lease,
+// because the answer may never arrive.
 func (b *backend) answered(ctx context.Context, s logical.Storage, ref string, given bool) {
 	if !given {
 		b.endSoon(ctx, s, ref)
@@ -140,7 +142,7 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, ref string) {
 	b.ledger.remove(ref)
 }
 
-// endSoon takes a holder off the ledger that has no lease.
+// endSoon removes a holder without a lease from the ledger, in the background.
 func (b *backend) endSoon(ctx context.Context, s logical.Storage, ref string) {
 	b.work.run(ctx, configOf(ref), func(ctx context.Context) {
 		if err := b.end(ctx, s, ref); err != nil {
@@ -149,9 +151,9 @@ func (b *backend) endSoon(ctx context.Context, s logical.Storage, ref string) {
 	})
 }
 
-// end takes a holder off the ledger. With the last one, the token is revoked at
-// its provider. What can no longer be revoked counts as revoked, or a lease
-// would stay forever.
+// end removes a holder from the ledger. With the last holder, the token is revoked
+// at its provider. A token that can no longer be revoked counts as revoked;
+// otherwise its lease would stay forever.
 func (b *backend) end(ctx context.Context, s logical.Storage, ref string) error {
 	leave, err := b.holders.enter(ctx, path.Dir(ref))
 	if err != nil {
@@ -182,7 +184,7 @@ func (b *backend) end(ctx context.Context, s logical.Storage, ref string) error 
 	return nil
 }
 
-// release revokes a token that nobody else holds.
+// release revokes a token that has no other holder.
 func (b *backend) release(ctx context.Context, s logical.Storage, ref string, h *holder) error {
 	c, err := b.revoker(ctx, s, configOf(ref), h.as)
 	if err != nil {
@@ -195,8 +197,8 @@ func (b *backend) release(ctx context.Context, s logical.Storage, ref string, h 
 	return b.revoke(ctx, c, &h.entry)
 }
 
-// heldByOthers says whether another lease holds the token, or readers share it.
-// What a closed ledger holds is to be revoked whoever holds it.
+// heldByOthers reports whether another lease holds the token or readers share it.
+// The tokens of a closed ledger are revoked regardless of their holders.
 func (b *backend) heldByOthers(ctx context.Context, s logical.Storage, c *config, ref, token string) (bool, error) {
 	dir, id := path.Split(ref)
 	if !strings.HasPrefix(dir, c.config+"/"+mark(c.entry.Ledger)+"/") {

@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// ledger is what memory knows of the entries in storage: those that this
-// process has something to do about.
+// ledger is what memory knows of the stored entries: those that this process
+// still has to deal with.
 type ledger struct {
 	mu      sync.Mutex
 	waiting map[string]*holder   // entries of tokens that no registered lease holds, by name
@@ -21,8 +21,8 @@ type ledger struct {
 	closed  bool                 // the process ends
 }
 
-// holder is an entry that waits for its lease to be registered, or for its
-// token to be revoked.
+// holder is an entry that waits until its lease is registered or its token is
+// revoked.
 type holder struct {
 	storage logical.Storage
 	entry   ledgerEntry
@@ -31,13 +31,13 @@ type holder struct {
 	backoff
 }
 
-// sweep is the revoking of what a config's closed ledgers hold.
+// sweep is the state of revoking the tokens of a config's closed ledgers.
 type sweep struct {
 	running bool
 	backoff
 }
 
-// backoff says when something is tried again.
+// backoff decides when something is tried again.
 type backoff struct {
 	next time.Time
 	wait time.Duration
@@ -48,7 +48,7 @@ const (
 	maxWait   = time.Hour
 )
 
-// due says whether it is time to try, and puts the next time off.
+// due reports whether it is time to try, and if so postpones the next attempt.
 func (r *backoff) due(now time.Time) bool {
 	if now.Before(r.next) {
 		return false
@@ -76,8 +76,8 @@ func (l *ledger) remove(ref string) {
 	delete(l.shared, ref)
 }
 
-// share notes the entry of those who share a token, to be deleted when it
-// expires. It says no if that is known already.
+// share records the entry of a shared token, to be deleted when the token expires.
+// It reports false if the entry is known already.
 func (l *ledger) share(ref string, until time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,7 +91,7 @@ func (l *ledger) share(ref string, until time.Time) bool {
 	return true
 }
 
-// removeBelow lets go of all who hold a token.
+// removeBelow forgets all holders of a token.
 func (l *ledger) removeBelow(dir string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -103,7 +103,7 @@ func (l *ledger) removeBelow(dir string) {
 	}
 }
 
-// removeGiven lets go of the tokens of a config that readers were given.
+// removeGiven forgets the tokens of a config that readers have got.
 func (l *ledger) removeGiven(config string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,7 +119,7 @@ func (l *ledger) removeGiven(config string) {
 	}
 }
 
-// find gives a copy of what waits under that name, nil without.
+// find returns a copy of the waiting entry of that name, nil if there is none.
 func (l *ledger) find(ref string) *holder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -131,8 +131,8 @@ func (l *ledger) find(ref string) *holder {
 	return &out
 }
 
-// give notes that a reader is given the token. It says whether the process
-// ends, so that the caller must hand it over itself.
+// give records that a reader gets the token. It reports whether the process is
+// ending, in which case the caller must hand over the token itself.
 func (l *ledger) give(ref string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,8 +143,8 @@ func (l *ledger) give(ref string, now time.Time) bool {
 	return l.closed
 }
 
-// close gives the entries whose tokens were given to readers. From now on give
-// leaves the others to its callers.
+// close returns the entries whose tokens readers have got. After it, give leaves
+// the handing over to its callers.
 func (l *ledger) close() map[string]logical.Storage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,7 +158,7 @@ func (l *ledger) close() map[string]logical.Storage {
 	return given
 }
 
-// due gives the entries, and the configs, that something is to be done about.
+// due returns the entries and the configs that must be dealt with now.
 func (l *ledger) due(now time.Time) (given, orphans, expired, sweeps []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -184,7 +184,7 @@ func (l *ledger) due(now time.Time) (given, orphans, expired, sweeps []string) {
 	return given, orphans, expired, sweeps
 }
 
-// sweepAt has a config's closed ledgers swept then.
+// sweepAt sets when a config's closed ledgers are swept.
 func (l *ledger) sweepAt(config string, next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -197,8 +197,8 @@ func (l *ledger) sweepAt(config string, next time.Time) {
 	l.sweeps[config].backoff = backoff{next: next}
 }
 
-// sweeping notes that a config's closed ledgers are being swept, unless they
-// are already.
+// sweeping records that a sweep of a config's closed ledgers begins. It reports
+// false if one is under way.
 func (l *ledger) sweeping(config string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,7 +210,7 @@ func (l *ledger) sweeping(config string) bool {
 	return true
 }
 
-// swept notes that they have been, and whether nothing is left.
+// swept records that the sweep has ended, and whether nothing is left.
 func (l *ledger) swept(config string, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

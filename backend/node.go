@@ -10,15 +10,15 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// node is what this Vault node may do.
+// node describes what this Vault node may do.
 type node struct {
 	state consts.ReplicationState
 	local bool // the mount is local to its cluster
 	asked time.Time
 }
 
-// nodeLifetime is for how long a node is taken to be what it said. It changes
-// only with a step-up or step-down, which sets all mounts up anew.
+// nodeLifetime is how long the node's state is kept in memory. The state changes
+// only with a step-up or step-down, which sets up all mounts again.
 const nodeLifetime = 5 * time.Second
 
 func (b *backend) node() node {
@@ -31,14 +31,14 @@ func (b *backend) node() node {
 	return *n
 }
 
-// standby says that this node can write nothing, and register no lease.
+// standby reports whether this node can neither write nor register a lease.
 func (n node) standby() bool {
 	return n.state.HasState(consts.ReplicationPerformanceStandby) || n.state.HasState(consts.ReplicationDRSecondary)
 }
 
-// final gives the answer of a handler if it is this node's to give. What a
-// standby does not find or cannot resolve may be on its way there already, so
-// the leader answers in its place.
+// final returns the handler's answer if this node may decide it. A standby lags
+// behind its leader: what it does not find or cannot resolve may exist by now.
+// Then the leader answers instead.
 func (b *backend) final(req *logical.Request, resp *logical.Response, err error) (*logical.Response, error) {
 	nothing := resp == nil && req.Operation == logical.ReadOperation
 	if (err != nil || nothing) && b.node().standby() {
@@ -47,7 +47,7 @@ func (b *backend) final(req *logical.Request, resp *logical.Response, err error)
 	return resp, err
 }
 
-// secondary says that another cluster is the one to write what is not local.
+// secondary reports whether another cluster must write what is not local.
 func (n node) secondary() bool {
 	return !n.local && n.state.HasState(consts.ReplicationPerformanceSecondary)
 }

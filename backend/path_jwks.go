@@ -18,7 +18,7 @@ const jwksHelp = `The public keys of a key's versions, next, current and previou
 (RFC 7517 section 5), raw. No Vault token is needed, so that a provider can fetch
 it by jwks_uri.`
 
-// maxJWKSAge bounds for how long a JWK set may be kept.
+// maxJWKSAge bounds how long a provider may keep the JWK set.
 const maxJWKSAge = time.Hour
 
 func (b *backend) jwksPaths() []*framework.Path {
@@ -59,7 +59,8 @@ func (b *backend) readJWKS(ctx context.Context, req *logical.Request, d *framewo
 	if err != nil {
 		return nil, fmt.Errorf("encoding the JWK set: %w", err)
 	}
-	// Whoever keeps the set for this long still sees the next version in time.
+	// A provider that keeps the set for this long still sees the next version
+	// before it signs.
 	age := min(time.Duration(entry.PublishAhead)*time.Second/4, maxJWKSAge)
 	return &logical.Response{Data: map[string]any{
 		logical.HTTPStatusCode: http.StatusOK, logical.HTTPContentType: "application/jwk-set+json", logical.HTTPRawBody: body,

@@ -36,7 +36,7 @@ has been given its certificate by hand, and for a key that is compromised. The
 version before stays published all the same, unless the key says retain=0.
 `
 
-// KeyFields declares what decides how a key is made and rotates.
+// KeyFields declares the fields of a key: how it is made and when it rotates.
 func KeyFields() []provider.Field {
 	return []provider.Field{
 		{Name: "algorithm", Type: provider.Text, Allowed: signing.Names(signing.Asymmetric()), Description: "What the key signs with (RFC 7518 section 3.1): RS256 (default), RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA. Cannot be changed."},
@@ -157,8 +157,8 @@ func (b *backend) readKey(ctx context.Context, req *logical.Request, d *framewor
 	return resp, nil
 }
 
-// describe is the public half of a version. It comes from its certificate, so
-// that the private key, which takes long to read, is left alone.
+// describe returns the public half of a version. It reads the certificate
+// instead of the private key, which takes long to parse.
 func (v statefulKey) describe(a signing.Algorithm) (map[string]any, error) {
 	certificates, err := v.certificates()
 	if err != nil {
@@ -182,7 +182,7 @@ func (v statefulKey) describe(a signing.Algorithm) (map[string]any, error) {
 	return shown, nil
 }
 
-// certificates are what an authority gave, or the version's own.
+// certificates returns the authority's certificates, or else the self-signed one.
 func (v keyVersion) certificates() (signing.Certificates, error) {
 	text := v.Certificate
 	if text == "" {

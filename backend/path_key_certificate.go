@@ -120,7 +120,7 @@ func (b *backend) readKeyCertificate(ctx context.Context, req *logical.Request, 
 	return &logical.Response{Data: shown}, nil
 }
 
-// described is what is told of a version's certificates.
+// described returns what a read tells of a version's certificates.
 func described(c signing.Certificates) map[string]any {
 	return map[string]any{
 		"certificate": c.PEM(), "certificate_ends": stamp(c.Ends()),

@@ -31,7 +31,7 @@ may name the caller by Vault's identity templating, such as
 {{identity.entity.name}}; each caller then has a token of its own.
 `
 
-// RoleFields gives what a role may set.
+// RoleFields declares the fields that a role may set.
 func RoleFields() []provider.Field { return provider.FieldsOn(provider.OnRole, declared()) }
 
 func (b *backend) rolePaths() []*framework.Path {
@@ -137,8 +137,8 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	return nil, nil
 }
 
-// brokenRoles warns of the roles of c that give no token with what c is now. It
-// gives "" when there are none.
+// brokenRoles returns a warning that names the roles of c that no longer resolve,
+// "" if there are none.
 func (b *backend) brokenRoles(ctx context.Context, s logical.Storage, c *config) string {
 	names, err := listStorage(rolePrefix+c.config+"/")(ctx, s)
 	var broken []string
@@ -165,8 +165,8 @@ func (b *backend) brokenRoles(ctx context.Context, s logical.Storage, c *config)
 	}
 }
 
-// deleteRole leaves the tokens alone: other roles may share them, and they are
-// tidied when they expire.
+// deleteRole does not delete the role's tokens, because other roles may share
+// them. Tidying removes them when they expire.
 func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	t := targetOf(d)
 	leave, err := b.writers.enter(ctx, configPrefix+t.config)

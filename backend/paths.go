@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// display gives a path its place in the OpenAPI document.
+// display returns the attributes by which a path appears in the OpenAPI document.
 func display(suffix string) *framework.DisplayAttributes {
 	return &framework.DisplayAttributes{OperationPrefix: "oauthcc", OperationSuffix: suffix}
 }
@@ -25,7 +25,7 @@ func nothing(description string) map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusNoContent: {{Description: description}}}
 }
 
-// mayWarn are the responses of a write, which has nothing to say but warnings.
+// mayWarn returns the responses of a write that answers nothing but warnings.
 func mayWarn(description string) map[int][]framework.Response {
 	return map[int][]framework.Response{
 		http.StatusOK:        {{Description: description + ", with warnings"}},
@@ -33,7 +33,7 @@ func mayWarn(description string) map[int][]framework.Response {
 	}
 }
 
-// nameField is the field of a path's own name.
+// nameField returns the field for the name in a path.
 func nameField(description string) *framework.FieldSchema {
 	return &framework.FieldSchema{Type: framework.TypeString, Required: true, Description: description}
 }
@@ -73,8 +73,8 @@ func listStorage(prefix string) func(context.Context, logical.Storage) ([]string
 	}
 }
 
-// exists is the existence check that tells create from update. What is below
-// each prefix in storage has the path that it has in the API.
+// exists is the existence check, by which Vault tells create from update. Storage
+// uses the same paths as the API.
 func exists(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
 	entry, err := req.Storage.Get(ctx, req.Path)
 	if err != nil {
@@ -83,14 +83,14 @@ func exists(ctx context.Context, req *logical.Request, _ *framework.FieldData) (
 	return entry != nil, nil
 }
 
-// forwarded has the node do op that can write storage.
+// forwarded makes the node that can write storage handle op.
 func forwarded(op *framework.PathOperation) *framework.PathOperation {
 	op.ForwardPerformanceStandby, op.ForwardPerformanceSecondary = true, true
 	return op
 }
 
-// consistent has the leader do op, since a standby may not have got yet what
-// was written a moment ago: an operator, or a tool, reads what it wrote.
+// consistent makes the leader handle op. A standby may not yet have what was
+// written a moment ago, and an operator or a tool expects to read what it wrote.
 func consistent(op *framework.PathOperation) *framework.PathOperation {
 	op.ForwardPerformanceStandby = true
 	return op

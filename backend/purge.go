@@ -18,12 +18,12 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// purgeTime is for how long a request waits for the provider to revoke what it
-// is to revoke: a request that hangs holds up a reload of the mount.
+// purgeTime is how long a request waits for the provider to revoke tokens. A
+// longer wait would delay a reload of the mount.
 const purgeTime = 10 * time.Second
 
-// purge has a provider revoke all that a config's closed ledgers hold, and
-// tells what became of it.
+// purge revokes all tokens that a config's closed ledgers hold at the provider,
+// and reports the result.
 type purge struct {
 	b       *backend
 	storage logical.Storage
@@ -33,13 +33,13 @@ type purge struct {
 
 	seen map[string]bool // shared tokens that no ledger holds, by their place in one
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	tokens int        // to be revoked
 	left   int        // not revoked yet
 	lost   int        // never to be revoked
-	until  time.Time  // the last of those two ends
-	failed error      // why, of the first of those left
-	final  error      // likewise, of those lost
+	until  time.Time  // when the last of the left and the lost expires
+	failed error      // why the first of the left is not revoked yet
+	final  error      // why the first of the lost cannot be revoked
 	inARow int        // failures since the last success
 }
 
@@ -49,18 +49,18 @@ func (b *backend) newPurge(ctx context.Context, s logical.Storage, name string, 
 	return p
 }
 
-// revocable says whether the provider might revoke anything.
+// revocable reports whether the provider may be able to revoke a token.
 func (p *purge) revocable() bool {
 	return p.as == nil || p.as.revocable()
 }
 
-// collect moves tokens that readers shared to the ledgers that they were minted
-// under, but for the tokens of the ledger spared. What fails may be repeated.
+// collect enters shared tokens into the ledgers that they were minted under,
+// except those of the spared ledger. After a failure it may be repeated.
 func (p *purge) collect(ctx context.Context, held []held, spared string) error {
 	return p.b.moveShared(ctx, p.storage, p.config, held, p.enter, func(_ string, m *minted) bool { return mark(m.Ledger) == spared })
 }
 
-// enter puts a shared token into its ledger, unless it is there.
+// enter puts a shared token into its ledger, unless it is there already.
 func (p *purge) enter(ctx context.Context, m *minted) error {
 	if !p.b.now().Before(m.Token.ExpiresAt) {
 		return nil
@@ -79,14 +79,14 @@ func (p *purge) enter(ctx context.Context, m *minted) error {
 	}
 	ref, err := p.b.remember(ctx, p.storage, p.config, p.as, m)
 	if err == nil {
-		p.b.ledger.remove(ref) // the sweep has it revoked
+		p.b.ledger.remove(ref) // the sweep revokes it
 	}
 	return err
 }
 
-// sweep revokes what the ledgers hold, but for the one spared, until ctx ends.
-// When the provider does nothing but fail it is left alone; what is left is
-// still counted, if that is wanted.
+// sweep revokes the tokens of all ledgers except the spared one, until ctx ends.
+// It stops asking a provider that keeps failing, and then only counts what is
+// left, if the count is wanted.
 func (p *purge) sweep(ctx context.Context, spared string, counted bool) error {
 	var group errgroup.Group
 	group.SetLimit(maxRevocations)
@@ -120,15 +120,15 @@ func (p *purge) sweep(ctx context.Context, spared string, counted bool) error {
 	return group.Wait()
 }
 
-// hopeless says that the provider has failed so often in a row that it is to be
-// left alone for a while.
+// hopeless reports whether the provider has failed so often in a row that it is
+// not asked again for a while.
 func (p *purge) hopeless() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.inARow >= maxRevocations
 }
 
-// kill revokes one token, whoever holds it. The error is storage's.
+// kill revokes one token, regardless of who holds it. An error is storage's.
 func (p *purge) kill(ctx context.Context, dir string) error {
 	storing := context.WithoutCancel(ctx)
 	leave, err := p.b.holders.enter(ctx, dir)
@@ -151,7 +151,7 @@ func (p *purge) kill(ctx context.Context, dir string) error {
 		err := p.revoke(ctx, entry)
 		p.count(entry.Until, err)
 		if err != nil {
-			return nil // it is counted
+			return nil // it is counted elsewhere
 		}
 	}
 	for _, id := range ids {
@@ -176,7 +176,7 @@ func (p *purge) revoke(ctx context.Context, entry *ledgerEntry) error {
 	}
 }
 
-// count notes what became of a token that ends then.
+// count records the result for a token that expires at the given time.
 func (p *purge) count(until time.Time, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -201,14 +201,14 @@ func (p *purge) count(until time.Time, err error) {
 	}
 }
 
-// ofThisToken says that the provider refused to revoke one token, which says
-// nothing of the others.
+// ofThisToken reports whether the provider refused to revoke this one token,
+// which means nothing for the others.
 func ofThisToken(err error) bool {
 	var failed *grant.Error
 	return errors.As(err, &failed) && failed.Kind == grant.Refused && !failed.ClientRefused()
 }
 
-// end is when the last of what lives on ends.
+// end returns when the last token that lives on expires.
 func (p *purge) end() string {
 	if p.until.IsZero() {
 		return "they expire"
@@ -216,7 +216,7 @@ func (p *purge) end() string {
 	return stamp(p.until)
 }
 
-// warnings tells what lives on.
+// warnings returns a warning about the tokens that live on.
 func (p *purge) warnings(rest string) []string {
 	var out []string
 	if p.left > 0 {

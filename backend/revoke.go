@@ -17,23 +17,23 @@ import (
 )
 
 const (
-	// maxRevocations is how many revocations one provider is asked for at a
-	// time: Vault itself runs up to 200.
+	// maxRevocations is how many revocations one provider gets at the same time.
+	// Vault itself runs up to 200.
 	maxRevocations = 8
 
-	// turnTime is for how long a revocation waits for its turn. To fail is
-	// dearer: Vault comes back ten seconds later at the earliest, and gives up
-	// after six times.
+	// turnTime is how long a revocation waits for its turn. To fail instead would
+	// cost more: Vault tries again after ten seconds at the earliest, and gives up
+	// after six attempts.
 	turnTime = time.Minute
 )
 
-// livesOn is why a token cannot be revoked, now or later.
+// livesOn says why a token cannot be revoked, neither now nor later.
 type livesOn struct{ reason string }
 
 func (e *livesOn) Error() string { return e.reason }
 
-// revokeToken ends a lease. A shared token stays valid for the others who hold
-// it; one of the lease's own is revoked with its last lease.
+// revokeToken ends a lease. A shared token stays valid for its other readers. A
+// token with leases of its own (reuse=false) is revoked with its last lease.
 func (b *backend) revokeToken(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	ref, _ := req.Secret.InternalData[leaseHolder].(string)
 	if ref == "" {
@@ -65,13 +65,13 @@ func (b *backend) revoker(ctx context.Context, s logical.Storage, name string, m
 	return c, err
 }
 
-// sameClient says whether both are the same client at the same place.
+// sameClient reports whether both are the same client at the same origin.
 func (e *configEntry) sameClient(other *configEntry) bool {
 	return e.Origin == other.Origin && sameJSON(e.Fields["client_id"], other.Fields["client_id"])
 }
 
-// revoke has the provider that a token came from end it (RFC 7009). A config
-// may have come to another provider since: that one is told nothing.
+// revoke asks the provider that issued a token to revoke it (RFC 7009). If the
+// config has moved to another provider since, that provider is not asked.
 func (b *backend) revoke(ctx context.Context, c *config, entry *ledgerEntry) error {
 	if mark([]byte(c.entry.Origin)) != entry.Origin {
 		return &livesOn{"its config now sends credentials elsewhere than when the token was minted"}
@@ -81,7 +81,7 @@ func (b *backend) revoke(ctx context.Context, c *config, entry *ledgerEntry) err
 	return err
 }
 
-// askToRevoke waits for its turn at the provider, and asks.
+// askToRevoke waits for its turn and then asks the provider.
 func (b *backend) askToRevoke(ctx context.Context, e *provider.Effective, token string) error {
 	request, ok, err := e.RevocationRequest(token)
 	if err != nil {

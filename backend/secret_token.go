@@ -18,7 +18,7 @@ import (
 // tokenSecretType names the kind of secret in every lease. It must not change.
 const tokenSecretType = "oauth_token"
 
-// What a lease remembers, beside the type, if it is to be renewed, or its token
+// What a lease stores beside its type, so that it can be renewed or its token
 // revoked.
 const (
 	leaseHolder = "holder" // the entry in the ledger; leases of shared tokens have none
@@ -55,8 +55,8 @@ func (b *backend) handOut(v *view, got answer, fromMemory bool) (*logical.Respon
 	if v.leased() {
 		b.lease(v, got, usable, resp)
 	} else {
-		// As Vault's static roles say it: Agent comes back ttl + 1 s later,
-		// which is just after the token is renewed. It takes integers only.
+		// The same members as Vault's static roles. Agent reads again ttl + 1 s
+		// later, just after the token is replaced. It accepts only integers.
 		data["ttl"] = max(int64(got.RenewsAt().Sub(now)/time.Second), 0)
 		data["rotation_period"] = int64(got.RenewsAt().Sub(got.Born) / time.Second)
 	}
@@ -64,7 +64,7 @@ func (b *backend) handOut(v *view, got answer, fromMemory bool) (*logical.Respon
 	return resp, nil
 }
 
-// usable is for how long a token can be used, which is a second at least.
+// usable returns how long a token can be used, at least one second.
 func (v *view) usable(got answer, now time.Time) (time.Duration, error) {
 	usable := got.Until.Sub(now).Truncate(time.Second)
 	if usable < time.Second && got.Failure != nil {
@@ -78,8 +78,8 @@ func (v *view) usable(got answer, now time.Time) (time.Duration, error) {
 	return usable, nil
 }
 
-// lease gives resp a lease. Its TTL and MaxTTL are always set and positive:
-// none would become the mount's default.
+// lease adds a lease to resp. TTL and MaxTTL are always set and positive,
+// because 0 would become the mount's default.
 func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical.Response) {
 	shorter := v.ttl
 	if v.maxTTL.cap(shorter.cap(usable)) < shorter.cap(usable) {
@@ -120,7 +120,7 @@ func tokenData(t *grant.Token, now time.Time) map[string]any {
 	return data
 }
 
-// warnings is what a reader should know about its token.
+// warnings returns what a reader should know about its token.
 func (v *view) warnings(got answer) []string {
 	var out []string
 	if got.Failure != nil {
@@ -150,8 +150,8 @@ func (v *view) warnings(got answer) []string {
 	return out
 }
 
-// renewToken lengthens a lease, never beyond the token, nor when the token has
-// been forgotten since.
+// renewToken extends a lease, but never beyond the token's end, and not if the
+// token has been forgotten.
 func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	if seconds(req.Secret, leaseTTL) == 0 {
 		return nil, refuse("the lease cannot be renewed: read again for the next token (or set renewable=true on the config)")
@@ -174,7 +174,7 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *frame
 	return resp, nil
 }
 
-// seconds reads a duration of a lease; the number has been through JSON.
+// seconds reads a duration from a lease, where it is a number from JSON.
 func seconds(s *logical.Secret, name string) time.Duration {
 	n, _ := s.InternalData[name].(float64)
 	return time.Duration(n) * time.Second

@@ -14,16 +14,16 @@ import (
 )
 
 const (
-	// tidyEvery keeps the reading of all tokens rare; what has expired is
-	// never handed out, only in the way.
+	// tidyEvery keeps the reading of all tokens rare. An expired token is never
+	// handed out; it only takes up storage.
 	tidyEvery = 15 * time.Minute
 
-	// refreshTokenStays is for how long a refresh token is kept beyond its
-	// access token. Losing it costs a grant by password.
+	// refreshTokenStays is how long a refresh token is kept after its access token
+	// has expired. Without it, the next token costs a grant by password.
 	refreshTokenStays = 7 * 24 * time.Hour
 )
 
-// periodic is what Vault calls every minute.
+// periodic does what is due. Vault calls it every minute.
 func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 	if b.node().standby() {
 		return nil
@@ -113,7 +113,7 @@ func (b *backend) tidyConfig(ctx context.Context, s logical.Storage, config stri
 	return nil
 }
 
-// stays is until when the entry is of use.
+// stays returns until when the entry is useful.
 func (e tokenEntry) stays() time.Time {
 	if e.Token.RefreshToken != "" {
 		return e.Token.ExpiresAt.Add(refreshTokenStays)

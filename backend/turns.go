@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// turns lets a bounded number of callers at a time work on the thing of one
-// name. Unlike a mutex it can be waited for with a context.
+// turns lets a bounded number of callers at a time work on one name. Unlike with
+// a mutex, a caller stops waiting when its context ends.
 type turns struct {
 	places int64 // for each name
 
@@ -19,14 +19,14 @@ type turns struct {
 	byName map[string]*queue
 }
 
-// queue is the places of one name. It is removed with the last of its users,
-// since names come and go.
+// queue holds the places of one name. It is removed with its last user, because
+// names come and go.
 type queue struct {
 	*semaphore.Weighted
 	users int
 }
 
-// enter waits for a place, and gives the function that leaves it.
+// enter waits for a place and returns the function that leaves it.
 func (t *turns) enter(ctx context.Context, name string) (leave func(), err error) {
 	q := t.join(name)
 	if err := q.Acquire(ctx, 1); err != nil {
