@@ -9,7 +9,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// answer is how the answer to a request is read.
+// answer returns how the answer to a request is read.
 func (e *Effective) answer() grant.Answer {
 	d := e.Dialect
 	unit := map[string]time.Duration{"milliseconds": time.Millisecond, "minutes": time.Minute}[d.ExpiresInUnit]

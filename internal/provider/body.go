@@ -16,17 +16,17 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// media is what a request_body can be.
+// media is the kind of text that a request_body holds.
 type media struct {
 	escape string   // the filter that escapes any value
-	safe   []string // those after which no value needs it
+	safe   []string // the filters whose results need no escaping
 }
 
-// mediaOf reads a Content-Type.
+// mediaOf returns the media of a Content-Type.
 func mediaOf(contentType string) media {
 	digits := []string{"number", "hex", "base64url", "uuid", "unix", "unix_ms"}
 	quotable := append(digits, "base64", "rfc3339")
-	t, _, _ := mime.ParseMediaType(contentType) // an unreadable type is no type
+	t, _, _ := mime.ParseMediaType(contentType) // an unreadable type counts as unknown
 	switch {
 	case t == "application/json" || strings.HasSuffix(t, "+json"):
 		return media{escape: "json", safe: quotable}
@@ -39,7 +39,8 @@ func mediaOf(contentType string) media {
 	}
 }
 
-// contentType is the one that request_headers give, "" without.
+// contentType returns the Content-Type among request_headers, or "" if there is
+// none.
 func contentType(headers map[string]string) string {
 	for name, v := range headers {
 		if textproto.CanonicalMIMEHeaderKey(name) == "Content-Type" {
@@ -49,8 +50,9 @@ func contentType(headers map[string]string) string {
 	return ""
 }
 
-// checkBody refuses a request_body into which a value could write more than
-// itself, and what would not be sent beside one.
+// checkBody checks request_body. Each placeholder in it must end in a filter
+// that escapes the value, so that no value can change the rest of the body.
+// Settings that would not be sent beside a request_body are refused.
 func (e *Effective) checkBody() error {
 	d := e.Dialect
 	if d.RequestFormat != string(grant.Template) {
@@ -79,8 +81,8 @@ func (e *Effective) checkBody() error {
 	return e.checkNothingIsLost()
 }
 
-// checkNothingIsLost refuses what a config sets to be sent, and what its grant
-// and its method send, where a request_body leaves it out.
+// checkNothingIsLost refuses a request_body that leaves out something that the
+// config asks to send, or that its grant type or authentication method sends.
 func (e *Effective) checkNothingIsLost() error {
 	d := e.Dialect
 	for field, params := range map[string]map[string]any{"parameters": d.Parameters, "secret_parameters": e.registration.SecretParameters} {
@@ -104,7 +106,7 @@ func (e *Effective) checkNothingIsLost() error {
 	return nil
 }
 
-// body fills in the placeholders of request_body.
+// body returns request_body with its placeholders filled in.
 func (e *Effective) body(expand func(string) (string, bool, error)) (string, error) {
 	if e.Dialect.RequestFormat != string(grant.Template) {
 		return "", nil
@@ -119,7 +121,8 @@ func (e *Effective) body(expand func(string) (string, bool, error)) (string, err
 	return text, nil
 }
 
-// checkBodyText refuses a body that is not what its Content-Type says.
+// checkBodyText refuses a filled-in body that is not valid JSON or XML where its
+// Content-Type says that it is.
 func checkBodyText(r grant.Request) error {
 	if r.Body == "" {
 		return nil
@@ -138,7 +141,8 @@ func checkBodyText(r grant.Request) error {
 	return nil
 }
 
-// wellFormed reads XML to its end.
+// wellFormed returns the first syntax error in the XML text, or nil if the text
+// is well formed.
 func wellFormed(text string) *xml.SyntaxError {
 	dec := xml.NewDecoder(strings.NewReader(text))
 	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }

@@ -11,35 +11,35 @@ import (
 	"time"
 )
 
-// The bounds of what clients may send, far beyond what any provider needs.
-// They are checked before anything else is done with a value, so that a
-// refusal costs next to nothing.
+// Limits on what clients may send, far above what any provider needs. They are
+// checked before anything else is done with a value, so that refusing a value
+// costs almost nothing.
 const (
 	maxRequest  = 512 << 10 // bytes of all fields of a request
 	maxField    = 256 << 10 // bytes of one field
 	maxList     = 64 << 10  // bytes of a field that is a list
 	maxScalar   = 64        // bytes of a number or a truth value
-	maxEntries  = 1000      // entries of a list or map, with all that is nested in them
-	maxPointers = 32        // candidates for one member of an answer
+	maxEntries  = 1000      // entries of a list or map, including nested entries
+	maxPointers = 32        // pointers to one member of an answer
 	maxName     = 256       // bytes of the name of a map's entry
 	maxItem     = 1 << 10   // bytes of an item of a list
 
 	maxExpanded    = 64 << 10 // bytes of a text, before and after its placeholders are filled in
-	maxExpandedAll = 1 << 20  // bytes of all such texts of a request, and of all variables
+	maxExpandedAll = 1 << 20  // bytes of all such texts of a request together, and of all variables together
 	maxFilters     = 8        // filters of a placeholder
 	maxPattern     = 1000     // steps of a compiled pattern
-	maxMatched     = 1 << 10  // bytes of a value that has to match one
+	maxMatched     = 1 << 10  // bytes of a value that has to match a pattern
 
-	maxOffset = 10 * 366 * 24 * time.Hour // from {now}
+	maxOffset = 10 * 366 * 24 * time.Hour // the largest offset to {now}
 )
 
-// errTooLong is a text that its placeholders make too long.
+// errTooLong means that a text is too long once its placeholders are filled in.
 var errTooLong = fmt.Errorf("is longer than %s (or, with all others, than %s) once its placeholders are filled in", inBytes(maxExpanded), inBytes(maxExpandedAll))
 
-// size is what a value takes, and what it may take.
+// size counts the bytes and entries of a value, and holds the limits of both.
 type size struct{ bytes, maxBytes, entries, maxEntries int }
 
-// room is how large a value of type t may be.
+// room returns the limits of a value of type t, with nothing counted yet.
 func (t Type) room() size {
 	switch t {
 	case Flag, Seconds, Count:
@@ -53,8 +53,8 @@ func (t Type) room() size {
 	}
 }
 
-// add measures v and stops at the first bound that it passes, which the error
-// states.
+// add counts v. It stops at the first limit that v exceeds, and its error states
+// that limit.
 func (s *size) add(v any) error {
 	switch v := v.(type) {
 	case string:
@@ -104,7 +104,8 @@ func inBytes(n int) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// Listed names some of many, for an error to show.
+// Listed joins names for an error message. Of a long list it shows the first
+// names and how many more there are.
 func Listed(names []string) string {
 	const shown, length = 20, 1 << 10
 	var b strings.Builder
@@ -120,13 +121,13 @@ func Listed(names []string) string {
 	return b.String()
 }
 
-// Among says whether each of some is one of all.
+// Among reports whether every name in some is also in all.
 func Among(some, all []string) bool {
 	known := setOf(all)
 	return !slices.ContainsFunc(some, func(name string) bool { return !known[name] })
 }
 
-// setOf makes a set of names.
+// setOf returns the set of the names.
 func setOf(names []string) map[string]bool {
 	out := make(map[string]bool, len(names))
 	for _, name := range names {

@@ -1,11 +1,12 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package provider describes token endpoints as data: the catalog of built-in
-// dialects, the fields that describe one, placeholders, and how the layers
-// provider, config and role come to one effective request.
+// Package provider describes token endpoints as data. It holds the catalog of
+// built-in dialects, declares the fields that describe a dialect, fills in
+// placeholders, and merges the layers of provider, config and role into one
+// effective request.
 //
-// The package knows nothing of Vault and sends nothing.
+// The package does not know about Vault, and it sends nothing.
 package provider
 
 import (
@@ -20,13 +21,14 @@ import (
 	"sync"
 )
 
-// Generic is the provider of a config that names none.
+// Generic is the provider of a config that names no provider.
 const Generic = "generic"
 
 //go:embed catalog/*.json
 var catalog embed.FS
 
-// definitionFields declares what a provider definition holds beside the dialect.
+// definitionFields declares the fields that a provider definition holds in
+// addition to the dialect's fields.
 func definitionFields() []Field {
 	return []Field{
 		{Name: "variables", Type: Values, In: OnProvider, Description: "What placeholders stand for: declarations by name, each an object of " + listOf(VariableFields()) + "."},
@@ -40,11 +42,12 @@ func definitionFields() []Field {
 	}
 }
 
-// builtin is the catalog by name. Each entry is read once, when it is asked for:
-// the files are constants of the program. Nobody may change what is in it.
+// builtin returns the catalog: for each provider's name, a function that returns
+// its entry. An entry is read once, when it is first asked for, because the files
+// are constants of the program. Callers must not change an entry.
 var builtin = sync.OnceValue(func() map[string]func() (Layer, error) { //nolint:gochecknoglobals // a constant table
 	files, err := fs.Glob(catalog, "catalog/*.json")
-	if err != nil { // only a malformed pattern is one
+	if err != nil { // only a malformed pattern is an error
 		panic(err)
 	}
 	out := make(map[string]func() (Layer, error), len(files))
@@ -70,14 +73,14 @@ func readEntry(file string) (Layer, error) {
 	return l, nil
 }
 
-// BuiltinNames lists the catalog, in order.
+// BuiltinNames returns the names of all providers in the catalog, sorted.
 func BuiltinNames() []string { return slices.Sorted(maps.Keys(builtin())) }
 
-// IsBuiltin says whether the catalog has a provider of that name.
+// IsBuiltin reports whether the catalog has a provider of that name.
 func IsBuiltin(name string) bool { return builtin()[name] != nil }
 
-// Builtin gives an entry of the catalog, and false when there is none of that
-// name. The caller must not change what is in it.
+// Builtin returns an entry of the catalog, and false if there is no entry of
+// that name. The caller must not change the entry.
 func Builtin(name string) (Layer, bool, error) {
 	read := builtin()[name]
 	if read == nil {

@@ -30,7 +30,7 @@ func (e *Effective) checkURLs() error {
 	for field := range urlFields {
 		text, _ := e.layer[field].(string)
 		if text == "" {
-			continue // a provider may leave it to its configs; endpoint refuses it there
+			continue // a provider may leave the URL to its configs; endpoint refuses a config without it
 		}
 		u, err := parseURL(text)
 		if err == nil {
@@ -44,8 +44,8 @@ func (e *Effective) checkURLs() error {
 	return e.find()
 }
 
-// checkVariables refuses values that nothing would use, and templates that cannot
-// be filled in.
+// checkVariables refuses values that no placeholder uses, and variables whose
+// templates cannot be filled in.
 func (e *Effective) checkVariables() error {
 	used := e.usedNames()
 	e.names = e.withVariables(used)
@@ -87,7 +87,8 @@ func (e *Effective) checkVariables() error {
 	return nil
 }
 
-// withVariables are those names, and what the variables among them are made of.
+// withVariables returns the set of these names, together with the names of
+// everything that the variables among them are made of.
 func (e *Effective) withVariables(names []string) map[string]bool {
 	out := map[string]bool{}
 	for next := names; len(next) > 0; {
@@ -109,7 +110,8 @@ func (e *Effective) withVariables(names []string) map[string]bool {
 	return out
 }
 
-// usedNames are the placeholders of the request itself.
+// usedNames returns the names in the placeholders of the URLs, texts and body.
+// What the variables among them are made of is not included.
 func (e *Effective) usedNames() []string {
 	var out []string
 	for _, u := range slices.AppendSeq(slices.AppendSeq(slices.Clone(e.resources), maps.Values(e.urls)), maps.Values(e.sources)) {
@@ -133,7 +135,8 @@ type filled struct {
 	own   string // the placeholder that only this field has; "" for none
 }
 
-// filledIn are the fields whose texts may hold placeholders, beside the URLs.
+// filledIn returns the fields whose texts may hold placeholders, except the URLs
+// and request_body.
 func (e *Effective) filledIn() []filled {
 	d := e.Dialect
 	return []filled{
@@ -145,7 +148,7 @@ func (e *Effective) filledIn() []filled {
 	}
 }
 
-// checkPlaceholders refuses texts that cannot be filled in.
+// checkPlaceholders refuses texts whose placeholders cannot be filled in.
 func (e *Effective) checkPlaceholders() error {
 	for _, f := range e.filledIn() {
 		for name, v := range f.texts {
@@ -164,7 +167,8 @@ func (e *Effective) checkPlaceholders() error {
 	return nil
 }
 
-// invalidText refuses a text of a map that cannot be filled in.
+// invalidText returns the error for a text in a map field that cannot be filled
+// in.
 func invalidText(field, name string, err error) error {
 	return invalid(field, "holds a text under %s that %s", quoted(name), err)
 }
@@ -195,8 +199,8 @@ func (e *Effective) checkNames() error {
 	return nil
 }
 
-// mayBeSent says whether a standard parameter belongs to this grant and this
-// way to authenticate.
+// mayBeSent reports whether a standard parameter belongs to this grant type and
+// authentication method.
 func (e *Effective) mayBeSent(name string) bool {
 	switch name {
 	case grant.ParamScope:
@@ -207,7 +211,8 @@ func (e *Effective) mayBeSent(name string) bool {
 	return slices.Contains(grant.Sends(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)), name)
 }
 
-// checkParameters refuses parameters that the engine itself sends.
+// checkParameters refuses parameters that the engine sends itself, and a secret
+// parameter that parameters holds as well.
 func (e *Effective) checkParameters() error {
 	engine := e.engineNames()
 	for field, u := range e.urls {
@@ -239,12 +244,14 @@ func (e *Effective) checkParameters() error {
 	return nil
 }
 
-// engineNames are the names under which the engine itself may send something.
+// engineNames returns the names of the parameters that only the engine itself
+// may send.
 func (e *Effective) engineNames() []string {
 	out := make([]string, 0, 8)
 	for _, name := range grant.StandardParameters() {
-		// The secret goes where the method says, and nowhere else. A client_id may
-		// stand beside HTTP Basic, for servers that want it in both places.
+		// client_secret always counts: only the authentication method decides where
+		// the secret goes. client_id does not count with HTTP Basic, because some
+		// servers want it in the header and as a parameter.
 		if !e.mayBeSent(name) && name != grant.ParamClientSecret {
 			continue
 		}
@@ -256,7 +263,8 @@ func (e *Effective) engineNames() []string {
 	return out
 }
 
-// checkScopes refuses scopes that would become several on their way.
+// checkScopes refuses a scope that holds the separator, because the provider
+// would read it as several scopes.
 func (e *Effective) checkScopes() error {
 	between := separator(e.Dialect.ScopeSeparator)
 	for _, scope := range e.Dialect.Scopes {
@@ -278,7 +286,7 @@ func (e *Effective) checkHeadersOf(field string, headers map[string]any) error {
 	seen := map[string]string{}
 	for name := range headers {
 		if !httpguts.ValidHeaderFieldName(name) {
-			// Not quoted: it may be a whole header, with its value.
+			// The name is not quoted, because it may be a whole header with its value.
 			return invalid(field, "holds what is no header name; write name=value")
 		}
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
@@ -300,8 +308,8 @@ func (e *Effective) checkHeadersOf(field string, headers map[string]any) error {
 	return nil
 }
 
-// answerNames are the members of what a reader gets, which extra fields may
-// not take.
+// answerNames returns the names of members that a reader's answer may have
+// already. No entry of extra_fields may use them.
 func answerNames() []string {
 	return []string{
 		"access_token", "token_type", "expires_at", "expires_in", "scope", "refresh_token",
@@ -309,12 +317,14 @@ func answerNames() []string {
 	}
 }
 
-// refreshTokenPointers are where a refresh token may stand: by name always.
+// refreshTokenPointers returns the pointers to where a refresh token may be.
+// /refresh_token is always one of them.
 func (e *Effective) refreshTokenPointers() []grant.Pointer {
 	return append(toPointers(e.Dialect.RefreshTokenPointer), "/refresh_token")
 }
 
-// checkPointers refuses to hand out a refresh token as something else.
+// checkPointers refuses pointers that would hand out a refresh token as something
+// else.
 func (e *Effective) checkPointers() error {
 	for field, pointers := range map[string][]string{
 		"access_token_pointer": e.Dialect.AccessTokenPointer, "token_type_pointer": e.Dialect.TokenTypePointer, "scope_pointer": e.Dialect.ScopePointer,
@@ -330,7 +340,8 @@ func (e *Effective) checkPointers() error {
 	return nil
 }
 
-// checkMoment refuses a zone or a format by which no moment can be read.
+// checkMoment refuses an expires_at_zone or expires_at_format with which no time
+// can be read.
 func (e *Effective) checkMoment() error {
 	zone, err := grant.ZoneNamed(e.Dialect.ExpiresAtZone)
 	if err != nil {

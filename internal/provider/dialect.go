@@ -15,8 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// Dialect is how one token endpoint wants to be asked and how it answers, with
-// every field decided. Its JSON names are the API's.
+// Dialect says how one token endpoint wants to be asked and how it answers. Every
+// field has its final value. The JSON names are those of the API.
 type Dialect struct {
 	TokenURL                string         `json:"token_url"`
 	RevocationURL           string         `json:"revocation_url"`
@@ -60,8 +60,8 @@ type Dialect struct {
 	DPoPResources           []string       `json:"dpop_resources"`
 }
 
-// RefreshLate is the refresh of providers where each new token ends the last
-// one of its client.
+// RefreshLate is the value of refresh for providers where each new token ends the
+// client's previous token.
 const RefreshLate = "late"
 
 // dialectFields declares the fields of a Dialect.
@@ -113,12 +113,14 @@ func dialectFields() []Field {
 	}
 }
 
-// Layer is what one layer sets, in canonical form. A field that is not in it
-// is inherited; one that is, even to "", [] or 0, is decided.
+// Layer holds the fields that one layer sets, in canonical form. A field that is
+// missing is inherited. A field that is present is decided, even if it is "", []
+// or 0.
 type Layer map[string]any
 
-// Overlay lays each layer over the one before: of a scalar or a list the last
-// one counts, maps are joined by key, and a null removes an inherited key.
+// Overlay merges the layers in order. A scalar or a list replaces that of earlier
+// layers. Maps are joined by key, and a null removes an inherited key, except in
+// fields that keep nulls.
 func Overlay(layers ...Layer) Layer {
 	out := Layer{}
 	for _, l := range layers {
@@ -145,7 +147,7 @@ func Overlay(layers ...Layer) Layer {
 	return out
 }
 
-// Only gives the part of l that the fields declare.
+// Only returns the part of l that the fields declare.
 func (l Layer) Only(fields []Field) Layer {
 	out := Layer{}
 	for _, f := range fields {
@@ -156,7 +158,7 @@ func (l Layer) Only(fields []Field) Layer {
 	return out
 }
 
-// decode reads a complete layer into its typed form.
+// decode converts a complete layer into its typed form.
 func (l Layer) decode(into any) error {
 	b, err := json.Marshal(l)
 	if err != nil {
@@ -168,28 +170,30 @@ func (l Layer) decode(into any) error {
 	return nil
 }
 
-// InvalidError is a field that cannot stay as it was written. Its text names
+// InvalidError reports a field that has to be written differently. Its text names
 // the field and the remedy, and repeats no value.
 type InvalidError struct {
 	Field   string
 	Problem string
 }
 
-// Error joins the field and what is wrong with it.
+// Error returns the field and what is wrong with it.
 func (e *InvalidError) Error() string { return e.Field + " " + e.Problem }
 
-// OfRequest says that the provider has nothing to do with it: it was not asked.
+// OfRequest returns true: the request itself is at fault, and the provider was
+// not asked.
 func (e *InvalidError) OfRequest() bool { return true }
 
 func invalid(field, format string, args ...any) error {
 	return &InvalidError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
-// Canonical turns fields as a client sends them into a layer. Unknown fields
-// are refused with the nearest name that there is. Nulls stay: whoever may
-// take one has to handle it.
+// Canonical turns fields as a client sends them into a layer. The error for an
+// unknown field suggests the nearest known name. Nulls stay in the layer: a caller
+// that accepts nulls has to handle them.
 //
-// It bounds what it takes: the errors name the field and the bound.
+// Canonical limits the size of what it accepts. Its errors name the field and the
+// limit.
 func Canonical(fields []Field, raw map[string]any) (Layer, error) {
 	if len(raw) > maxEntries {
 		return nil, invalid("request", "has more than %d fields", maxEntries)
@@ -228,9 +232,9 @@ func Canonical(fields []Field, raw map[string]any) (Layer, error) {
 	return out, nil
 }
 
-// quoted is the name of a map's entry as an error may show it. What does not
-// look like a name may be a value in the wrong place: text for a map is split
-// at its first "=".
+// quoted returns the name of a map's entry in the form that an error may show. A
+// name that does not look like one is not shown, because it may be a value in the
+// wrong place: text for a map is split at its first "=".
 func quoted(name string) string {
 	if !plainName.MatchString(name) {
 		return "an entry whose name is not shown, for it is no usual one,"
@@ -240,7 +244,7 @@ func quoted(name string) string {
 
 var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.:-]{0,40}$`)
 
-// UnknownField is the error for a field that nothing declares.
+// UnknownField returns the error for a field that is not declared.
 func UnknownField(name string, known []string) error {
 	if len(name) > 64 {
 		name = name[:64] + "…"

@@ -16,14 +16,14 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// Source says where the endpoints of a config are to be found that has no
-// token_url. One of its members is set; the zero Source is none.
+// Source says where to find the endpoints of a config that has no token_url. One
+// of its members is set. The zero Source means that there is nothing to find.
 type Source struct {
 	Issuer   string `json:"issuer,omitempty"`   // an authorization server (RFC 8414)
 	Resource string `json:"resource,omitempty"` // a resource that names its authorization server (RFC 9728)
 }
 
-// Field is the field of the API that says so.
+// Field returns the name of the API field that holds the source.
 func (s Source) Field() string {
 	if s.Resource != "" {
 		return "resource_url"
@@ -35,27 +35,28 @@ func (s Source) String() string {
 	return fmt.Sprintf("%s %q", s.Field(), cmp.Or(s.Issuer, s.Resource))
 }
 
-// Discovered is what was found at a Source: the metadata of the authorization
-// server that it names.
+// Discovered holds what was found at a Source: the metadata of the authorization
+// server that the source names.
 type Discovered struct {
 	Source Source `json:"source"`
 	grant.ServerMetadata
 }
 
-// Same says whether d leads to just where other does, whenever they were read.
+// Same reports whether d and other hold the same metadata from the same source.
+// When each of them was read makes no difference.
 func (d *Discovered) Same(other *Discovered) bool {
 	a, b := d.ServerMetadata, other.ServerMetadata
 	a.Validity, b.Validity = grant.Validity{}, grant.Validity{}
 	return d.Source == other.Source && reflect.DeepEqual(a, b)
 }
 
-// Source is where the endpoints of e are to be found: the zero Source where they
-// are written. A written token_url needs no discovery, and a written issuer no
-// resource that names one.
+// Source returns where to find the endpoints of e, or the zero Source if they are
+// written. With a token_url nothing has to be found, and with an issuer no
+// resource has to name one.
 func (e *Effective) Source() Source { return e.source }
 
-// Discovered is what the endpoints of e were found in, nil where they are
-// written or not found yet.
+// Discovered returns the metadata in which the endpoints of e were found. It
+// returns nil if the endpoints are written, or not found yet.
 func (e *Effective) Discovered() *Discovered {
 	if e.pending() || e.source == (Source{}) {
 		return nil
@@ -63,24 +64,25 @@ func (e *Effective) Discovered() *Discovered {
 	return e.registration.Discovered
 }
 
-// pending says that e has no endpoints yet: they are still to be found.
+// pending reports whether the endpoints of e are still to be found.
 func (e *Effective) pending() bool {
 	return e.source != (Source{}) && (e.registration.Discovered == nil || e.registration.Discovered.Source != e.source)
 }
 
-// MetadataRequest says how the servers are asked for their metadata.
+// MetadataRequest returns how to ask the servers for their metadata.
 func (e *Effective) MetadataRequest() grant.MetadataRequest {
 	return grant.MetadataRequest{Field: e.source.Field(), Timeout: e.registration.RequestTimeout, Connection: e.connection()}
 }
 
-// SourceID is equal for those who ask the same server in the same way.
+// SourceID returns an ID that is equal for all configs that ask the same server
+// in the same way.
 func (e *Effective) SourceID() (string, error) {
 	id, err := e.connection().ID()
 	return fmt.Sprintf("%s %x", e.source, id), err
 }
 
-// CheckDiscovered refuses metadata that names endpoints which no client of e may
-// be sent to.
+// CheckDiscovered refuses metadata that names an endpoint to which e must not be
+// sent.
 func (e *Effective) CheckDiscovered(d *Discovered) error {
 	out := *e
 	out.urls, out.found, out.registration.Discovered = maps.Clone(e.urls), map[string]bool{}, d
@@ -91,9 +93,9 @@ func (e *Effective) CheckDiscovered(d *Discovered) error {
 	return err
 }
 
-// AuthorizationServer is the issuer that a resource's metadata names. The client
-// is registered at one server, which the operator has to choose where there are
-// several.
+// AuthorizationServer returns the issuer that a resource's metadata names. If the
+// metadata names several, it returns an error: the client is registered at one
+// server, and the operator has to choose it.
 func (e *Effective) AuthorizationServer(r *grant.ResourceMetadata) (string, error) {
 	switch len(r.AuthorizationServers) {
 	case 0:
@@ -115,8 +117,9 @@ func (e *Effective) AuthorizationServer(r *grant.ResourceMetadata) (string, erro
 
 var errIssuerQuery = errors.New("holds a query, which an issuer does not have (RFC 8414 section 2)")
 
-// checkSources reads issuer and resource_url, which are names of servers as well
-// as addresses, so that they are kept as they are written.
+// checkSources checks issuer and resource_url, and fills in their placeholders.
+// Both are names of servers as well as addresses, so they are kept as they are
+// written.
 func (e *Effective) checkSources(definitionOnly bool) error {
 	for field, filled := range map[string]*string{"issuer": &e.Dialect.Issuer, "resource_url": &e.Dialect.ResourceURL} {
 		if *filled == "" {
@@ -158,9 +161,10 @@ func (e *Effective) checkSources(definitionOnly bool) error {
 	return nil
 }
 
-// find takes the endpoints that were found at the source. One that is written is
-// left as it is, also where it is written to be none. A client that shows a
-// certificate goes where the server wants those (RFC 8705 section 5).
+// find sets the endpoints that were found at the source. An endpoint that a layer
+// writes stays as it is, even if it is written as empty. A client that shows a
+// certificate uses the endpoints that the server has for such clients (RFC 8705
+// section 5).
 func (e *Effective) find() error {
 	if e.pending() || e.source == (Source{}) {
 		return nil
@@ -187,9 +191,9 @@ func (e *Effective) find() error {
 	return nil
 }
 
-// foundURL reads a URL that a document of by names. It has to keep to what a
-// written one has to, and must not lead from the network back to this machine,
-// or from a safe connection to one that everybody can read.
+// foundURL parses a URL that was found in the metadata of by, which is a URL
+// itself. The rules for written URLs apply. In addition, the URL must not lead
+// from the network back to this machine, or from https to plain http.
 func (e *Effective) foundURL(text, by string) (*urlTemplate, error) {
 	if strings.ContainsAny(text, "{}") {
 		return nil, errors.New("holds braces, which no URL does")
@@ -215,8 +219,9 @@ func (e *Effective) foundURL(text, by string) (*urlTemplate, error) {
 	return t, nil
 }
 
-// foundOrigins are the origins of the endpoints that were found. Which endpoint
-// is at which of them makes no difference: all of them get credentials.
+// foundOrigins returns the sorted origins of the endpoints that were found. Which
+// endpoint is at which origin makes no difference, because all of them get
+// credentials.
 func (e *Effective) foundOrigins() ([]string, error) {
 	var out []string
 	for field := range e.found {
@@ -230,8 +235,9 @@ func (e *Effective) foundOrigins() ([]string, error) {
 	return slices.Compact(out), nil
 }
 
-// Mismatches says what of e the server's metadata does not list: it will most
-// likely be refused. What a server does not list at all says nothing.
+// Mismatches returns a message for each setting of e that is missing from the
+// list in the server's metadata. The server will probably refuse such a setting.
+// If the metadata has no list for a setting, there is no message about it.
 func (e *Effective) Mismatches() []string {
 	d := e.Discovered()
 	if d == nil {
@@ -253,7 +259,8 @@ func (e *Effective) Mismatches() []string {
 	return out
 }
 
-// Moved says how e, which newer metadata led to, differs from what was confirmed.
+// Moved describes how the endpoints of e, which come from newer metadata, differ
+// from those that were confirmed, and how to confirm the new ones.
 func (e *Effective) Moved(confirmed *Effective) string {
 	return fmt.Sprintf("%s now leads to %s, and when they were written it led to %s: write the config's secrets again to confirm that", e.source, e.whereto(), confirmed.whereto())
 }

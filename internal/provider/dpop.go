@@ -12,14 +12,15 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// Bound is e with the key that its tokens are bound to (RFC 9449).
+// Bound returns a copy of e whose tokens are bound to the key k (RFC 9449).
 func (e *Effective) Bound(k signing.Key) *Effective {
 	out := *e
 	out.keys.dpop = k
 	return &out
 }
 
-// dpop is what a request shows of the key, nil where tokens are bound to none.
+// dpop returns the key that a request proves, and the access token that the
+// request shows, if any. It returns nil if tokens are not bound to a key.
 func (e *Effective) dpop(token string) *grant.DPoP {
 	if !e.Dialect.DPoP || e.keys.dpop.IsZero() {
 		return nil
@@ -27,7 +28,7 @@ func (e *Effective) dpop(token string) *grant.DPoP {
 	return &grant.DPoP{Key: e.keys.dpop, Token: token}
 }
 
-// checkResources reads dpop_resources.
+// checkResources checks dpop_resources and keeps the parsed URLs.
 func (e *Effective) checkResources() error {
 	for _, text := range e.Dialect.DPoPResources {
 		u, err := parseURL(text)
@@ -45,7 +46,7 @@ func (e *Effective) checkResources() error {
 	return nil
 }
 
-// proofTargets are dpop_resources with their placeholders filled in.
+// proofTargets returns dpop_resources with their placeholders filled in.
 func (e *Effective) proofTargets() ([]*url.URL, error) {
 	var out []*url.URL
 	for _, t := range e.resources {
@@ -66,13 +67,13 @@ func (e *Effective) proofTargets() ([]*url.URL, error) {
 	return out, nil
 }
 
-// ProofScope says for which URLs there are proofs.
+// ProofScope says for which URLs readers get proofs.
 type ProofScope struct {
 	below []*url.URL
 	never *url.URL // the token endpoint, whose proofs are the engine's own
 }
 
-// ProofScope is where the readers of e get proofs for.
+// ProofScope returns the URLs for which the readers of e get proofs.
 func (e *Effective) ProofScope() (ProofScope, error) {
 	below, err := e.proofTargets()
 	if err != nil {
@@ -82,14 +83,14 @@ func (e *Effective) ProofScope() (ProofScope, error) {
 	return ProofScope{below: below, never: never}, err
 }
 
-// Empty says that there are proofs for no URL at all.
+// Empty reports whether readers get no proofs at all.
 func (s ProofScope) Empty() bool { return len(s.below) == 0 }
 
-// Target is the htu of a proof for that URL (RFC 9449 section 4.2): without its
-// query and fragment, host and scheme in lower case, the path as it is sent. A
-// URL that is not at or below one of dpop_resources is refused, and so is one
-// that may mean another to the server than it does here. Its errors are
-// *InvalidError.
+// Target returns the htu of a proof for that URL (RFC 9449 section 4.2): without
+// query and fragment, scheme and host in lower case, and the path as it is sent.
+// It refuses the token endpoint, a URL that is not at or below one of
+// dpop_resources, and a URL that the server may read differently than it is read
+// here. Its errors are *InvalidError.
 func (s ProofScope) Target(text string) (string, error) {
 	if strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", invalid("htu", "must be a URL of visible ASCII, percent-encoded as it is sent")
@@ -117,8 +118,8 @@ func (s ProofScope) Target(text string) (string, error) {
 	return address(u) + path, nil
 }
 
-// address is u without its path, a default port left out (RFC 3986 section
-// 6.2.3).
+// address returns the scheme, host and port of u, without a default port
+// (RFC 3986 section 6.2.3).
 func address(u *url.URL) string {
 	out := *u
 	out.Host = strings.ToLower(u.Host)
@@ -128,8 +129,8 @@ func address(u *url.URL) string {
 	return out.Scheme + "://" + out.Host
 }
 
-// within says whether u is at or below base: of the same origin, and of a path
-// that begins with all of base's segments.
+// within reports whether u is at or below base: it has the same origin, and its
+// path begins with all segments of base's path.
 func within(base, u *url.URL) bool {
 	if origin(base) != origin(u) {
 		return false
@@ -139,7 +140,7 @@ func within(base, u *url.URL) bool {
 	return problem+other == "" && len(over) <= len(under) && slices.Equal(over, under[:len(over)])
 }
 
-// loose are the segments of u as the most tolerant server reads them.
+// loose returns the path segments of u as the most tolerant server reads them.
 func loose(u *url.URL) []string {
 	parts, _ := segments(u)
 	var out []string
@@ -152,10 +153,10 @@ func loose(u *url.URL) []string {
 	return out
 }
 
-// segments are those of u's path, decoded, without what a slash at the end makes.
-// It tells a problem, to finish a sentence, where a server may take the path for
-// another than it looks like: some decode it twice, take a backslash for a slash,
-// or leave out what follows a semicolon.
+// segments returns the decoded segments of u's path, without the empty one after
+// a slash at the end. If a server may read the path as a different one, segments
+// returns the problem, worded as the end of a sentence: some servers decode a
+// path twice, read a backslash as a slash, or ignore what follows a semicolon.
 func segments(u *url.URL) ([]string, string) {
 	parts := strings.Split(strings.Trim(u.EscapedPath(), "/"), "/")
 	if strings.HasPrefix(u.EscapedPath(), "//") {

@@ -13,61 +13,63 @@ import (
 	"time"
 )
 
-// The placeholders that no field and no variable holds.
+// The placeholders whose values the engine provides, in addition to credentials
+// and variables.
 const (
 	nameNow             = "now"              // the time of the attempt
 	nameRandom          = "random"           // sixteen bytes, made for the attempt
-	nameScope           = "scope"            // the scopes that are asked for
+	nameScope           = "scope"            // the scopes that the request asks for
 	nameClientAssertion = "client_assertion" // signed for the attempt
-	nameAssertion       = "assertion"        // likewise, or made elsewhere
+	nameAssertion       = "assertion"        // signed for the attempt, or the config's own assertion
 	namePrivateKey      = "private_key"      // what the filter rsa_sha256 signs with
 )
 
 const randomBytes = 16
 
-// madeNames are the names of these placeholders.
+// madeNames returns the names of these placeholders.
 func madeNames() []string {
 	return []string{nameNow, nameRandom, nameScope, nameClientAssertion, nameAssertion, namePrivateKey}
 }
 
-// credentialNames are the credentials that placeholders can name.
+// credentialNames returns the names of the credentials that placeholders can
+// name, sorted.
 func credentialNames() []string {
 	return slices.Sorted(maps.Keys(Registration{}.credentials()))
 }
 
-// reserved says whether a name stands for something already, so that no variable
-// can have it.
+// reserved reports whether a name already stands for something, so that no
+// variable can have it.
 func reserved(name string) bool {
 	return slices.Contains(credentialNames(), name) || slices.Contains(madeNames(), name)
 }
 
-// environment says what each placeholder stands for.
+// environment holds what each placeholder stands for.
 type environment struct {
 	declared map[string]Variable
-	given    map[string]string // by config: variables, secret_variables and credentials
-	secret   map[string]bool   // of given
+	given    map[string]string // by the config: variables, secret_variables and credentials
+	secret   map[string]bool   // which of the given are secret
 	meanings map[string]meaning
-	spent    int // bytes of computed ones
-	// urlOnConfig: URL and values stand on the same config, so that whoever
-	// wrote one could have written the other.
+	spent    int // bytes of all computed variables
+	// urlOnConfig means that the config sets the URL as well as the values: the
+	// writer of the values could then have written any URL.
 	urlOnConfig bool
 
 	now    time.Time
 	random string
-	key    *rsa.PrivateKey // private_key, nil without or if it is of another kind
+	key    *rsa.PrivateKey // private_key; nil if there is none, or if it is not an RSA key
 
-	percentSpaces bool // in what is URL-encoded
+	percentSpaces bool // URL-encoded text has %20 for a space, and not +
 
-	shown bool // to the operator: what differs from one attempt to the next stays as it is written
+	shown bool // e is for display: a placeholder whose value differs between attempts stays as it is written
 }
 
 // meaning is what one placeholder stands for.
 type meaning struct {
 	text   string
 	set    bool
-	secret bool // or made of a secret
-	octets bool // bytes that are no text
-	varies bool // from one attempt to the next
+	secret bool // a secret, or made of one
+	octets bool // bytes that are not text
+	varies bool // differs from one attempt to the next
 	err    error
 }
 
@@ -80,7 +82,7 @@ func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bo
 	for name, v := range r.Variables {
 		text, isText := v.(string)
 		if !isText {
-			continue // which withComputed has declared
+			continue // a computed variable, which withComputed has declared
 		}
 		d := declared[name]
 		if err := d.givable(name); err != nil {
@@ -112,7 +114,7 @@ func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bo
 	return e, nil
 }
 
-// masked is e with every secret replaced, to be shown.
+// masked returns a copy of e for display, in which every secret is replaced.
 func (e *environment) masked() *environment {
 	out := *e
 	out.shown, out.given = true, maps.Clone(e.given)
@@ -130,10 +132,10 @@ func (e *environment) masked() *environment {
 	return &out
 }
 
-// redacted stands for a secret that is set.
+// redacted is what is shown in place of a secret that is set.
 const redacted = "REDACTED"
 
-// with is e with one more value.
+// with returns a copy of e with one more value.
 func (e *environment) with(name, value string, secret bool) *environment {
 	out := *e
 	out.given, out.secret = maps.Clone(e.given), maps.Clone(e.secret)
@@ -142,7 +144,7 @@ func (e *environment) with(name, value string, secret bool) *environment {
 	return &out
 }
 
-// names lists everything that a placeholder may name.
+// names returns everything that a placeholder may name, sorted.
 func (e *environment) names() []string {
 	out := append(credentialNames(), madeNames()...)
 	out = slices.AppendSeq(out, maps.Keys(e.declared))
@@ -151,9 +153,9 @@ func (e *environment) names() []string {
 	return slices.Compact(out)
 }
 
-// settle finds out what each placeholder stands for, each once: variables that
-// name each other twice over would otherwise take as many steps as there are
-// paths between them.
+// settle works out once what each placeholder stands for. Otherwise, in a chain
+// of variables that each name the next one twice, the work would double with
+// every variable.
 func (e *environment) settle() {
 	e.meanings, e.spent = map[string]meaning{}, 0
 	for _, name := range e.names() {
@@ -161,16 +163,19 @@ func (e *environment) settle() {
 	}
 }
 
-// isSecret says whether a placeholder stands for a secret, or for something
+// isSecret reports whether a placeholder stands for a secret, or for something
 // made of one.
 func (e *environment) isSecret(name string) bool { return e.meanings[name].secret }
 
-// isItselfSecret says whether it does without being made of another.
+// isItselfSecret reports whether a placeholder stands for a secret by itself, not
+// because it is made of one.
 func (e *environment) isItselfSecret(name string) bool {
 	return e.secret[name] || e.declared[name].Secret || secretCredentials[name]
 }
 
-// resolve settles the meaning of name, on behalf of the variables within.
+// resolve returns the meaning of name, and remembers it. The variables in within
+// are being resolved already and lead to name; they show whether variables name
+// each other in a circle.
 func (e *environment) resolve(name string, within []string) meaning {
 	if m, known := e.meanings[name]; known {
 		return m
@@ -225,11 +230,11 @@ func (e *environment) find(name string, within []string) meaning {
 	case slices.Contains(credentialNames(), name):
 		return meaning{err: fmt.Errorf("needs %s, which is not set", name)}
 	default:
-		return meaning{err: unknownPlaceholder(name, nil)} // check says what was meant
+		return meaning{err: unknownPlaceholder(name, nil)} // check suggests the name that was meant
 	}
 }
 
-// compute fills in the text of the variable name.
+// compute returns the meaning of the variable name, whose text is a template.
 func (e *environment) compute(name, text string, within []string) meaning {
 	t, err := parseTemplate(text)
 	if err != nil {
@@ -251,7 +256,7 @@ func (e *environment) compute(name, text string, within []string) meaning {
 		m.set = m.set && i.set
 		if b.Len()+len(i.text) > maxExpanded {
 			m.err = errTooLong
-			continue // for the sake of the secret
+			continue // to find out whether the rest names a secret
 		}
 		b.WriteString(i.text)
 	}
@@ -269,7 +274,7 @@ func (e *environment) compute(name, text string, within []string) meaning {
 	return m
 }
 
-// mayHaveDots says whether a value in a host may span labels.
+// mayHaveDots reports whether a value in a host may hold dots.
 func (e *environment) mayHaveDots(name string) bool {
 	d := e.declared[name]
 	_, given := e.given[name]

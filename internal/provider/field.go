@@ -9,25 +9,25 @@ import (
 	"strings"
 )
 
-// Field declares one field of the API, and is all that is said about it: what a
-// request may hold, help and OpenAPI, docs/api.md and the JSON Schema of a
-// provider file follow from it. Beside it stand a member of the struct that it
-// is read into, and the code that uses that.
+// Field declares one field of the API. What a request may hold, the help and
+// OpenAPI texts, docs/api.md and the JSON Schema of a provider file all follow
+// from this declaration. A new field needs only two things more: a member of the
+// struct that it is read into, and the code that uses the member.
 type Field struct {
 	Name        string
 	Type        Type
-	In          In       // which layers may set it; nothing for fields of other paths
+	In          In       // which layers may set it; zero for fields of other paths
 	Secret      bool     // never shown again
-	Aside       bool     // about the use of the token: no part of the request for it, nor of its identity
-	KeepsNulls  bool     // of a map: a null means something by itself, beside removing what is inherited
-	Dropped     bool     // taken for the sake of whoever sends it, and not kept
+	Aside       bool     // about the use of the token: part neither of the request for it nor of its identity
+	KeepsNulls  bool     // of a map: a null is kept, because it means more than to remove an inherited entry
+	Dropped     bool     // accepted, but not stored
 	Allowed     []string // the closed set of values, if there is one
-	Default     any      // what it means when no layer sets it; nil means nothing
+	Default     any      // its value when no layer sets it; nil if it has no default
 	Description string
-	RoleText    string // the description on a role, where it means something else there
+	RoleText    string // the description on a role, if the field means something else there
 }
 
-// In says which layers may set a field. Each lies over the one before.
+// In says which layers may set a field. Each layer overrides the one before.
 type In uint8
 
 // The layers. Most of a dialect may be set both by a provider and by a config.
@@ -37,8 +37,8 @@ const (
 	OnRole
 )
 
-// FieldsOn gives those of the declared fields that a layer may set, described as
-// what they are there.
+// FieldsOn returns those of the declared fields that a layer may set, with the
+// descriptions that apply there.
 func FieldsOn(layer In, declared []Field) []Field {
 	var out []Field
 	for _, f := range declared {
@@ -53,32 +53,32 @@ func FieldsOn(layer In, declared []Field) []Field {
 	return out
 }
 
-// Inherits says whether the field lies over that of another layer.
+// Inherits reports whether the field can override that of another layer.
 func (f Field) Inherits() bool { return f.In != OnProvider && f.In != OnConfig }
 
-// IsMap says whether the field's values are maps.
+// IsMap reports whether the field's values are maps.
 func (f Field) IsMap() bool { return f.Type == Values || f.Type == TextPairs || f.Type == Givens }
 
-// Declared gives all fields that a provider, a config or a role may set for what
-// is asked of the provider: the dialect, what else a provider definition holds,
-// and the registration. How tokens are handed out is none of them.
+// Declared returns all fields of a provider, a config or a role that concern the
+// request to the provider: the dialect, what else a provider definition holds,
+// and the registration. Fields about how tokens are handed out are not included.
 func Declared() []Field {
 	return slices.Concat(dialectFields(), definitionFields(), credentialFields(), connectionFields())
 }
 
-// Fields gives the dialect's fields: what a provider defines and a config
+// Fields returns the dialect's fields: those that a provider defines and a config
 // overrides.
 func Fields() []Field { return dialectFields() }
 
-// DefinitionFields gives what a provider definition holds.
+// DefinitionFields returns the fields that a provider definition holds.
 func DefinitionFields() []Field { return FieldsOn(OnProvider, Declared()) }
 
-// The tables of what is asked for by name again and again.
+// Tables for frequent look-ups by name.
 //
 //nolint:gochecknoglobals // constant tables
 var (
-	// defaults is what each dialect field means when no layer sets it. Nobody
-	// may change what is in it.
+	// defaults holds the value of each dialect field that no layer sets. It must
+	// not be changed.
 	defaults = func() Layer {
 		out := Layer{}
 		for _, f := range dialectFields() {
@@ -91,13 +91,13 @@ var (
 	keepsNulls  = namesOf(dialectFields(), func(f Field) bool { return f.KeepsNulls })
 	asideFields = namesOf(dialectFields(), func(f Field) bool { return f.Aside })
 	urlFields   = namesOf(dialectFields(), func(f Field) bool { return f.Type == URL })
-	// secretCredentials are those that placeholders can name.
+	// secretCredentials are the secret credentials that placeholders can name.
 	secretCredentials = namesOf(credentialFields(), func(f Field) bool {
 		return f.Secret && slices.Contains(credentialNames(), f.Name)
 	})
 )
 
-// namesOf gives the set of the names of those fields.
+// namesOf returns the set of the names of the wanted fields.
 func namesOf(fields []Field, wanted func(Field) bool) map[string]bool {
 	out := map[string]bool{}
 	for _, f := range fields {
@@ -108,7 +108,7 @@ func namesOf(fields []Field, wanted func(Field) bool) map[string]bool {
 	return out
 }
 
-// check applies what a field demands beyond its type.
+// check refuses a value that has the right type but is not one of f.Allowed.
 func (f Field) check(v any) error {
 	if len(f.Allowed) > 0 {
 		if s, ok := v.(string); ok && !slices.Contains(f.Allowed, s) {
@@ -118,8 +118,8 @@ func (f Field) check(v any) error {
 	return nil
 }
 
-// Nearest gives the known name that a misspelt one most likely means, or "".
-// A name that is far longer than names are is like none.
+// Nearest returns the known name that a misspelt name most likely means, or ""
+// if none is close. No known name is close to a very long one.
 func Nearest(name string, known []string) string {
 	const longest = 64
 	best, least := "", 1+len(name)/3
@@ -134,7 +134,7 @@ func Nearest(name string, known []string) string {
 	return best
 }
 
-// distance is Levenshtein's.
+// distance returns the Levenshtein distance between a and b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

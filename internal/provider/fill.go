@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// fill is what a placeholder comes to where it is sent, and whether it is set
-// at all.
+// fill returns the text that is sent for a placeholder, and whether it is set at
+// all.
 func (e *environment) fill(p part) (string, bool, error) {
 	m := e.of(p, nil)
 	if m.err != nil || !m.set {
@@ -25,8 +25,8 @@ func (e *environment) fill(p part) (string, bool, error) {
 	return m.text, true, nil
 }
 
-// of is what a placeholder comes to, with its filters, on behalf of the
-// variables within.
+// of returns the meaning of a placeholder after its filters are applied. within
+// is as in resolve.
 func (e *environment) of(p part, within []string) meaning {
 	m := e.resolve(p.name, within)
 	hashes := false
@@ -51,7 +51,7 @@ func (e *environment) of(p part, within []string) meaning {
 	if m.err != nil || !m.set {
 		return m
 	}
-	if e.shown && (m.varies || hashes && m.secret) { // a hash of "REDACTED" would pass for the real one
+	if e.shown && (m.varies || hashes && m.secret) { // a hash of "REDACTED" would look like the real one
 		m.text = p.source
 		return m
 	}
@@ -81,7 +81,8 @@ func (e *environment) of(p part, within []string) meaning {
 	return m
 }
 
-// apply is what a filter makes of v, by its argument or the key of that name.
+// apply returns what a filter makes of v. arg is the filter's argument, or the
+// text of the key that it names.
 func (e *environment) apply(f applied, v value, arg string) (string, error) {
 	if f.takes == argumentPrivateKey {
 		sum := sha256.Sum256([]byte(v.text))
@@ -101,7 +102,7 @@ func (e *environment) apply(f applied, v value, arg string) (string, error) {
 // queryEscape escapes a value of a query or a form.
 func (e *environment) queryEscape(s string) string { return e.spaced(url.QueryEscape(s)) }
 
-// spaced has the spaces of URL-encoded text written as the server wants them.
+// spaced writes the spaces of URL-encoded text as the server wants them.
 func (e *environment) spaced(encoded string) string {
 	if e.percentSpaces {
 		return strings.ReplaceAll(encoded, "+", "%20")
@@ -109,8 +110,8 @@ func (e *environment) spaced(encoded string) string {
 	return encoded
 }
 
-// sortOf is what a placeholder's filters leave. Its error says which filter does
-// not fit what is before it.
+// sortOf returns the sort of value that a placeholder's filters produce. Its
+// error says which filter does not fit what comes before it.
 func (e *environment) sortOf(p part) (sort, error) {
 	s := sortText
 	switch {
@@ -135,8 +136,8 @@ func (e *environment) sortOf(p part) (sort, error) {
 	return s, nil
 }
 
-// check refuses what cannot be sent: what checkVariable refuses, and placeholders
-// that come to no text.
+// check refuses a template that cannot be sent: it applies checkVariable, and
+// refuses placeholders that do not produce text.
 func (e *environment) check(t template, more ...string) error {
 	if err := e.checkVariable(t, more...); err != nil {
 		return err
@@ -149,9 +150,9 @@ func (e *environment) check(t template, more ...string) error {
 	return nil
 }
 
-// checkVariable refuses placeholders that nothing stands for, but for those more
-// that there are where t stands, filters that do not fit, and keys that are no
-// secret.
+// checkVariable refuses unknown placeholders, filters that do not fit, and
+// signing keys that are not secret. The names in more are known where t stands,
+// in addition to those that are known everywhere.
 func (e *environment) checkVariable(t template, more ...string) error {
 	for _, name := range t.names() {
 		if slices.Contains(more, name) {

@@ -6,8 +6,8 @@ package provider
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/md5"  //nolint:gosec // what some providers want signatures made with
-	"crypto/sha1" //nolint:gosec // likewise
+	"crypto/md5"  //nolint:gosec // some providers require it for signatures
+	"crypto/sha1" //nolint:gosec // some providers require it for signatures
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base32"
@@ -30,43 +30,43 @@ import (
 	"github.com/ncruces/go-strftime"
 )
 
-// sort is what a value is on its way through the filters.
+// sort is the kind of a value while filters are applied to it.
 type sort uint8
 
 const (
 	sortText       sort = 1 << iota
-	sortOctets          // bytes that are no text, such as a hash
-	sortMoment          // the time, not yet written down
+	sortOctets          // bytes that are not text, such as a hash
+	sortMoment          // a time that is not formatted yet
 	sortRandom          // sixteen random bytes
-	sortPrivateKey      // what signs, and is sent to nobody
+	sortPrivateKey      // a key that signs, and is never sent
 )
 
-// argument says what stands behind the colon of a filter.
+// argument says what follows the colon of a filter.
 type argument uint8
 
 const (
 	argumentNone       argument = iota
 	argumentKey                 // the name of a placeholder
 	argumentPrivateKey          // private_key
-	argumentFormat              // of a date
+	argumentFormat              // the format of a date
 )
 
-// value is what a placeholder stands for, on its way through the filters.
+// value is what a placeholder stands for while filters are applied to it.
 type value struct {
 	text string
-	at   time.Time // of sortMoment
+	at   time.Time // set for sortMoment
 }
 
-// filter changes what a placeholder stands for.
+// filter changes the value of a placeholder.
 type filter struct {
-	in    sort // those that it can be applied to
-	out   sort // what it leaves
+	in    sort // the sorts that it can be applied to
+	out   sort // the sort that it produces
 	takes argument
-	hides bool // whether nothing of what went in can be read in what comes out
+	hides bool // whether its input cannot be recognized in its output
 	apply apply
 }
 
-// filters are those that there are, by name.
+// filters holds all filters by name.
 var filters = map[string]filter{
 	"base64":        {in: encodable, out: sortText, hides: true, apply: plain(func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) })},
 	"base64url":     {in: encodable, out: sortText, hides: true, apply: plain(func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) })},
@@ -86,7 +86,7 @@ var filters = map[string]filter{
 	"hmac_sha512":   {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(sha512.New)},
 	"hmac_sha1":     {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(sha1.New)},
 	"hmac_md5":      {in: encodable, out: sortOctets, takes: argumentKey, hides: true, apply: signed(md5.New)},
-	"rsa_sha256":    {in: encodable, out: sortOctets, takes: argumentPrivateKey, hides: true}, // see environment.sign
+	"rsa_sha256":    {in: encodable, out: sortOctets, takes: argumentPrivateKey, hides: true}, // environment.apply signs
 	"totp":          {in: sortMoment, out: sortText, takes: argumentKey, hides: true, apply: totp},
 	"rfc3339":       {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return t.Format("2006-01-02T15:04:05Z") })},
 	"unix":          {in: sortMoment, out: sortText, apply: moment(func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) })},
@@ -95,11 +95,11 @@ var filters = map[string]filter{
 	"uuid":          {in: sortRandom, out: sortText, apply: plain(asUUID)},
 }
 
-// encodable is what can be written in base64 or hashed.
+// encodable are the sorts that can be written in base64 or hashed.
 const encodable = sortText | sortOctets | sortRandom
 
-// apply is how a filter changes a value, by what stands behind its colon: the
-// text of the key, or the format.
+// apply is the function of a filter that changes a value. arg is what follows
+// the filter's colon: the text of the key, or the format.
 type apply = func(v value, arg string) (string, error)
 
 func plain(f func(string) string) apply {
@@ -128,8 +128,7 @@ func signed(with func() hash.Hash) apply {
 
 func filterNames() []string { return slices.Sorted(maps.Keys(filters)) }
 
-// checkArgument refuses what stands behind the colon of a filter, or is missing
-// there.
+// checkArgument refuses a wrong or missing argument after the colon of a filter.
 func (f filter) checkArgument(name, arg string) error {
 	switch f.takes {
 	case argumentKey:
@@ -153,7 +152,8 @@ func (f filter) checkArgument(name, arg string) error {
 	return nil
 }
 
-// unfit says why f cannot be applied to a value of that sort.
+// unfit returns an error that says why f cannot be applied to a value of that
+// sort.
 func (f applied) unfit(of sort) error {
 	switch {
 	case of == sortMoment || of == sortPrivateKey:
@@ -167,7 +167,7 @@ func (f applied) unfit(of sort) error {
 	}
 }
 
-// unwritten says that a value of that sort cannot be sent as it is.
+// unwritten returns the error for a value of a sort that cannot be sent as text.
 func unwritten(of sort) error {
 	switch of {
 	case sortMoment:
@@ -181,8 +181,8 @@ func unwritten(of sort) error {
 	}
 }
 
-// asJSONText is a JSON string with its quotes: so no value can end the string
-// that it stands in, wherever the placeholder is put.
+// asJSONText returns the value as a JSON string with its quotes. So no value can
+// end the string that it stands in, wherever the placeholder is put.
 func asJSONText(v value, _ string) (string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -197,7 +197,8 @@ func asXMLText(v value, _ string) (string, error) {
 	return b.String(), err
 }
 
-// jsonNumber is RFC 8259's, without an exponent.
+// jsonNumber matches a number of RFC 8259 without an exponent and with a limited
+// number of digits.
 var jsonNumber = regexp.MustCompile(`^-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?$`)
 
 func asNumber(v value, _ string) (string, error) {
@@ -207,7 +208,7 @@ func asNumber(v value, _ string) (string, error) {
 	return v.text, nil
 }
 
-// unbase64 reads either alphabet, with or without padding.
+// unbase64 decodes base64 of either alphabet, with or without padding.
 func unbase64(v value, _ string) (string, error) {
 	text := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(v.text, "="))
 	b, err := base64.RawStdEncoding.DecodeString(text)
@@ -217,8 +218,9 @@ func unbase64(v value, _ string) (string, error) {
 	return string(b), nil
 }
 
-// totp is the one-time password of that moment (RFC 6238): six digits, for half a
-// minute. The key is in base32, as authenticator apps take it.
+// totp returns the one-time password of that moment (RFC 6238): six digits that
+// are valid for half a minute. The key is in base32, as authenticator apps read
+// it.
 func totp(v value, key string) (string, error) {
 	text := strings.TrimRight(strings.ToUpper(strings.ReplaceAll(key, " ", "")), "=")
 	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text)
@@ -234,7 +236,7 @@ func totp(v value, key string) (string, error) {
 	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[at:at+4])&0x7fffffff%1_000_000), nil
 }
 
-// asUUID makes a version 4 UUID (RFC 9562 section 5.4) of sixteen random bytes.
+// asUUID makes a version 4 UUID (RFC 9562 section 5.4) from sixteen random bytes.
 func asUUID(random string) string {
 	b := []byte(random)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80

@@ -15,20 +15,20 @@ import (
 )
 
 var (
-	// hostName is a host as DNS has it, with the underscore that private
+	// hostName matches a DNS host name. It allows the underscore, which private
 	// networks use.
 	hostName = regexp.MustCompile(`^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?$`)
-	// numericHost ends in a label that makes some resolvers read the host as an
-	// IPv4 address: 127.1, 0x7f000001 and 2130706433 are all 127.0.0.1.
+	// numericHost matches a host whose last label makes some resolvers read the
+	// host as an IPv4 address: 127.1, 0x7f000001 and 2130706433 are all 127.0.0.1.
 	numericHost = regexp.MustCompile(`(?i)(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$`)
 )
 
-// checkHost refuses a host that is dialled as something else than it is
-// written. net/http maps letters beyond ASCII to another name (IDNA), some
-// resolvers read numbers as addresses, and a zone is the name of an interface.
-// What is left differs from what is dialled by the case of its letters at
-// most, so that hosts can be compared as they are written. It takes what
-// url.URL.Hostname gives: without brackets, and with %-encoded bytes decoded.
+// checkHost refuses a host that is not dialled as it is written. net/http maps
+// letters beyond ASCII to another name (IDNA), some resolvers read numbers as
+// addresses, and a zone is the name of a network interface. A host that passes
+// differs from the dialled host at most in the case of its letters, so hosts can
+// be compared as they are written. The argument is what url.URL.Hostname returns:
+// without brackets, and with %-encoded bytes decoded.
 func checkHost(host string) error {
 	if strings.ContainsFunc(host, func(c rune) bool { return c > '~' }) {
 		return errors.New("has a host that is not ASCII: write the name that is really looked up, with its xn-- labels (punycode)")
@@ -48,7 +48,8 @@ func checkHost(host string) error {
 	return nil
 }
 
-// checkPort refuses a port that is not written as the number that is dialled.
+// checkPort refuses a port that is not written exactly as the number that is
+// dialled.
 func checkPort(port string) error {
 	if port == "" {
 		return nil
@@ -59,18 +60,19 @@ func checkPort(port string) error {
 	return nil
 }
 
-// isLoopback says whether a host that checkHost takes can only be this machine.
+// isLoopback reports whether a host that checkHost accepts can only be this
+// machine.
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// isHere says whether that URL leads to this machine, and over no network.
+// isHere reports whether the URL leads to this machine without using a network.
 func (e *Effective) isHere(u *url.URL) bool {
 	return isLoopback(u.Hostname()) && e.registration.ProxyURL == ""
 }
 
-// parseProxy reads a proxy_url.
+// parseProxy parses and checks a proxy_url.
 func parseProxy(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
@@ -87,7 +89,8 @@ func parseProxy(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// checkProxy refuses a proxy that cannot be one.
+// checkProxy refuses an invalid proxy_url, and proxy credentials that cannot be
+// used.
 func (e *Effective) checkProxy() error {
 	r := e.registration
 	switch {
@@ -106,7 +109,8 @@ func (e *Effective) checkProxy() error {
 	return err
 }
 
-// origin is a URL's scheme, host and port (RFC 6454), the port always said.
+// origin returns a URL's scheme, host and port (RFC 6454). The port is always
+// included.
 func origin(u *url.URL) string {
 	port := u.Port()
 	if port == "" {

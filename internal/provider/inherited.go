@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// inherited is what a config takes of its provider's definition: all of it, but
-// with a token_url at a host of its own it is at another server, and that one's
-// tokens are nothing for the definition's other endpoints.
+// inherited returns what a config inherits from its provider's definition.
+// Usually that is all of it. A config whose token_url is at another host uses
+// another server: it does not inherit revocation_url and check_url, because they
+// must not get that server's tokens.
 func (e *Effective) inherited(definition Layer) Layer {
 	there, ok := hostOf(definition["token_url"], e.env)
 	if here, own := hostOf(e.own["token_url"], e.env); !own || ok && strings.EqualFold(here, there) || definition["token_url"] == nil {
@@ -23,7 +24,7 @@ func (e *Effective) inherited(definition Layer) Layer {
 	return out
 }
 
-// hostOf is the host of a URL, and false when there is none that is known.
+// hostOf returns the host of a URL, and false if the host is not known.
 func hostOf(text any, e *environment) (string, bool) {
 	s, _ := text.(string)
 	if s == "" {

@@ -13,27 +13,27 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// keys are what a request is signed with, ready to be used.
+// keys holds the keys that a request is signed with, ready for use.
 type keys struct {
 	signing         Material
-	algorithm       signing.Algorithm // of signing
+	algorithm       signing.Algorithm // of the signing key
 	secretAlgorithm signing.Algorithm // of the client secret
 	tls             Material
-	dpop            signing.Key // none until it is bound
+	dpop            signing.Key // zero until the tokens are bound to a key
 }
 
-// signs says whether the client signs a JWT with a private key: to show who it
-// is, or as its grant.
+// signs reports whether the client signs a JWT with a private key, either to
+// authenticate or as its grant.
 func (e *Effective) signs() bool {
 	return e.Dialect.AuthMethod == string(grant.AuthPrivateKeyJWT) || e.signsGrant()
 }
 
-// signsGrant says whether the grant is a JWT that is signed here.
+// signsGrant reports whether the grant is a JWT that is signed here.
 func (e *Effective) signsGrant() bool {
 	return e.Dialect.GrantType == grant.GrantJWTBearer && e.registration.Assertion == ""
 }
 
-// checkKeys reads the keys, and refuses those that do not fit what they are for.
+// checkKeys parses the keys, and refuses keys that do not fit their purpose.
 func (e *Effective) checkKeys() error {
 	if err := e.checkSigningKey(); err != nil {
 		return err
@@ -85,9 +85,9 @@ func (e *Effective) checkSigningKey() error {
 	return nil
 }
 
-// wantedAlgorithm is what assertions are to be signed with, and where that is
-// said: the config's choice goes before that of assertion_headers. "" is what
-// fits the key.
+// wantedAlgorithm returns the algorithm that assertions are to be signed with,
+// and the field that says so. signing_algorithm overrides the alg of
+// assertion_headers. An empty algorithm means the one that fits the key.
 func (e *Effective) wantedAlgorithm() (signing.Algorithm, string) {
 	if chosen := e.registration.SigningAlgorithm; chosen != "" {
 		return chosen, "signing_algorithm"
@@ -96,7 +96,7 @@ func (e *Effective) wantedAlgorithm() (signing.Algorithm, string) {
 	return signing.Algorithm(text), "assertion_headers.alg"
 }
 
-// checkAlgorithm refuses an alg in assertion_headers that is none.
+// checkAlgorithm refuses an unknown alg in assertion_headers.
 func (e *Effective) checkAlgorithm() error {
 	alg, said := e.Dialect.AssertionHeaders["alg"]
 	text, _ := alg.(string)
@@ -109,7 +109,7 @@ func (e *Effective) checkAlgorithm() error {
 func (e *Effective) checkSecretAlgorithm() error {
 	r := e.registration
 	var from string
-	if e.keys.secretAlgorithm, from = e.wantedAlgorithm(); e.keys.secretAlgorithm == "" || e.signsGrant() { // whose key it is of then
+	if e.keys.secretAlgorithm, from = e.wantedAlgorithm(); e.keys.secretAlgorithm == "" || e.signsGrant() { // the wanted algorithm is then that of the grant's key
 		e.keys.secretAlgorithm = signing.HS256
 	}
 	if !slices.Contains(signing.Symmetric(), e.keys.secretAlgorithm) {
@@ -156,15 +156,15 @@ func (e *Effective) checkTLSKey() error {
 	return nil
 }
 
-// CertificateEnd is when the certificate of a field ends, or that of the key
-// which the field names.
+// CertificateEnd says when a certificate expires. It is the certificate in a
+// field, or that of the key which the field names.
 type CertificateEnd struct {
 	Field, Key string
 	At         time.Time
 }
 
-// CertificateEnds tells of the certificates that the provider knows the client
-// by.
+// CertificateEnds returns when the certificates expire by which the provider
+// recognizes the client.
 func (e *Effective) CertificateEnds() []CertificateEnd {
 	var out []CertificateEnd
 	add := func(field, keyField, key string, m Material) {
@@ -181,7 +181,8 @@ func (e *Effective) CertificateEnds() []CertificateEnd {
 	return out
 }
 
-// connection is what the request trusts, and shows of itself to be let in.
+// connection returns what the request trusts, what it shows to be let in, and
+// which proxy it uses.
 func (e *Effective) connection() grant.Connection {
 	r := e.registration
 	return grant.Connection{
@@ -190,8 +191,8 @@ func (e *Effective) connection() grant.Connection {
 	}
 }
 
-// clientAssertion is the JWT by which the client shows who it is, nil for
-// methods that show none (RFC 7523 section 2.2).
+// clientAssertion returns the JWT with which the client authenticates (RFC 7523
+// section 2.2). It returns nil for authentication methods that use no JWT.
 func (e *Effective) clientAssertion(endpoint string) (*grant.Assertion, error) {
 	a := e.assertion(endpoint)
 	switch e.Dialect.AuthMethod {
@@ -206,13 +207,13 @@ func (e *Effective) clientAssertion(endpoint string) (*grant.Assertion, error) {
 		a.Type = "client-authentication+jwt"
 	}
 	if e.signsGrant() {
-		return a, e.checkAudience(a, endpoint) // what the fields say is of the grant's
+		return a, e.checkAudience(a, endpoint) // the assertion_ fields describe the grant's JWT
 	}
 	return a, e.complete(a, endpoint)
 }
 
-// grantAssertion is the JWT of the JWT bearer grant (RFC 7523 section 2.1), nil
-// for others, and for one that was made elsewhere.
+// grantAssertion returns the JWT of the JWT bearer grant (RFC 7523 section 2.1).
+// It returns nil for other grants, and for an assertion that was made elsewhere.
 func (e *Effective) grantAssertion(endpoint string) (*grant.Assertion, error) {
 	if !e.signsGrant() {
 		return nil, nil
@@ -221,7 +222,7 @@ func (e *Effective) grantAssertion(endpoint string) (*grant.Assertion, error) {
 	return a, e.complete(a, endpoint)
 }
 
-// assertion says what every assertion does.
+// assertion returns an assertion with what all assertions have in common.
 func (e *Effective) assertion(endpoint string) *grant.Assertion {
 	a := &grant.Assertion{
 		Key: e.keys.signing.Key, KeyID: e.keys.signing.ID, Certificates: e.keys.signing.Certificates, Algorithm: e.keys.algorithm,
@@ -234,7 +235,7 @@ func (e *Effective) assertion(endpoint string) *grant.Assertion {
 	return a
 }
 
-// complete has a say what the dialect's fields want.
+// complete adds to a what the dialect's fields say, and checks its audience.
 func (e *Effective) complete(a *grant.Assertion, endpoint string) error {
 	switch audience := e.Dialect.AssertionAudience; len(audience) {
 	case 0:
@@ -258,17 +259,17 @@ func (e *Effective) complete(a *grant.Assertion, endpoint string) error {
 	return e.checkAudience(a, endpoint)
 }
 
-// namesCertificate says whether that header of an assertion stands for the
+// namesCertificate reports whether that header of an assertion stands for the
 // certificate of its key.
 func (e *Effective) namesCertificate(header string) bool {
 	return e.Dialect.AssertionHeaders[header] == true && slices.Contains([]string{"x5t", "x5t#S256", "x5c"}, header)
 }
 
-// checkAudience refuses to sign with a key that was made here for anybody but
-// whom the assertion is sent to: who may write a config, but has no key, could
-// otherwise have one signed for another server sent to a host of their own.
-// Another name of the server is one that the key allows, where the host is the
-// provider's choice and not the config's.
+// checkAudience makes sure that a key which was made here signs only for the
+// server that the assertion is sent to. Otherwise somebody who may write a
+// config, but does not have the key, could get an assertion for another server
+// sent to a host of their own. Another audience is accepted only if the key
+// allows it, and the provider's definition chooses the host, not the config.
 func (e *Effective) checkAudience(a *grant.Assertion, endpoint string) error {
 	if e.registration.SigningKey == "" {
 		return nil // the key is the config's own secret
@@ -292,7 +293,7 @@ func (e *Effective) checkAudience(a *grant.Assertion, endpoint string) error {
 	}
 	for _, text := range list {
 		if e.found["token_url"] && text == e.Dialect.Issuer {
-			continue // whose own metadata names the endpoint
+			continue // the issuer's own metadata names the endpoint
 		}
 		if u, err := url.Parse(text); err == nil && u.Host == to.Host && u.User == nil {
 			continue
@@ -307,8 +308,8 @@ func (e *Effective) checkAudience(a *grant.Assertion, endpoint string) error {
 	return nil
 }
 
-// audiences are those that an aud claim names; none if it is no text or list of
-// texts.
+// audiences returns the audiences that an aud claim names. There are none if the
+// claim is neither a text nor a list of texts.
 func audiences(aud any) []string {
 	switch aud := aud.(type) {
 	case string:
@@ -329,9 +330,10 @@ func audiences(aud any) []string {
 	return nil
 }
 
-// checkEndpoints keeps what a key that was made here gives access to from a host
-// of the config writer's choice. Where the credentials are the config's own, who
-// moves it has to bring them.
+// checkEndpoints makes sure that tokens which are obtained with a key made here
+// do not go to a host that the writer of the config chooses. The config's own
+// credentials need no such check: to change the host, a writer has to write them
+// again.
 func (e *Effective) checkEndpoints() error {
 	if e.registration.SigningKey == "" && e.registration.TLSKey == "" {
 		return nil
@@ -358,10 +360,10 @@ func (e *Effective) checkEndpoints() error {
 	return nil
 }
 
-// choosesHost says whether the config decides the host of that endpoint, and
-// not the definition of its provider: itself, or by a variable that is all of
-// it, or all but the top-level domain. Of one that is found, who names the source
-// decides.
+// choosesHost reports whether the config decides the host of that endpoint, and
+// not the definition of its provider. The config does so by setting the URL, or
+// by a variable that is the whole host or everything before its top-level domain.
+// For an endpoint that was found, the URL of the source counts.
 func (e *Effective) choosesHost(field string) bool {
 	t := e.urls[field]
 	if e.found[field] {
@@ -371,14 +373,14 @@ func (e *Effective) choosesHost(field string) bool {
 	return e.own[field] != nil || len(t.host.names()) > 0 && strings.Count(t.host[len(t.host)-1].literal, ".") < 2
 }
 
-// listsScopes says whether a claim is the list of the scopes: ["{scope}"].
+// listsScopes reports whether a claim is the list of the scopes: ["{scope}"].
 func listsScopes(claim any) bool {
 	list, isList := claim.([]any)
 	return isList && len(list) == 1 && list[0] == "{"+nameScope+"}"
 }
 
-// saidInAssertion fills in the placeholders of claims or headers. A null leaves
-// out a standard one, and so does an optional variable that is not set.
+// saidInAssertion returns claims or headers with their placeholders filled in. A
+// null leaves out a standard one. So does an optional variable that is not set.
 func (e *Effective) saidInAssertion(field string, said map[string]any) (map[string]any, error) {
 	out := make(map[string]any, len(said))
 	for name, v := range said {

@@ -10,11 +10,11 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// accessToken is the placeholder that check_headers have beyond all others.
+// accessToken is the placeholder that only check_headers can use.
 const accessToken = "access_token"
 
-// ProbeRequest is the literal request for check_url with a new access token,
-// and false when the provider has no check_url.
+// ProbeRequest returns the literal request for check_url with a new access token,
+// and false if the provider has no check_url.
 func (e *Effective) ProbeRequest(token string) (grant.Request, bool, error) {
 	if e.urls["check_url"] == nil {
 		return grant.Request{}, false, nil

@@ -12,27 +12,29 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// Registration is one client's registration at a provider: what a config holds
-// beside the dialect. Its JSON names are the API's, and its JSON is part of a
-// request's identity: a new member comes last, and is left out when it is empty.
+// Registration is one client's registration at a provider: what a config holds in
+// addition to the dialect. Its JSON names are those of the API. Its JSON is part
+// of a request's identity, so a new member comes last and is left out when it is
+// empty.
 type Registration struct {
 	Credentials
 	Connection
 
-	// Signing and TLS are the keys that SigningKey and TLSKey name, as they are
-	// now: which of their versions signs is no part of a request's identity.
+	// Signing and TLS are the current versions of the keys that SigningKey and
+	// TLSKey name. Which version signs is not part of a request's identity.
 	Signing, TLS Material `json:"-"`
 
-	// Discovered is what was found of the endpoints that the config does not
-	// write; nil is nothing. It does nothing where it was found elsewhere than
-	// where the config has them looked for.
+	// Discovered holds the endpoints that were found because the config does not
+	// write them. It is nil if nothing was found yet, and ignored if its source
+	// is not the config's present source.
 	Discovered *Discovered `json:"-"`
 
-	// EmptySecret says that the client secret is set, and empty.
+	// EmptySecret means that the client secret is set, but empty.
 	EmptySecret bool `json:"-"`
 }
 
-// UnmarshalJSON tells a client secret that is empty from one that is not set.
+// UnmarshalJSON reads r, and sets EmptySecret for a client secret that is empty
+// rather than not set.
 func (r *Registration) UnmarshalJSON(b []byte) error {
 	type plain Registration
 	var secret struct {
@@ -45,15 +47,16 @@ func (r *Registration) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Credentials are what the client shows of itself.
+// Credentials are what the client identifies itself with, and the values of its
+// variables.
 type Credentials struct {
 	ClientID           string            `json:"client_id,omitempty"`
 	ClientSecret       string            `json:"client_secret,omitempty"`
 	FallbackSecret     string            `json:"fallback_client_secret,omitempty"`
-	RefreshToken       string            `json:"refresh_token,omitempty"` // where a chain of them starts
+	RefreshToken       string            `json:"refresh_token,omitempty"` // the first one of a chain
 	Username           string            `json:"username,omitempty"`
 	Password           string            `json:"password,omitempty"`
-	SecretParameters   map[string]any    `json:"secret_parameters,omitempty"` // literal
+	SecretParameters   map[string]any    `json:"secret_parameters,omitempty"` // literal, without placeholders
 	Variables          map[string]any    `json:"variables,omitempty"`         // a text, or an object with a value
 	SecretVariables    map[string]string `json:"secret_variables,omitempty"`
 	PrivateKey         string            `json:"private_key,omitempty"` // PEM or JWK
@@ -85,7 +88,8 @@ func credentialFields() []Field {
 	}
 }
 
-// Connection is how the provider is reached and known.
+// Connection says how to reach the provider, and how both sides recognize each
+// other.
 type Connection struct {
 	CACertificate     string        `json:"tls_ca_certificate,omitempty"` // PEM
 	AllowInsecureHTTP bool          `json:"allow_insecure_http,omitempty"`
@@ -95,11 +99,11 @@ type Connection struct {
 	ProxyURL          string        `json:"proxy_url,omitempty"`
 	ProxyUsername     string        `json:"proxy_username,omitempty"`
 	ProxyPassword     string        `json:"proxy_password,omitempty"`
-	RequestTimeout    time.Duration `json:"-"` // how long, not what: no part of a request's identity
+	RequestTimeout    time.Duration `json:"-"` // not part of a request's identity: it does not change what is sent
 }
 
-// connectionFields declares the fields of Connection, but for the timeout, which
-// is how long a reader waits.
+// connectionFields declares the fields of Connection, except the timeout, which
+// is about how long a reader waits.
 func connectionFields() []Field {
 	return []Field{
 		{Name: "tls_client_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates that the client shows the provider (RFC 8705), its own first, with any token_endpoint_auth_method."},
@@ -113,15 +117,16 @@ func connectionFields() []Field {
 	}
 }
 
-// Material is a key with what others know it by. The zero Material is none.
+// Material is a key with what others recognize it by. The zero Material means
+// that there is no key.
 type Material struct {
 	Key          signing.Key
 	ID           string // kid
 	Certificates signing.Certificates
-	Audiences    []string // for which it may sign, beside those at the host that it is sent to
+	Audiences    []string // that the key may sign for, in addition to those at the host that the assertion is sent to
 }
 
-// credentials are what placeholders can name.
+// credentials returns the credentials that placeholders can name.
 func (r Registration) credentials() map[string]string {
 	return map[string]string{
 		"client_id": r.ClientID, "client_secret": r.ClientSecret,

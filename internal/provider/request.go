@@ -18,7 +18,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// endpoint is the URL in that field with its placeholders filled in.
+// endpoint returns the URL in that field with its placeholders filled in.
 func (e *Effective) endpoint(field string) (*url.URL, error) {
 	t := e.urls[field]
 	switch {
@@ -30,7 +30,7 @@ func (e *Effective) endpoint(field string) (*url.URL, error) {
 	return e.fill(field, t)
 }
 
-// fill is the URL that stands in that field, with its placeholders filled in.
+// fill returns the URL t of that field with its placeholders filled in.
 func (e *Effective) fill(field string, t *urlTemplate) (*url.URL, error) {
 	env := *e.env
 	env.urlOnConfig = e.own[field] != nil
@@ -44,18 +44,18 @@ func (e *Effective) fill(field string, t *urlTemplate) (*url.URL, error) {
 	return u, nil
 }
 
-// paramResource is the parameter by which a token is for one resource (RFC 8707
-// section 2).
+// paramResource is the parameter that names the resource which a token is for
+// (RFC 8707 section 2).
 const paramResource = "resource"
 
-// Request is the literal request.
+// Request returns the literal request for a token.
 func (e *Effective) Request() (grant.Request, error) {
 	return e.built("", (*Effective).request)
 }
 
-// built is what build makes of e, for each attempt anew where that differs from
-// one to the next. The refresh token is the one to be spent, "" for the one that
-// the operator wrote.
+// built returns the request that build makes from e. If the request differs from
+// one attempt to the next, each attempt makes it anew. refreshToken is the one to
+// be spent, or "" for the one that the operator wrote.
 func (e *Effective) built(refreshToken string, build func(*Effective) (grant.Request, error)) (grant.Request, error) {
 	anew := func(now time.Time) (grant.Request, error) { return build(e.at(now, refreshToken)) }
 	r, err := anew(sampleTime())
@@ -65,16 +65,17 @@ func (e *Effective) built(refreshToken string, build func(*Effective) (grant.Req
 	return r, err
 }
 
-// percentSpaces says whether a space is %20 in a form or a query, and not +.
+// percentSpaces reports whether a space is %20 in a form or a query, and not +.
 func (e *Effective) percentSpaces() bool { return e.Dialect.SpaceEncoding == "percent" }
 
-// sampleTime is when a request takes place that nobody sends.
+// sampleTime returns the time that stands in a request which is only checked or
+// shown, and not sent.
 func sampleTime() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-// at is e with what is made for one attempt.
+// at returns a copy of e with the values that are made for one attempt.
 func (e *Effective) at(now time.Time, refreshToken string) *Effective {
 	random := make([]byte, randomBytes)
-	_, _ = rand.Read(random) // never an error
+	_, _ = rand.Read(random) // never fails
 	between := separator(e.Dialect.ScopeSeparator)
 	if between == grant.ScopeList {
 		between = " "
@@ -92,7 +93,8 @@ func (e *Effective) at(now time.Time, refreshToken string) *Effective {
 	return &out
 }
 
-// varies says whether anything that e sends differs from one attempt to the next.
+// varies reports whether anything that e sends differs from one attempt to the
+// next.
 func (e *Effective) varies() bool {
 	for name := range e.names {
 		if e.env.meanings[name].varies {
@@ -102,7 +104,7 @@ func (e *Effective) varies() bool {
 	return false
 }
 
-// request is the literal request of one attempt.
+// request returns the literal request of one attempt.
 func (e *Effective) request() (grant.Request, error) {
 	d, r := e.Dialect, e.registration
 	u, err := e.endpoint("token_url")
@@ -170,8 +172,8 @@ func (e *Effective) request() (grant.Request, error) {
 	return out, nil
 }
 
-// nameAssertions signs the assertions of r that placeholders name, and has them
-// stand for these.
+// nameAssertions signs those assertions of r that placeholders name, and gives
+// the placeholders these values.
 func (e *Effective) nameAssertions(r *grant.Request) error {
 	for name, a := range map[string]*grant.Assertion{nameClientAssertion: r.ClientAssertion, nameAssertion: r.GrantAssertion} {
 		if a == nil || !e.names[name] {
@@ -196,7 +198,7 @@ func (e *Effective) nameAssertions(r *grant.Request) error {
 	return nil
 }
 
-// headers fills in the placeholders of a map of headers.
+// headers returns a map of headers with its placeholders filled in.
 func headers(field string, from map[string]any, expand func(string) (string, bool, error)) (map[string]string, error) {
 	out := make(map[string]string, len(from))
 	for name, v := range from {
@@ -215,11 +217,11 @@ func headers(field string, from map[string]any, expand func(string) (string, boo
 	return out, nil
 }
 
-// RefreshRequest is the literal request for the refresh token grant (RFC 6749
-// section 6). Without scopes they stay as they were granted.
+// RefreshRequest returns the literal request for the refresh token grant
+// (RFC 6749 section 6). Without scopes, the scopes stay as they were granted.
 func (e *Effective) RefreshRequest(refreshToken string, scopes ...string) (grant.Request, error) {
 	if e.Dialect.RequestFormat == string(grant.Template) && e.Dialect.GrantType != grant.GrantRefreshToken {
-		return e.Request() // the only request that its body can be
+		return e.Request() // request_body can describe only this request
 	}
 	return e.WithScopes(scopes).built(refreshToken, func(e *Effective) (grant.Request, error) {
 		r, err := e.request()
@@ -228,8 +230,8 @@ func (e *Effective) RefreshRequest(refreshToken string, scopes ...string) (grant
 	})
 }
 
-// RevocationRequest is the literal request to revoke an access token (RFC 7009
-// section 2.1), and false when the provider has no revocation_url.
+// RevocationRequest returns the literal request to revoke an access token
+// (RFC 7009 section 2.1), and false if the provider has no revocation_url.
 func (e *Effective) RevocationRequest(accessToken string) (grant.Request, bool, error) {
 	if e.urls["revocation_url"] == nil {
 		return grant.Request{}, false, nil
@@ -258,7 +260,7 @@ func (e *Effective) RevocationRequest(accessToken string) (grant.Request, bool, 
 	return r, err == nil, err
 }
 
-// WithScopes is e asking for other scopes.
+// WithScopes returns a copy of e that asks for other scopes.
 func (e *Effective) WithScopes(scopes []string) *Effective {
 	out := *e
 	out.Dialect.Scopes = scopes
@@ -267,11 +269,12 @@ func (e *Effective) WithScopes(scopes []string) *Effective {
 	return &out
 }
 
-// RefreshToken is the one that the operator wrote, with which a chain starts.
+// RefreshToken returns the refresh token that the operator wrote, which starts a
+// chain of refresh tokens.
 func (e *Effective) RefreshToken() string { return e.registration.RefreshToken }
 
-// WithFallback is e with the fallback client secret in place of the client
-// secret, and false when there is none.
+// WithFallback returns a copy of e with the fallback client secret in place of
+// the client secret, and false if there is no fallback.
 func (e *Effective) WithFallback() (*Effective, bool, error) {
 	if e.registration.FallbackSecret == "" {
 		return nil, false, nil
@@ -291,8 +294,8 @@ func (e *environment) expandText(s string) (string, bool, error) {
 	return t.expand(e)
 }
 
-// expandValue is like expandText. What is one placeholder that ends in the filter
-// number is a number, not a text.
+// expandValue is like expandText, but a text that consists of one placeholder
+// with number as its last filter becomes a number.
 func (e *environment) expandValue(s string) (any, bool, error) {
 	t, err := parseTemplate(s)
 	if err != nil {
@@ -323,7 +326,7 @@ func textMap(in map[string]any) map[string]string {
 	return out
 }
 
-// EachText is v with f applied to each string in it.
+// EachText returns a copy of v with f applied to each string in it.
 func EachText(v any, f func(string) (string, error)) (any, error) {
 	out, _, err := leaves(v, func(text string) (any, bool, error) {
 		c, err := f(text)
@@ -332,7 +335,8 @@ func EachText(v any, f func(string) (string, error)) (any, error) {
 	return out, err
 }
 
-// leaves applies f to each string in v. It reports false when f does for any.
+// leaves returns a copy of v with f applied to each string in it. It reports
+// false if f does so for any string.
 func leaves(v any, f func(string) (any, bool, error)) (any, bool, error) {
 	switch v := v.(type) {
 	case string:

@@ -11,8 +11,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// Required lists what a config of a provider has to set before it gives a
-// token: names of fields, and of variables as variables.<name> or
+// Required returns what a config of the provider has to set before it can get a
+// token: names of fields, and variables as variables.<name> or
 // secret_variables.<name>. Its errors are *InvalidError.
 func Required(definition Layer) ([]string, error) {
 	e, err := resolve(definition, nil, nil, Registration{}, true)
@@ -48,8 +48,8 @@ func Required(definition Layer) ([]string, error) {
 	return out, nil
 }
 
-// requirements are the fields that a provider may require, each with the one
-// that serves in its place, if any.
+// requirements returns the fields that a provider may require, each with the
+// field that can be set instead, if any.
 func requirements() map[string][]string {
 	return map[string][]string{
 		"client_id": {}, "client_secret": {}, "username": {}, "password": {},
@@ -60,7 +60,7 @@ func requirements() map[string][]string {
 
 func listedRequirements() string { return strings.Join(slices.Sorted(maps.Keys(requirements())), ", ") }
 
-// checkRequires reads what the provider requires.
+// checkRequires reads and checks the fields that the provider requires.
 func (e *Effective) checkRequires(definition Layer) error {
 	e.required, _ = stringList(definition["requires"], strings.Fields)
 	for _, field := range e.required {
@@ -71,7 +71,7 @@ func (e *Effective) checkRequires(definition Layer) error {
 	return nil
 }
 
-// needs lists what a config has to bring before there can be a request.
+// needs returns what a config has to set before a request can be made.
 func (e *Effective) needs() []grant.Need {
 	out := grant.Needs(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod))
 	for _, field := range e.required {
@@ -85,7 +85,7 @@ func (e *Effective) needs() []grant.Need {
 	return out
 }
 
-// has says whether a field that something needs is set.
+// has reports whether a field that something needs is set.
 func (e *Effective) has(field string) bool {
 	r := e.registration
 	return map[string]string{
@@ -96,8 +96,9 @@ func (e *Effective) has(field string) bool {
 	}[field] != "" || field == "client_secret" && r.EmptySecret
 }
 
-// Example is a command line that writes a config of the provider. It sets what
-// Required names: each variable to its example, all else to a word in capitals.
+// Example returns a command line that writes a config of the provider. It sets
+// the required fields: a variable to its example, a secret or PEM field to a
+// file, and everything else to a word in capitals.
 func Example(mount, name string, definition Layer, required []string) string {
 	declared, _ := definition["variables"].(map[string]any)
 	words := []string{"vault write " + mount + "config/" + name, "provider=" + name}

@@ -13,8 +13,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// Effective is what a config comes to: the dialect with every layer applied,
-// checked, and ready to be asked.
+// Effective is the result of a config and the layers that it is made of: the
+// dialect with every layer applied, checked, and ready to make requests.
 type Effective struct {
 	Dialect Dialect
 
@@ -24,14 +24,14 @@ type Effective struct {
 	env          *environment
 	urls         map[string]*urlTemplate // by field
 	sources      map[string]*urlTemplate // issuer and resource_url
-	source       Source                  // where the endpoints are to be found, none where they are written
+	source       Source                  // where to find the endpoints; zero if they are written
 	found        map[string]bool         // which of the URLs were found there
 	own          Layer                   // what the config itself sets
 	resources    []*urlTemplate          // dpop_resources
 	required     []string                // what the provider requires beyond its grant and method
 	keys         keys
-	moment       grant.Moment    // of expires_at
-	names        map[string]bool // that placeholders may name
+	moment       grant.Moment    // how expires_at is read
+	names        map[string]bool // names that placeholders use, also by way of variables
 }
 
 // Check refuses a provider definition that no config could use.
@@ -40,11 +40,11 @@ func Check(definition Layer) error {
 	return err
 }
 
-// Resolve lays own (what a config sets itself, dialect fields only) over the
-// definition of its provider, and roles over that, and checks that a request
-// can be made of it, and that the roles add parameters at most. Where the
-// endpoints are to be found at a Source and r brings none, there is none to ask
-// yet. Its errors are *InvalidError.
+// Resolve lays own (the dialect fields that a config sets itself) over the
+// definition of its provider, and the roles over both. It checks that a request
+// can be made of the result, and that the roles only add parameters and claims.
+// If the endpoints are to be found at a Source and r does not hold them yet, the
+// result has no endpoints to ask. Its errors are *InvalidError.
 func Resolve(definition, own Layer, r Registration, roles ...Layer) (*Effective, error) {
 	return resolve(definition, own, roles, r, false)
 }
@@ -108,9 +108,10 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	return e, nil
 }
 
-// Origin is where the credentials go, and what vouches for it: scheme, host
-// and port of the endpoints and of the proxy to them, the authority trusted, and
-// whether plain http is allowed. Two equal ones are equally trustworthy.
+// Origin returns a text that says where the credentials go, and what vouches for
+// that place. It holds the scheme, host and port of the endpoints and of the
+// proxy, the issuer, the source of the endpoints, the trusted authority, and
+// whether plain http is allowed. Equal origins are equally trustworthy.
 func (e *Effective) Origin() (string, error) {
 	parts := []any{e.registration.CACertificate, e.registration.AllowInsecureHTTP}
 	if e.registration.ProxyURL != "" {
@@ -144,9 +145,9 @@ func (e *Effective) Origin() (string, error) {
 	return string(b), err
 }
 
-// Identity is equal for two effective requests that would be the same request.
-// It holds secrets: hash it. What equals its default is not in it, so that a
-// field that a later version brings changes no identity.
+// Identity returns a text that is equal for two configs that would send the same
+// request. It holds secrets, so hash it. A field that equals its default is left
+// out, so that a field which a later version adds changes no identity.
 func (e *Effective) Identity() ([]byte, error) {
 	said := map[string]json.RawMessage{}
 	for name, v := range e.layer {
@@ -154,7 +155,7 @@ func (e *Effective) Identity() ([]byte, error) {
 			continue
 		}
 		if name == "scopes" {
-			v = slices.Sorted(slices.Values(e.Dialect.Scopes)) // a set
+			v = slices.Sorted(slices.Values(e.Dialect.Scopes)) // their order makes no difference
 		}
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -183,13 +184,13 @@ func (e *Effective) Identity() ([]byte, error) {
 		parts = append(parts, map[string]any{"issuer": e.Dialect.Issuer, "discovered": found})
 	}
 	if d := e.dpop(""); d != nil {
-		parts = append(parts, d.Key.Thumbprint()) // a token is of use to its key alone
+		parts = append(parts, d.Key.Thumbprint()) // a token can be used only with its key
 	}
 	return json.Marshal(parts)
 }
 
-// Describe shows the dialect as it will be used: the URL, parameters and
-// headers with their placeholders filled in, secrets as "REDACTED".
+// Describe returns the dialect as it will be used, by field. Placeholders are
+// filled in, and secrets are shown as "REDACTED".
 func (e *Effective) Describe() (map[string]any, error) {
 	masked := *e
 	masked.env = e.env.masked()

@@ -10,22 +10,22 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// pin is a parameter, or a claim, that a role leaves alone; an open one it may
-// add, by no other spelling.
+// pin is a parameter or a claim that a role must not change. A role may add an
+// open one, but only in this spelling.
 type pin struct {
 	name, by string
 	open     bool
 }
 
-// pins are those, by their names as spelled gives them.
+// pins holds pins by what spelled returns for their names.
 type pins map[string]pin
 
 func (p pins) add(name, by string) { p[spelled(name)] = pin{name: name, by: by} }
 
-// checkRoles keeps role layers to adding: whoever may write a role need not be
-// trusted with the credentials of its config, nor to undo what the config
-// insists on. Under is what the roles lie on: the definition, and what the
-// config sets.
+// checkRoles makes sure that role layers only add parameters and claims. The
+// writer of a role need not be trusted with the credentials of its config, and
+// must not undo what the config insists on. under holds the layers that the roles
+// lie on: the definition, and what the config sets.
 func (e *Effective) checkRoles(under, roles []Layer) error {
 	for field, pinned := range map[string]pins{"parameters": e.pinnedParameters(under), "assertion_claims": e.pinnedClaims(under)} {
 		for _, role := range roles {
@@ -40,7 +40,8 @@ func (e *Effective) checkRoles(under, roles []Layer) error {
 	return nil
 }
 
-// checkAdded refuses what a role adds if that is pinned, or names a secret.
+// checkAdded refuses an entry that a role adds if the entry is pinned, or names a
+// secret.
 func (e *Effective) checkAdded(field, name string, v any, pinned pins) error {
 	what := strings.TrimPrefix(field, "assertion_") // parameters, or claims
 	switch p, taken := pinned[spelled(name)]; {
@@ -50,7 +51,7 @@ func (e *Effective) checkAdded(field, name string, v any, pinned pins) error {
 		return invalid(field, "holds %s, which some servers take for %s, and that one %s: a role can add %s, not repeat one. Leave it out of the role", quoted(name), quoted(p.name), p.by, what)
 	}
 	_, err := EachText(v, func(text string) (string, error) {
-		t, _ := parseTemplate(text) // checkPlaceholders says what is wrong with it
+		t, _ := parseTemplate(text) // checkPlaceholders refuses a broken one
 		for _, placeholder := range t.names() {
 			if e.env.isSecret(placeholder) {
 				return "", invalid(field, "holds a text under %s that names the secret {%s}: a role cannot name a secret, so that its writer cannot have it sent where it shows. Set it on the config", quoted(name), placeholder)
@@ -61,8 +62,9 @@ func (e *Effective) checkAdded(field, name string, v any, pinned pins) error {
 	return err
 }
 
-// decided pins what the layers decide. Leaving one out by a null decides it as
-// well; naming an optional variable that is not set does not.
+// decided pins the entries that the layers decide. A null, which leaves an entry
+// out, decides it as well. An entry that names an optional variable which is not
+// set is not decided.
 func (e *Effective) decided(field string, under []Layer) pins {
 	out := pins{}
 	for _, l := range under {
@@ -77,8 +79,8 @@ func (e *Effective) decided(field string, under []Layer) pins {
 	return out
 }
 
-// pinnedParameters are those that the engine sends, and those that under
-// decides.
+// pinnedParameters returns the parameters that the engine sends, and those that
+// the layers in under decide.
 func (e *Effective) pinnedParameters(under []Layer) pins {
 	out := e.decided("parameters", under)
 	for name := range e.registration.SecretParameters {
@@ -86,7 +88,7 @@ func (e *Effective) pinnedParameters(under []Layer) pins {
 	}
 	if u := e.urls["token_url"]; u != nil {
 		for _, q := range u.query {
-			if name, err := url.QueryUnescape(q.name); err == nil { // checkParameters refuses others
+			if name, err := url.QueryUnescape(q.name); err == nil { // checkParameters refuses a broken one
 				out.add(name, "token_url has in its query")
 			}
 		}
@@ -103,9 +105,9 @@ func (e *Effective) pinnedParameters(under []Layer) pins {
 	return out
 }
 
-// pinnedClaims are those by which a server knows an assertion and its client, and
-// those that under decides. Whom it is about (sub) is left to a role where nobody
-// has decided it.
+// pinnedClaims returns the claims by which a server recognizes an assertion and
+// its client, and those that the layers in under decide. A role may set the
+// subject (sub) if nobody else has decided it.
 func (e *Effective) pinnedClaims(under []Layer) pins {
 	out := e.decided("assertion_claims", under)
 	if _, decided := out["sub"]; !decided {
@@ -114,13 +116,14 @@ func (e *Effective) pinnedClaims(under []Layer) pins {
 	for _, name := range []string{"iss", "aud", "exp", "nbf", "iat", "jti"} {
 		out.add(name, "the engine sends itself")
 	}
-	out.add("scope", "scopes decides") // which a role can narrow
+	out.add("scope", "scopes decides") // a role can narrow scopes
 	return out
 }
 
-// spelled is the one form of the spellings that some server or other takes for
-// one parameter: in any case, and as PHP and Rails read names of lists
-// (audience[]) and names that cannot be variables (client.id).
+// spelled returns the same text for all spellings that some server reads as one
+// parameter. Upper and lower case make no difference. Names of lists (audience[])
+// and names that cannot be variables (client.id) are read as PHP and Rails read
+// them.
 func spelled(name string) string {
 	name = strings.ToLower(strings.ToUpper(strings.TrimSpace(name)))
 	if end := strings.IndexAny(name, "[\x00"); end > 0 {

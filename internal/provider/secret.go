@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// secrets are what an answer may not repeat: the secrets themselves, each also
-// as a placeholder's filters leave it, and the texts that are made of one and of
-// what is no secret.
+// secrets returns the texts that an answer must not repeat. The first list holds
+// the secrets themselves, also in the form that a placeholder's filters give
+// them. The second list holds texts that are made of a secret and of other text.
 func (e *Effective) secrets() (secrets, composed []string) {
 	r := e.registration
 	secrets = []string{r.ClientSecret, r.FallbackSecret, r.RefreshToken, r.Password, r.Assertion, r.ProxyPassword}
@@ -23,7 +23,7 @@ func (e *Effective) secrets() (secrets, composed []string) {
 		secrets = append(secrets, v)
 	}
 	for name, d := range e.declared {
-		if m := e.env.meanings[name]; d.Secret && m.set && m.err == nil { // also by default
+		if m := e.env.meanings[name]; d.Secret && m.set && m.err == nil { // even if it comes from the default
 			secrets = append(secrets, m.text)
 		}
 	}
@@ -53,25 +53,26 @@ func (e *Effective) secrets() (secrets, composed []string) {
 	return slices.Compact(secrets), slices.Compact(composed)
 }
 
-// hides says whether nothing of what p stands for can be read in what it leaves:
-// then any part of that gives away the secret that went into it. A signature is
-// as good as the secret, for as long as the server takes it.
+// hides reports whether the input of p's filters cannot be recognized in their
+// output. Then the output is as secret as the input: a signature is as good as
+// the secret for as long as the server accepts it.
 func (p part) hides() bool {
 	return slices.ContainsFunc(p.filters, func(f applied) bool { return f.hides })
 }
 
-// templates are those of the request, and of the variables that it may use.
+// templates returns the templates of the request, and of the variables that it
+// may use.
 func (e *Effective) templates() []template {
 	var out []template
 	collect := func(s string) (string, error) {
 		t, err := parseTemplate(s)
-		if err == nil { // else it is refused where it stands
+		if err == nil { // a broken one is refused by the check of its field
 			out = append(out, t)
 		}
 		return s, nil
 	}
 	for _, f := range e.filledIn() {
-		_, _ = EachText(f.texts, collect) // which fails never
+		_, _ = EachText(f.texts, collect) // never fails
 	}
 	_, _ = collect(e.Dialect.RequestBody)
 	for _, d := range e.declared {
@@ -87,7 +88,7 @@ func (e *Effective) templates() []template {
 	return out
 }
 
-// scalars are the texts and numbers within v, as they are sent.
+// scalars returns the texts and numbers within v as they are sent.
 func scalars(v any) []string {
 	var out []string
 	switch v := v.(type) {
@@ -109,8 +110,8 @@ func scalars(v any) []string {
 	return out
 }
 
-// tidied drops the newline at the end of each one-line secret in v, which a
-// file ends with and a secret does not (client_secret=@file).
+// tidied returns v without the newline at the end of each one-line secret. A file
+// (client_secret=@file) ends with a newline that is not part of the secret.
 func tidied(v any) (any, error) {
 	return EachText(v, func(s string) (string, error) {
 		if line, one := oneLine(s); one {
@@ -120,8 +121,8 @@ func tidied(v any) (any, error) {
 	})
 }
 
-// Padded names the fields whose secret begins or ends with white space. More
-// often than not that is an accident, but only the writer can know.
+// Padded returns the names of the fields whose secret begins or ends with white
+// space. Usually that is an accident, but only the writer can know.
 func Padded(fields []Field, l Layer) []string {
 	var out []string
 	for _, f := range fields {
@@ -138,8 +139,8 @@ func Padded(fields []Field, l Layer) []string {
 	return out
 }
 
-// oneLine is s without the newline at its end, and whether that is one line.
-// Text of several lines, such as PEM, is as it has to be.
+// oneLine returns s without the newline at its end, and reports whether the rest
+// is a single line. Text of several lines, such as PEM, needs its last newline.
 func oneLine(s string) (string, bool) {
 	line := strings.TrimRight(s, "\r\n")
 	return line, !strings.ContainsAny(line, "\r\n")

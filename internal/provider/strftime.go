@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// conversions are those of strftime that a time may be written by.
+// conversions are the characters that may follow a % in a strftime format.
 const conversions = "aAbBdeFHIjmMpsSTyYz%"
 
-// checkStrftime refuses a format with anything else behind a %.
+// checkStrftime refuses a format with any other character after a %.
 func checkStrftime(format string) error {
 	for {
 		_, rest, found := strings.Cut(format, "%")

@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// template is text with placeholders: {name}, or {name|filter|filter}; {{ and
-// }} are literal braces.
+// template is text with placeholders such as {name} or {name|filter|filter}. {{
+// and }} stand for literal braces.
 type template []part
 
-// part is a literal, or a placeholder when name is set.
+// part is literal text, or a placeholder if name is set.
 type part struct {
 	literal string
 	name    string
-	offset  time.Duration // of {now}
+	offset  time.Duration // is added to {now}
 	filters []applied
-	source  string // as it is written
+	source  string // the placeholder as it is written
 }
 
 // applied is a filter with its argument.
@@ -76,7 +76,7 @@ func parseTemplate(s string) (template, error) {
 	return out, nil
 }
 
-// parsePart reads what stands between the braces of a placeholder.
+// parsePart parses the text between the braces of a placeholder.
 func parsePart(inner string) (part, error) {
 	m := placeholder.FindStringSubmatch(inner)
 	if m == nil {
@@ -110,7 +110,8 @@ func parsePart(inner string) (part, error) {
 	return p, nil
 }
 
-// names lists what the placeholders name: values, and the keys of filters.
+// names returns each name in the placeholders once: values, and the keys of
+// filters.
 func (t template) names() []string {
 	var out []string
 	seen := map[string]bool{}
@@ -138,7 +139,7 @@ func (p part) names() []string {
 	return out
 }
 
-// ends says whether the last filter of p is one of those.
+// ends reports whether the last filter of p is one of those in in.
 func (p part) ends(in ...string) bool {
 	if len(p.filters) == 0 {
 		return false
@@ -152,14 +153,15 @@ func (p part) ends(in ...string) bool {
 	return false
 }
 
-// expand replaces the placeholders in one pass: no value is expanded again.
-// It reports false when an optional variable that t names is unset, and fails
-// with errTooLong.
+// expand replaces the placeholders in one pass: placeholders in a value are not
+// expanded. It reports false if t names an optional variable that is not set.
+// Its error is errTooLong if the result is too long.
 func (t template) expand(e *environment) (string, bool, error) {
 	return t.expandEscaped(e, func(s string) string { return s })
 }
 
-// expandEscaped expands t, escaping the values and not the literal text.
+// expandEscaped is like expand, but escapes the values. It does not escape the
+// literal text.
 func (t template) expandEscaped(e *environment, escape func(string) string) (string, bool, error) {
 	var b strings.Builder
 	for _, p := range t {

@@ -16,31 +16,32 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// Type says which JSON values a field takes and in which form they are kept.
+// Type says which JSON values a field accepts, and in which form they are stored.
 type Type int
 
 // The types of fields, with the canonical form of each.
 const (
 	Text      Type = iota + 1 // string
-	Word                      // string; the white space around it is no part of it
-	PEM                       // string, of several lines as a rule, and so read from a file
+	Word                      // string, without white space around it
+	PEM                       // string, usually of several lines, and so read from a file
 	URL                       // Word: a URL, which may hold placeholders
-	Date                      // Word: 2026-11-25, or none
+	Date                      // Word: a date such as 2026-11-25, or empty
 	Flag                      // bool
-	Seconds                   // int64; a duration string is taken as well
+	Seconds                   // int64; a duration string is accepted as well
 	Count                     // int64, 0 or more
-	Texts                     // []string; a string is taken as well, and split at commas and white space
-	Pointers                  // []string, each a grant.Pointer; likewise
-	Values                    // map[string]any; JSON text and name=value are taken as well
-	TextPairs                 // map[string]any of strings and nulls; likewise
-	Givens                    // map[string]any of strings, nulls, and objects with a value, which is a string; likewise
+	Texts                     // []string; a string is accepted as well, and split at commas and white space
+	Pointers                  // []string, each a grant.Pointer; a string is accepted as well, and split at commas
+	Values                    // map[string]any; JSON text and name=value are accepted as well
+	TextPairs                 // Values with strings and nulls only
+	Givens                    // Values with strings, nulls, and objects whose one member is value, a string
 )
 
-// maxInteger bounds numbers to what JSON carries unchanged (RFC 8259 section 6).
+// maxInteger limits numbers to those that JSON carries unchanged (RFC 8259
+// section 6).
 const maxInteger = 1 << 53
 
-// Canonical turns a value as a client may send it into the field's one form.
-// Its errors say what is wanted and never repeat the value.
+// Canonical turns a value as a client may send it into the form in which the
+// field is stored. Its errors say what is wanted, and never repeat the value.
 func (t Type) Canonical(v any) (any, error) {
 	sent, meant := t.room(), t.room()
 	if err := sent.add(v); err != nil {
@@ -81,7 +82,7 @@ func (t Type) parse(v any) (any, error) {
 	return nil, errors.New("has no type")
 }
 
-// none is the value of a field that is not set.
+// none returns the value of a field that is not set.
 func (t Type) none() any {
 	switch t {
 	case Flag:
@@ -246,8 +247,8 @@ func stringList(v any, split func(string) []string) ([]string, bool) {
 	return out, true
 }
 
-// jsonList reads JSON text, which is how the command line writes a list with
-// commas in it, or an empty one.
+// jsonList parses a list in JSON. On the command line, a list that is empty or
+// has commas in its items is written as JSON.
 func jsonList(s string) ([]any, bool) {
 	var out []any
 	if s = strings.TrimSpace(s); !strings.HasPrefix(s, "[") || json.Unmarshal([]byte(s), &out) != nil {
@@ -271,7 +272,7 @@ func pointers(v any) (any, error) {
 		}
 	}
 	if raw == nil {
-		raw = []string{} // set, and none
+		raw = []string{} // set, but empty
 	}
 	return raw, nil
 }
@@ -330,7 +331,7 @@ func textOrNull(v any) (any, error) {
 	return text(v)
 }
 
-// given reads what a config gives for a variable.
+// given checks the value that a config sets for a variable.
 func given(v any) (any, error) {
 	object, isObject := v.(map[string]any)
 	if !isObject {
@@ -356,7 +357,8 @@ func pair(s string, into map[string]any) error {
 	return nil
 }
 
-// checkNumbers refuses numbers that may have been changed on their way here.
+// checkNumbers refuses numbers so large that they may have been changed on their
+// way here.
 func checkNumbers(v any) (any, error) {
 	switch v := v.(type) {
 	case json.Number:

@@ -15,14 +15,14 @@ import (
 	"unicode"
 )
 
-// urlTemplate is a URL whose placeholders are each known to stand in one
-// component, so that no value can reach into another.
+// urlTemplate is a URL with placeholders. Each placeholder is known to stand in
+// one component, so that its value cannot reach into another component.
 type urlTemplate struct {
 	parts template
 	host  template
 	path  []template // segments
 	query []queryPair
-	text  string // the whole, with a marker for each placeholder
+	text  string // the whole URL, with a marker for each placeholder
 }
 
 type queryPair struct {
@@ -31,8 +31,8 @@ type queryPair struct {
 	bare  bool // no "="
 }
 
-// marker stands for the i-th placeholder while the URL is taken apart: it is
-// legal in every component that may hold one.
+// marker returns the text that stands for the i-th placeholder while the URL is
+// parsed. It is legal in every component that may hold a placeholder.
 func marker(i int) string { return "zq" + strconv.Itoa(i) + "qz" }
 
 var markers = regexp.MustCompile(`zq([0-9]+)qz`)
@@ -94,8 +94,8 @@ func parseURL(s string) (*urlTemplate, error) {
 	return u, nil
 }
 
-// marksEachPlaceholder says whether the markers are just those that were set: a
-// literal beside one must not make up another.
+// marksEachPlaceholder reports whether the text holds exactly the markers that
+// were put in. Literal text next to a marker could otherwise form another one.
 func (u *urlTemplate) marksEachPlaceholder() bool {
 	var want []string
 	for i, p := range u.parts {
@@ -117,7 +117,7 @@ func (u *urlTemplate) template(component string) template {
 		if at[0] > 0 {
 			out = append(out, part{literal: component[:at[0]]})
 		}
-		i, _ := strconv.Atoi(component[at[2]:at[3]]) // digits
+		i, _ := strconv.Atoi(component[at[2]:at[3]]) // the pattern allows digits only
 		out = append(out, u.parts[i])
 		component = component[at[1]:]
 	}
@@ -127,7 +127,7 @@ func (u *urlTemplate) template(component string) template {
 	return out
 }
 
-// check refuses what no value could make right.
+// check refuses placeholders that no values could make valid where they stand.
 func (u *urlTemplate) check(e *environment) error {
 	if err := e.check(u.parts); err != nil {
 		return err
@@ -147,7 +147,8 @@ func (u *urlTemplate) check(e *environment) error {
 	return nil
 }
 
-// expand makes the URL. Its errors name placeholders, never values.
+// expand returns the URL with its placeholders filled in. Its errors name
+// placeholders, and never show values.
 func (u *urlTemplate) expand(e *environment) (*url.URL, error) {
 	parsed, err := url.Parse(u.text)
 	if err != nil {

@@ -18,15 +18,15 @@ import (
 // Variable declares what a placeholder of a provider stands for.
 type Variable struct {
 	Description string   `json:"description,omitempty"`
-	Example     string   `json:"example,omitempty"` // a value as one might be
+	Example     string   `json:"example,omitempty"` // a value that a config might set
 	Default     *string  `json:"default,omitempty"` // may name other variables
 	Pattern     string   `json:"pattern,omitempty"` // RE2; the whole value must match
 	Enum        []string `json:"enum,omitempty"`
-	Optional    bool     `json:"optional,omitempty"` // unset drops the parameter, header or query pair
-	Secret      bool     `json:"secret,omitempty"`   // given in secret_variables, and never in a host or path
+	Optional    bool     `json:"optional,omitempty"` // if it is not set, the parameter, header or query pair is left out
+	Secret      bool     `json:"secret,omitempty"`   // set in secret_variables, and never in a host or path
 	Value       *string  `json:"value,omitempty"`    // a template, computed for each request
 
-	OfConfig bool `json:"-"` // its value is the config's
+	OfConfig bool `json:"-"` // the config, not the provider, sets Value
 }
 
 // VariableFields declares the members of a Variable.
@@ -43,7 +43,7 @@ func VariableFields() []Field {
 	}
 }
 
-// listOf names fields in a sentence.
+// listOf joins the names of the fields for a sentence.
 func listOf(fields []Field) string {
 	names := make([]string, len(fields))
 	for i, f := range fields {
@@ -53,13 +53,12 @@ func listOf(fields []Field) string {
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
-// VariableName is the pattern (RE2) of what may stand between the braces of a
-// placeholder.
+// VariableName is the pattern (RE2) of a name that a placeholder may use.
 const VariableName = `^[a-z][a-z0-9_]*$`
 
 var variableName = regexp.MustCompile(VariableName)
 
-// declarations reads a provider's variables field.
+// declarations reads and checks a provider's variables field.
 func declarations(raw map[string]any) (map[string]Variable, error) {
 	out := make(map[string]Variable, len(raw))
 	for name, v := range raw {
@@ -99,7 +98,7 @@ func declarations(raw map[string]any) (map[string]Variable, error) {
 	return out, nil
 }
 
-// texts are those that may name other variables.
+// texts returns the texts of d that may name other variables.
 func (d Variable) texts() []string {
 	var out []string
 	for _, text := range []*string{d.Value, d.Default} {
@@ -110,8 +109,8 @@ func (d Variable) texts() []string {
 	return out
 }
 
-// withComputed adds to a provider's declarations the variables that a config
-// computes itself.
+// withComputed returns a provider's declarations together with the variables that
+// a config computes itself.
 func withComputed(declared map[string]Variable, given map[string]any) (map[string]Variable, error) {
 	out := maps.Clone(declared)
 	for name, v := range given {
@@ -130,7 +129,7 @@ func withComputed(declared map[string]Variable, given map[string]any) (map[strin
 	return out, nil
 }
 
-// givable refuses a variable that a config cannot give.
+// givable refuses a variable that a config cannot set in its variables field.
 func (d Variable) givable(name string) error {
 	switch {
 	case d.Secret:
@@ -142,7 +141,7 @@ func (d Variable) givable(name string) error {
 	case reserved(name):
 		return invalid("variables", "holds %q, which stands for something already: choose another name", name)
 	case !variableName.MatchString(name):
-		// Not quoted: what is no name may be a value in the wrong place.
+		// The name is not quoted, because it may be a value in the wrong place.
 		return invalid("variables", "holds what is no name for a placeholder: use lower-case letters, digits and _")
 	}
 	return nil
@@ -164,8 +163,8 @@ func (d Variable) accepts(v string) error {
 	return nil
 }
 
-// whole compiles a pattern for the whole value. The pattern has to be one by
-// itself as well, so that it cannot close the parenthesis.
+// whole compiles a pattern that has to match the whole value. The pattern must
+// also be valid by itself, so that it cannot close the parenthesis around it.
 func whole(pattern string) (*regexp.Regexp, error) {
 	parsed, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
