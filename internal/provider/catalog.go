@@ -31,14 +31,14 @@ var catalog embed.FS
 // addition to the dialect's fields.
 func definitionFields() []Field {
 	return []Field{
-		{Name: "variables", Type: Values, In: OnProvider, Description: "What placeholders stand for: declarations by name, each an object of " + listOf(VariableFields()) + "."},
-		{Name: "requires", Type: Texts, In: OnProvider, Description: "What a config has to bring beyond what its grant_type and token_endpoint_auth_method need: " + listedRequirements() + "."},
+		{Name: "variables", Type: Values, In: OnProvider, Description: "Declarations of what placeholders stand for, by name. Each is an object of " + listOf(VariableFields()) + "."},
+		{Name: "requires", Type: Texts, In: OnProvider, Description: "What a config has to set in addition to what its grant_type and token_endpoint_auth_method need: " + listedRequirements() + "."},
 		{Name: "description", Type: Text, In: OnProvider, Description: "What the provider is, and what it needs."},
 		{Name: "documentation_url", Type: Word, In: OnProvider, Description: "Where the provider documents its token endpoint."},
-		{Name: "documentation_date", Type: Date, In: OnProvider, Description: "When that documentation was read: a date such as 2026-11-25."},
+		{Name: "documentation_date", Type: Date, In: OnProvider, Description: "The date on which that documentation was read, such as 2026-11-25."},
 		{Name: "setup", Type: Text, In: OnProvider, Description: "What to do at the provider to get the credentials."},
-		{Name: "scope_descriptions", Type: TextPairs, In: OnProvider, Description: "What each scope allows (map), where the provider has few of them."},
-		{Name: "$schema", Type: Text, In: OnProvider, Dropped: true, Description: "The JSON Schema of the file, for editors. It is not kept."},
+		{Name: "scope_descriptions", Type: TextPairs, In: OnProvider, Description: "What each scope allows (map), if the provider has only a few scopes."},
+		{Name: "$schema", Type: Text, In: OnProvider, Dropped: true, Description: "The JSON Schema of the file, for editors. It is not stored."},
 	}
 }
 

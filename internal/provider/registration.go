@@ -72,19 +72,19 @@ func credentialFields() []Field {
 	return []Field{
 		{Name: "client_id", Type: Word, In: OnConfig, Description: "The client's identifier (RFC 6749 section 2.2)."},
 		{Name: "client_secret", Type: Text, In: OnConfig, Secret: true, Description: "The client's secret. Never shown again."},
-		{Name: "fallback_client_secret", Type: Text, In: OnConfig, Secret: true, Description: "Tried once when the provider refuses client_secret: rotation without downtime. Never shown again."},
-		{Name: "refresh_token", Type: Text, In: OnConfig, Secret: true, Description: "The refresh token to start from, for grant_type=refresh_token. Its successors are kept by the engine. Never shown again."},
+		{Name: "fallback_client_secret", Type: Text, In: OnConfig, Secret: true, Description: "Is tried once when the provider refuses client_secret, so that a secret can be rotated without downtime. Never shown again."},
+		{Name: "refresh_token", Type: Text, In: OnConfig, Secret: true, Description: "The refresh token to start from, for grant_type=refresh_token. The engine keeps the refresh tokens that follow it. Never shown again."},
 		{Name: "username", Type: Text, In: OnConfig, Description: "The resource owner's name, for grant_type=password."},
 		{Name: "password", Type: Text, In: OnConfig, Secret: true, Description: "The resource owner's password, for grant_type=password. Never shown again."},
 		{Name: "private_key", Type: PEM, In: OnConfig, Secret: true, Description: "The key that the client signs with: PEM (PKCS#1, PKCS#8, SEC1) or a JWK. Never shown again."},
 		{Name: "assertion", Type: Text, In: OnConfig, Secret: true, Description: "A ready-made assertion for grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer or …:saml2-bearer, instead of one that is signed here. Never shown again."},
-		{Name: "key_id", Type: Text, In: OnConfig, Description: "The kid of signed assertions: how the provider knows the key (that of a JWK, or of the signing_key)."},
-		{Name: "signing_algorithm", Type: Word, In: OnConfig, Allowed: signing.Names(slices.Concat(signing.Symmetric(), signing.Asymmetric())), Description: "What assertions are signed with (RFC 7591: token_endpoint_auth_signing_alg): by default alg of assertion_headers, or else what fits the key; HS256 for client_secret_jwt."},
-		{Name: "signing_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates of private_key, its own first, by which the provider knows the key (x5t#S256)."},
-		{Name: "signing_key", Type: Word, In: OnConfig, Description: "The name of a key that is made here (key/<key>), instead of private_key."},
-		{Name: "secret_parameters", Type: Values, In: OnConfig, Secret: true, Description: "Like parameters, but secret, and literal: no placeholders. Never shown again."},
-		{Name: "variables", Type: Givens, In: OnConfig, Description: "What the placeholders of the provider and of this config stand for: tenant=acme. An object with a value is a template of its own, computed for each request: {\"to_sign\": {\"value\": \"{client_id}{now|unix}\"}}."},
-		{Name: "secret_variables", Type: TextPairs, In: OnConfig, Secret: true, Description: "Like variables, but secret: only placeholders use them. Never shown again."},
+		{Name: "key_id", Type: Text, In: OnConfig, Description: "The kid of signed assertions, by which the provider recognizes the key. By default it is that of the JWK or of the signing_key."},
+		{Name: "signing_algorithm", Type: Word, In: OnConfig, Allowed: signing.Names(slices.Concat(signing.Symmetric(), signing.Asymmetric())), Description: "The algorithm that assertions are signed with (RFC 7591: token_endpoint_auth_signing_alg). By default it is the alg of assertion_headers, or else the one that fits the key; HS256 for client_secret_jwt."},
+		{Name: "signing_certificate", Type: PEM, In: OnConfig, Description: "The PEM certificates of private_key, its own first, by which the provider recognizes the key (x5t#S256)."},
+		{Name: "signing_key", Type: Word, In: OnConfig, Description: "The name of a key that the engine makes (key/<key>), instead of private_key."},
+		{Name: "secret_parameters", Type: Values, In: OnConfig, Secret: true, Description: "Like parameters, but secret and literal, without placeholders. Never shown again."},
+		{Name: "variables", Type: Givens, In: OnConfig, Description: "What the placeholders of the provider and of this config stand for, such as tenant=acme. An object with a value is a template that is computed for each request: {\"to_sign\": {\"value\": \"{client_id}{now|unix}\"}}."},
+		{Name: "secret_variables", Type: TextPairs, In: OnConfig, Secret: true, Description: "Like variables, but secret. Only placeholders use them. Never shown again."},
 	}
 }
 
@@ -108,12 +108,12 @@ func connectionFields() []Field {
 	return []Field{
 		{Name: "tls_client_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates that the client shows the provider (RFC 8705), its own first, with any token_endpoint_auth_method."},
 		{Name: "tls_client_key", Type: PEM, In: OnConfig, Secret: true, Description: "The private key of tls_client_certificate: PEM or a JWK. Never shown again."},
-		{Name: "tls_key", Type: Word, In: OnConfig, Description: "The name of a key that is made here (key/<key>), with its certificate, instead of tls_client_certificate and tls_client_key."},
-		{Name: "tls_ca_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates of the authority to trust instead of the system's, for a provider with one of its own."},
-		{Name: "proxy_url", Type: Word, In: OnConfig, Description: "The proxy to the provider, instead of that of Vault's environment: http://, https:// or socks5://, a host and a port, such as http://proxy.example:3128."},
+		{Name: "tls_key", Type: Word, In: OnConfig, Description: "The name of a key that the engine makes (key/<key>), with its certificate, instead of tls_client_certificate and tls_client_key."},
+		{Name: "tls_ca_certificate", Type: PEM, In: OnConfig, Description: "PEM certificates of the authority to trust instead of the system's, for a provider with an authority of its own."},
+		{Name: "proxy_url", Type: Word, In: OnConfig, Description: "The proxy to use for the provider, instead of the one in Vault's environment: http://, https:// or socks5://, a host and a port, such as http://proxy.example:3128."},
 		{Name: "proxy_username", Type: Text, In: OnConfig, Description: "The name to log in to the proxy with."},
 		{Name: "proxy_password", Type: Text, In: OnConfig, Secret: true, Description: "The password to log in to the proxy with. Never shown again."},
-		{Name: "allow_insecure_http", Type: Flag, In: OnConfig, Description: "Whether plain http is allowed to more than loopback. The credentials are then readable on the network (false)."},
+		{Name: "allow_insecure_http", Type: Flag, In: OnConfig, Description: "Whether plain http is also allowed to hosts other than loopback. The credentials are then readable on the network (false)."},
 	}
 }
 

@@ -32,14 +32,14 @@ type Variable struct {
 // VariableFields declares the members of a Variable.
 func VariableFields() []Field {
 	return []Field{
-		{Name: "description", Type: Text, Description: "What to put there. It is part of the error when it is missing."},
-		{Name: "example", Type: Text, Description: "A value as one might be, for the example of a read."},
-		{Name: "default", Type: Text, Description: "What is used when the config gives none. May name other variables."},
+		{Name: "description", Type: Text, Description: "What to write there. It is part of the error when the variable is missing."},
+		{Name: "example", Type: Text, Description: "A value that a config might set, for the example that a read of the provider shows."},
+		{Name: "default", Type: Text, Description: "The value when the config sets none. May name other variables."},
 		{Name: "pattern", Type: Text, Description: "A regular expression (RE2) that the value must match as a whole."},
-		{Name: "enum", Type: Texts, Description: "The values that there are to choose from."},
-		{Name: "optional", Type: Flag, Description: "Whether it may be left unset, which drops the parameter, header or query pair that names it. In a host or path that is an error."},
-		{Name: "secret", Type: Flag, Description: "Whether it is secret: given in secret_variables, shown nowhere, and never part of a host or path."},
-		{Name: "value", Type: Text, Description: "A template of its own, computed for each request, such as {client_id}:{client_secret}."},
+		{Name: "enum", Type: Texts, Description: "The values to choose from."},
+		{Name: "optional", Type: Flag, Description: "Whether the variable may be left out. The parameter, header or query pair that names it is then not sent. In a host or path that is an error."},
+		{Name: "secret", Type: Flag, Description: "Whether the variable is secret: set in secret_variables, shown nowhere, and never part of a host or path."},
+		{Name: "value", Type: Text, Description: "A template that is computed for each request, such as {client_id}:{client_secret}."},
 	}
 }
 
