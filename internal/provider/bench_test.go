@@ -5,7 +5,8 @@ package provider
 
 import "testing"
 
-// What a token costs beyond the request itself, when nothing is in memory yet.
+// The cost of a token, apart from the request itself, when nothing is in memory
+// yet.
 func BenchmarkResolve(b *testing.B) {
 	config := map[string]any{"client_id": "c", "client_secret": "s", "token_url": "https://x.example/t"}
 	for b.Loop() {
@@ -22,7 +23,7 @@ func BenchmarkResolve(b *testing.B) {
 	}
 }
 
-// What the first request for a provider pays, once in a process.
+// The cost that only the first request for a provider in a process has.
 func BenchmarkReadEntry(b *testing.B) {
 	for b.Loop() {
 		if _, err := readEntry("catalog/cognito.json"); err != nil {

@@ -27,7 +27,7 @@ func templated(contentType, body string, changes object) object {
 	return out
 }
 
-// sentTo mints at s by that config and gives what s received.
+// sentTo gets a token from s with that config, and returns what s received.
 func sentTo(t *testing.T, s *providertest.Server, definition, config object) (providertest.Request, error) {
 	t.Helper()
 	config = maps.Clone(config)
@@ -43,7 +43,7 @@ func sentTo(t *testing.T, s *providertest.Server, definition, config object) (pr
 	return s.Last(), err
 }
 
-// anyGrant is a token endpoint that grants whatever it is asked.
+// anyGrant is a token endpoint that grants every request.
 func anyGrant(t *testing.T) *providertest.Server {
 	t.Helper()
 	return providertest.StartFunc(t, "/", func(w http.ResponseWriter, _ *http.Request, _ []byte) {
@@ -66,19 +66,19 @@ func TestATemplateIsTheWholeBody(t *testing.T) {
 	if ct := got.Header.Values("Content-Type"); len(ct) != 1 || ct[0] != "application/json; charset=utf-8" || got.Header.Get("Authorization") != "" || got.Header.Get("X-A") != "b" {
 		t.Errorf("got %v", got.Header)
 	}
-	// Basic is a header, and goes with a body of any kind.
+	// Basic is a header, so it can be used with every kind of body.
 	got, err = sentTo(t, s, nil, templated("text/plain", "grant me {client_id|base64}", object{"token_endpoint_auth_method": "client_secret_basic"}))
 	if err != nil || got.Body != "grant me dGhlLWNsaWVudA==" || !strings.HasPrefix(got.Header.Get("Authorization"), "Basic ") {
 		t.Errorf("got %q, %v, %v", got.Body, got.Header, err)
 	}
-	// Without a body there is none, and no type of one.
+	// Without request_body, neither a body nor a Content-Type is sent.
 	got, err = sentTo(t, s, nil, object{"request_format": "template", "token_endpoint_auth_method": "client_secret_basic", "grant_type": "none"})
 	if err != nil || got.Body != "" || got.Header.Get("Content-Type") != "" || got.Header.Get("Content-Length") != "0" {
 		t.Errorf("got %q, %v, %v", got.Body, got.Header, err)
 	}
 }
 
-// Whatever a value holds, it is one value to the reader of the body.
+// A value of any content is exactly one value to the reader of the body.
 func TestNoValueOfATemplateIsMoreThanOne(t *testing.T) {
 	t.Parallel()
 	s := anyGrant(t)
@@ -188,7 +188,7 @@ func TestRulesOfATemplate(t *testing.T) {
 	}
 }
 
-// A rotating refresh token is filled in as it is when it is spent.
+// A rotating refresh token is filled in with its value at the time of the request.
 func TestATemplateHoldsTheRefreshTokenThatIsSpent(t *testing.T) {
 	t.Parallel()
 	definition, err := Canonical(DefinitionFields(), nil)
@@ -211,7 +211,7 @@ func TestATemplateHoldsTheRefreshTokenThatIsSpent(t *testing.T) {
 	wantInvalid(t, err, "needs refresh_token, which is not set")
 }
 
-// A revocation is RFC 7009's, whatever the request for a token looks like.
+// A revocation follows RFC 7009, even if the request for a token has its own form.
 func TestARevocationIsNoTemplate(t *testing.T) {
 	t.Parallel()
 	definition, err := Canonical(DefinitionFields(), nil)
@@ -231,7 +231,7 @@ func TestARevocationIsNoTemplate(t *testing.T) {
 	}
 }
 
-// What a body sends of a secret is found wherever the answer repeats it.
+// A secret that the body sends, in any form, is recognized in the answer.
 func TestAnEchoOfABodyIsNotHandedOut(t *testing.T) {
 	t.Parallel()
 	const secret = `se"cr<et & 'value' +%41`

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// many are n different names.
+// many returns n different names.
 func many(n int) []string {
 	out := make([]string, n)
 	for i := range out {
@@ -20,7 +20,7 @@ func many(n int) []string {
 	return out
 }
 
-// entries are a map of n names.
+// entries returns a map with n names.
 func entries(n int) object {
 	out := object{}
 	for _, name := range many(n) {
@@ -29,8 +29,9 @@ func entries(n int) object {
 	return out
 }
 
-// prompt expects f to take milliseconds, as a busy machine counts them: what is
-// not bounded takes half a minute, or for ever.
+// prompt fails if f takes much longer than the milliseconds that it should take.
+// The limit leaves room for a busy machine: work without a limit on its input
+// takes half a minute, or never ends.
 func prompt(t *testing.T, what string, f func()) {
 	t.Helper()
 	start := time.Now()
@@ -121,7 +122,7 @@ func TestListedIsShort(t *testing.T) {
 	}
 }
 
-// laughs are variables each of which names the one before it so often.
+// laughs returns variables that each name the previous one several times.
 func laughs(n, times int, member, last string) object {
 	out := object{"v0": object{member: last}}
 	for i := range n {
@@ -154,7 +155,7 @@ func TestTextsThatGrowWithEachVariableAreRefused(t *testing.T) {
 			wantInvalid(t, err, says, "lol", "xxxx")
 		})
 	}
-	// What the config's own values blow up.
+	// The config's own values can make a text too long as well.
 	big := object{"v": strings.Repeat("y", 50<<10)}
 	for name, definition := range map[string]object{
 		"a variable twice":     {"token_url": plainURL, "parameters": object{"p": "{v}{v}"}},
@@ -175,7 +176,8 @@ func TestTextsThatGrowWithEachVariableAreRefused(t *testing.T) {
 	}
 }
 
-// Whether a variable is made of a secret is asked as often as what it says.
+// Finding out whether a variable is made of a secret must be as quick as finding
+// its value.
 func TestManyPathsToASecretAreOneStepEach(t *testing.T) {
 	t.Parallel()
 	for last, secret := range map[string]bool{"{client_secret}": true, "{client_id}": false} {

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// Its files are the catalog: adding a provider is adding its file and its
+// The catalog consists of its files: to add a provider, add its file and its
 // transcript.
 func TestTheCatalogIsItsFiles(t *testing.T) {
 	t.Parallel()
@@ -64,7 +64,7 @@ func TestEveryCatalogFileIsAProperWrite(t *testing.T) {
 			if err != nil || !there {
 				t.Fatalf("%t, %v", there, err)
 			}
-			// What is written is canonical: nothing needs interpretation.
+			// The file is in canonical form, so no value needs to be converted.
 			var raw map[string]any
 			if err := json.Unmarshal(b, &raw); err != nil {
 				t.Fatal(err)
@@ -91,7 +91,7 @@ func TestEveryCatalogFileIsAProperWrite(t *testing.T) {
 	}
 }
 
-// noRepeatedMembers reads a document to its end.
+// noRepeatedMembers checks that no object in a JSON document has a member twice.
 func noRepeatedMembers(t *testing.T, dec *json.Decoder) {
 	t.Helper()
 	var open []map[string]bool // of objects; nil for a list
@@ -139,8 +139,8 @@ func asJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// A definition that comes back from storage or is written by an operator is the
-// same one.
+// A definition stays the same when it comes back from storage, or when an operator
+// writes it.
 func TestABuiltinEntryCanBeWrittenAgain(t *testing.T) {
 	t.Parallel()
 	for _, name := range BuiltinNames() {
@@ -159,8 +159,8 @@ func TestABuiltinEntryCanBeWrittenAgain(t *testing.T) {
 	}
 }
 
-// With credentials alone a built-in provider is complete, or says which field
-// or variable it still wants, and what to put there.
+// With credentials alone, a built-in provider is complete, or its error says which
+// field or variable is missing, and what to write there.
 func TestWhatABuiltinProviderStillNeedsIsSaid(t *testing.T) {
 	t.Parallel()
 	credentials := map[string]any{"client_id": "c", "client_secret": "s", "username": "u", "password": "p", "refresh_token": "r"}

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What a config may not hold, and what it is told.
+// What a config must not hold, and what the error says.
 func TestRefusedConfigs(t *testing.T) {
 	t.Parallel()
 	const value = "hidden-value"

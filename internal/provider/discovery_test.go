@@ -17,8 +17,8 @@ const (
 	theResource = "https://api.example/mcp"
 )
 
-// metadata is what the issuer says, at endpoints of its own host unless they are
-// given.
+// metadata returns the issuer's metadata. Its endpoints are on its own host unless
+// they are given.
 func metadata(source Source, change func(*grant.ServerMetadata)) *Discovered {
 	d := &Discovered{Source: source, ServerMetadata: grant.ServerMetadata{
 		Issuer: theIssuer, Endpoints: grant.Endpoints{Token: "https://login.example/token", Revocation: "https://login.example/revoke"},
@@ -328,8 +328,8 @@ func TestAResourceNamesOneAuthorizationServer(t *testing.T) {
 	}
 }
 
-// A key that is made here is not the config's to give away: who may write a
-// config could name a server of their own, which names others.
+// A config must not redirect what a key made here signs: its writer could name a
+// server of their own, whose metadata names other servers.
 func TestAKeyOfTheEngineGoesByWhoNamesTheSource(t *testing.T) {
 	t.Parallel()
 	elsewhere := func(m *grant.ServerMetadata) { m.Token, m.Revocation = "https://tokens.example/token", "" }

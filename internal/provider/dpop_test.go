@@ -193,8 +193,8 @@ func TestDPoPIsTheEnginesOwnHeader(t *testing.T) {
 	}
 }
 
-// Whatever is signed is below a resource, to a server that normalises what it
-// is asked (RFC 3986 section 6.2.2) as to one that does not.
+// Every URL that is signed is below a resource, both for a server that normalizes
+// URLs (RFC 3986 section 6.2.2) and for one that does not.
 func FuzzProofTarget(f *testing.F) {
 	for _, seed := range []string{
 		"https://api.example/v1/users/7", "https://api.example/v1/users/%2e%2e/x", "https://api.example:443/v1/users;a/..;b/c",

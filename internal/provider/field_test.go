@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// A field that is declared and read into nothing would be taken and have no
-// effect; a member that is not declared could never be set.
+// A declared field that is not read into a member would be accepted without any
+// effect. A member that is not declared could never be set.
 func TestDeclarationsAndStructsAgree(t *testing.T) {
 	t.Parallel()
 	for what, test := range map[string]struct {
@@ -78,7 +78,8 @@ func TestEveryDeclarationIsComplete(t *testing.T) {
 	}
 }
 
-// samples are values that no field has by default, as they are stored.
+// samples are values, in the form in which they are stored, that no field has by
+// default.
 func samples() map[Type]any {
 	return map[Type]any{
 		Text: "other", Word: "other", PEM: "other", URL: "https://other.example/", Flag: true, Seconds: int64(42), Count: int64(42), Texts: []any{"other"},
@@ -86,8 +87,8 @@ func samples() map[Type]any {
 	}
 }
 
-// What changes the request for a token changes its identity, and so gets
-// another token; what is aside of it does not.
+// A field that changes the request for a token changes its identity, and so leads
+// to another token. A field that is declared Aside does not.
 func TestIdentityHoldsEveryFieldButThoseAside(t *testing.T) {
 	t.Parallel()
 	identity := func(t *testing.T, layer Layer, r Registration) []byte {

@@ -15,7 +15,7 @@ import (
 
 const fuzzedSecret = "the-secret-of-the-client"
 
-// fuzzed is what a config comes to at a provider that declares v and opt.
+// fuzzed resolves a config of a provider that declares the variables v and opt.
 func fuzzed(t *testing.T, config object) (*Effective, error) {
 	t.Helper()
 	whole := object{"client_id": "the-client", "client_secret": fuzzedSecret, "token_url": plainURL}
@@ -97,7 +97,7 @@ func FuzzPlaceholder(f *testing.F) {
 	})
 }
 
-// bare says whether t is made of {v} without a filter, and text.
+// bare reports whether t consists only of text and of {v} without a filter.
 func (t template) bare() bool {
 	for _, p := range t {
 		if p.name != "" && (p.name != "v" || p.filters != nil) {
@@ -107,7 +107,7 @@ func (t template) bare() bool {
 	return true
 }
 
-// with is t with that value in the place of each placeholder.
+// with returns the text of t with that value in place of each placeholder.
 func (t template) with(value string) string {
 	var b strings.Builder
 	for _, p := range t {
@@ -119,8 +119,8 @@ func (t template) with(value string) string {
 	return b.String()
 }
 
-// FuzzBody sends any value in bodies of three kinds: whoever reads one finds just
-// that value.
+// FuzzBody sends any value in bodies of three kinds. The reader of each body must
+// find exactly that value.
 func FuzzBody(f *testing.F) {
 	for _, value := range []string{"", "x", `","admin":true,"x":"`, "</p><admin/><p>", "x&admin=1", `x" admin="1`, "\x00\x01\xff", "{v}{{", "\u2028]]>", "&lt;&#0;", "a\r\nb"} {
 		f.Add(value)
@@ -166,15 +166,15 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
-// isXMLText says whether XML can carry all of the text (XML 1.0 section 2.2).
+// isXMLText reports whether XML can carry all of the text (XML 1.0 section 2.2).
 func isXMLText(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool {
 		return c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0xFFFE || c == 0xFFFF
 	})
 }
 
-// FuzzURL fills in any URL with any value: it is refused, or leads to the host
-// that is written, and holds the value where its placeholder stands.
+// FuzzURL fills any value into any URL. The URL is refused, or it leads to the
+// host that is written, and holds the value where its placeholder stands.
 func FuzzURL(f *testing.F) {
 	for _, text := range []string{
 		"https://{v}.example.com/token", "https://login.example.com/{v}/token?q={v}", "https://a{v}b.example.com/x{v}?a=1&b={v}&c", "https://login.example.com/token?q={client_secret}",

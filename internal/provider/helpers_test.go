@@ -13,8 +13,8 @@ import (
 
 func asInvalid(err error, into **InvalidError) bool { return errors.As(err, into) }
 
-// wantInvalid checks that err is a refusal that says so, and repeats none of
-// the values.
+// wantInvalid checks that err is an *InvalidError with the wanted text, and that
+// it repeats none of the values.
 func wantInvalid(t *testing.T, err error, says string, values ...string) {
 	t.Helper()
 	var invalid *InvalidError
@@ -33,7 +33,7 @@ func wantInvalid(t *testing.T, err error, says string, values ...string) {
 	}
 }
 
-// quoting is a token endpoint that quotes what it was asked.
+// quoting is a token endpoint whose answer quotes the request.
 func quoting(t *testing.T) *providertest.Server {
 	t.Helper()
 	s := providertest.Start(t, providertest.RFC6749, providertest.Options{})

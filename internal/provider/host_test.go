@@ -5,16 +5,16 @@ package provider
 
 import "testing"
 
-// What is compared, when a config's credentials are about to go elsewhere, is
-// what will be dialled.
+// The host that is compared, to find out whether credentials would go elsewhere,
+// is the host that will be dialled.
 func TestAHostIsDialledAsItIsWritten(t *testing.T) {
 	t.Parallel()
 	for host, says := range map[string]string{
-		// The lower case of U+0130 is an ASCII i, and IDNA gives another name.
+		// The lower case of U+0130 is an ASCII i, but IDNA makes another name of it.
 		"login.bank.prov\u0130der.example": "is not ASCII", "login.bank.prov%C4%B0der.example": "is not ASCII",
 		"\u212aeys.example": "is not ASCII", "x.example\u3002evil.org": "is not ASCII", "\uff45xample.org": "is not ASCII", "m\u00fcnchen.example": "xn--",
 		"x.example%ff": "is not ASCII", "x\u00ad.example": "is not ASCII",
-		// Numbers that a resolver of the system may take for an address.
+		// Numbers that a system's resolver may read as an address.
 		"127.1": "a number for a host", "2130706433": "a number for a host", "0x7f.1": "a number for a host", "0x7f000001": "a number for a host",
 		"0X7F.0.0.1": "a number for a host", "127.0.0.1.": "a number for a host", "0177.0.0.1": "a number for a host", "127.0.0.01": "a number for a host",
 		"x.example.0x": "a number for a host", "1.2.3.256": "a number for a host",

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A definition's other endpoints belong to the host of its token_url: the tokens
-// of a server of the operator's own are not shown to them.
+// A definition's other endpoints belong to the host of its token_url. They must
+// not see the tokens of another server that the operator chooses.
 func TestOtherEndpointsAreInheritedAtTheProvidersHostOnly(t *testing.T) {
 	t.Parallel()
 	at := func(tokenURL string) Layer {

@@ -15,7 +15,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// keyPair is a private key in PEM, with a certificate of it.
+// keyPair is a private key in PEM, with a certificate for it.
 type keyPair struct {
 	key          signing.Key
 	pem          string
@@ -89,7 +89,7 @@ func TestKeysAreMatchedWhenWritten(t *testing.T) {
 	}
 }
 
-// assertion is what a config's client shows.
+// assertion returns the assertion that a config's client sends.
 func assertion(t *testing.T, config object, r Registration) (*grant.Assertion, error) {
 	t.Helper()
 	own, err := Canonical(Fields(), config)
@@ -131,9 +131,9 @@ func TestTheAudienceIsTheIssuerOrElseTheTokenEndpoint(t *testing.T) {
 	}
 }
 
-// A key that is made here signs for nobody but the host that the assertion goes
-// to: whoever may write a config could otherwise have one for another server
-// sent to a host of theirs.
+// A key that is made here signs only for the host that the assertion is sent to.
+// Otherwise the writer of a config could get an assertion for another server sent
+// to a host of their own.
 func TestAKeyOfTheEngineSignsForWhomItIsSentTo(t *testing.T) {
 	t.Parallel()
 	const bank = "https://bank.example/token"
@@ -170,7 +170,7 @@ func TestAKeyOfTheEngineSignsForWhomItIsSentTo(t *testing.T) {
 	}
 }
 
-// madeHere is a registration that signs with a key of the engine.
+// madeHere returns a registration that signs with a key of the engine.
 func madeHere(t *testing.T, allowed ...string) Registration {
 	t.Helper()
 	key := newKeyPair(t, signing.ES256)
@@ -180,8 +180,9 @@ func madeHere(t *testing.T, allowed ...string) Registration {
 	}
 }
 
-// Nor do its tokens, and the assertions that revoke them, go to a host of the
-// config writer's choice, who brings no secret that would show the right to it.
+// The tokens of such a key, and the assertions that revoke them, must not go to a
+// host that the config's writer chooses either: the writer has no secret that
+// would prove a right to them.
 func TestWhatAKeyOfTheEngineGivesAccessToStaysWithTheProvider(t *testing.T) {
 	t.Parallel()
 	for _, field := range []string{"revocation_url", "check_url"} {
@@ -235,7 +236,7 @@ func TestClaimsAndHeadersAreFilledIn(t *testing.T) {
 	}
 }
 
-// A scope claim is what the provider wants of it: one text, or a list.
+// A scope claim is one text or a list, as the provider wants it.
 func TestScopesAreClaimedInTheProvidersForm(t *testing.T) {
 	t.Parallel()
 	key := newKeyPair(t, signing.ES256)
@@ -263,8 +264,8 @@ func TestScopesAreClaimedInTheProvidersForm(t *testing.T) {
 	}
 }
 
-// A header that stands for a certificate needs one, also of a key that is made
-// here.
+// A header that stands for a certificate needs a certificate, even if the key is
+// made here.
 func TestAKeyWithoutACertificateIsNotNamedByOne(t *testing.T) {
 	t.Parallel()
 	r := madeHere(t)
@@ -277,8 +278,8 @@ func TestAKeyWithoutACertificateIsNotNamedByOne(t *testing.T) {
 	wantInvalid(t, err, "signing_key has no certificate yet, which assertion_headers.x5t stands for")
 }
 
-// The usual subject is the client; where an optional variable is in its place,
-// an assertion without that variable has none.
+// The subject is the client by default. If it is an optional variable that is not
+// set, the assertion has no subject.
 func TestAClaimOfAnOptionalVariableIsLeftOutWithIt(t *testing.T) {
 	t.Parallel()
 	key := newKeyPair(t, signing.ES256)
@@ -363,8 +364,8 @@ func TestTheJWTBearerGrantSendsWhatItsFieldsSay(t *testing.T) {
 	}
 }
 
-// What an assertion says counts as sent: its variables are known, and what it
-// makes of a secret is one.
+// The contents of an assertion count as sent: its variables count as used, and
+// what it makes of a secret is a secret.
 func TestClaimsMayNameVariablesAndSecrets(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("s", 40)

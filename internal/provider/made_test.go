@@ -21,7 +21,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// attemptAt is what an attempt at r sends at that time.
+// attemptAt returns what an attempt at r sends at that time.
 func attemptAt(t *testing.T, r grant.Request, now time.Time) grant.Request {
 	t.Helper()
 	if r.Anew == nil {
@@ -34,7 +34,7 @@ func attemptAt(t *testing.T, r grant.Request, now time.Time) grant.Request {
 	return r
 }
 
-// madeParameter is what a parameter comes to at that time.
+// madeParameter returns the value of a parameter at that time.
 func madeParameter(t *testing.T, text string, now time.Time, definition, config object) (any, error) {
 	t.Helper()
 	whole := object{"token_url": plainURL, "parameters": object{"p": text}}
@@ -149,8 +149,8 @@ func TestANumberIsSentAsOne(t *testing.T) {
 	}
 }
 
-// A server that has seen a nonce, or finds the time too long ago, refuses: so
-// every attempt has its own.
+// A server refuses a nonce that it has seen before, and a time that is too long
+// ago. So every attempt has its own.
 func TestEachAttemptIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	s := anyGrant(t)
@@ -174,7 +174,7 @@ func TestEachAttemptIsMadeAnew(t *testing.T) {
 	}
 }
 
-// An operator sees what will be sent, and no hash of "REDACTED".
+// An operator is shown what will be sent, and never a hash of "REDACTED".
 func TestWhatDiffersIsShownAsItIsWritten(t *testing.T) {
 	t.Parallel()
 	definition, err := Canonical(DefinitionFields(), object{"variables": object{"sig": object{"value": "{client_id}{now|unix}"}}})
@@ -239,7 +239,7 @@ func TestWhatCannotBeAVariableIsReserved(t *testing.T) {
 	wantInvalid(t, err, "needs {assertion}, which the field of that name holds")
 }
 
-// GitHub takes an app's JWT in the Authorization header, and no parameters
+// GitHub expects an app's JWT in the Authorization header, and no parameters
 // (https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app).
 func TestAnAssertionStandsWhereItIsNamed(t *testing.T) {
 	t.Parallel()
@@ -263,7 +263,8 @@ func TestAnAssertionStandsWhereItIsNamed(t *testing.T) {
 		}
 		seen = append(seen, token)
 	}
-	// What is sent twice is one and the same, also where it is sent as a parameter.
+	// An assertion that is sent in two places is the same in both, even if one of
+	// them is a parameter.
 	got, err := sentTo(t, s, nil, object{"private_key": pair.pem, "token_endpoint_auth_method": "private_key_jwt", "request_headers": object{"X-Proof": "{client_assertion}"}, "parameters": object{"again": "{client_assertion}"}})
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +273,7 @@ func TestAnAssertionStandsWhereItIsNamed(t *testing.T) {
 	if text := form.Get("client_assertion"); err != nil || text == "" || text != got.Header.Get("X-Proof") || text != form.Get("again") {
 		t.Errorf("got %v, %v", form, got.Header)
 	}
-	// The grant's own, beside a client that shows itself by Basic.
+	// The grant's own assertion, while the client authenticates with Basic.
 	got, err = sentTo(t, s, nil, object{
 		"private_key": pair.pem, "grant_type": grant.GrantJWTBearer, "request_format": "template", "request_body": `{{"jwt":{assertion|json}}}`, "request_headers": object{"Content-Type": "application/json"},
 	})
@@ -291,7 +292,7 @@ func TestAnAssertionStandsWhereItIsNamed(t *testing.T) {
 	}
 }
 
-// verifiedClaims are those of a JWT, and whether the key signed it.
+// verifiedClaims returns the claims of a JWT, and whether the key signed it.
 func verifiedClaims(t *testing.T, pair keyPair, text string) (map[string]any, bool) {
 	t.Helper()
 	parsed, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.RS256})

@@ -12,7 +12,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// asked is the request of a config at a provider of its own.
+// asked returns the request that a config makes at a provider with that
+// definition.
 func asked(t *testing.T, definition, config object) (grant.Request, error) {
 	t.Helper()
 	l, err := Canonical(DefinitionFields(), definition)
@@ -30,7 +31,7 @@ func asked(t *testing.T, definition, config object) (grant.Request, error) {
 
 const plainURL = "https://api.example.com/token"
 
-// A value of a parameter is every kind of text; so most rules show there.
+// The value of a parameter can be any text, so most rules are tested there.
 func TestPlaceholdersInAParameter(t *testing.T) {
 	t.Parallel()
 	declared := object{
@@ -190,7 +191,7 @@ func TestDeclarationsAndTheirValues(t *testing.T) {
 	}
 }
 
-// A config at a provider that declares nothing can describe a signed request, too.
+// A config can describe a signed request even if its provider declares nothing.
 func TestAConfigComputesVariablesOfItsOwn(t *testing.T) {
 	t.Parallel()
 	const secret = "the-secret-value"
@@ -244,14 +245,15 @@ func TestAConfigComputesVariablesOfItsOwn(t *testing.T) {
 			t.Errorf("%s: got %v, %v", name, got, err)
 		}
 	}
-	// In a host it may hold dots, as a text may, where the URL is the config's own.
+	// If the URL is the config's own, a computed value in a host may hold dots, just
+	// as a plain text may.
 	r, err := asked(t, nil, object{"token_url": "https://{host}/token", "variables": object{"host": calc("login.{tenant}.example"), "tenant": "acme"}})
 	if err != nil || r.URL != "https://login.acme.example/token" {
 		t.Errorf("got %s, %v", r.URL, err)
 	}
 	_, err = asked(t, object{"token_url": "https://{host}/token", "variables": object{"host": object{}}}, object{"variables": object{"host": calc("evil.example")}})
 	wantInvalid(t, err, "takes no dot in {host}", "evil")
-	// Another value is another request, and what is made of a secret is one.
+	// Another value makes another request, and what is made of a secret is a secret.
 	identity := func(value any) string {
 		e, err := resolveConfig(nil, object{"client_id": "c", "client_secret": secret, "token_url": plainURL, "parameters": "p={v}", "variables": object{"v": value}})
 		if err != nil {

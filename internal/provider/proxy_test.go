@@ -64,8 +64,8 @@ func TestRulesOfAProxy(t *testing.T) {
 	}
 }
 
-// What a proxy sees counts like what an endpoint gets: who moves it has to bring
-// the secrets.
+// A proxy counts like an endpoint, because it sees what is sent: changing it
+// requires that the secrets are written again.
 func TestAProxyIsPartOfTheOrigin(t *testing.T) {
 	t.Parallel()
 	of := func(config object) string {
@@ -99,8 +99,8 @@ func TestAProxyIsPartOfTheOrigin(t *testing.T) {
 	}
 }
 
-// Who may write a config that uses a key of the engine's, but has no key, gets to
-// see no token by a proxy.
+// The writer of a config that uses a key of the engine does not have the key, and
+// must not get to see a token by way of a proxy.
 func TestAProxyDoesNotSeeWhatAKeyGivesAccessTo(t *testing.T) {
 	t.Parallel()
 	definition := Layer{"token_url": "https://login.example/token", "token_endpoint_auth_method": "tls_client_auth"}

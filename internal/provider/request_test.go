@@ -29,8 +29,8 @@ func TestASpaceIsWrittenAsTheServerWantsIt(t *testing.T) {
 	wantInvalid(t, err, "space_encoding must be one of plus, percent")
 }
 
-// Cloud Foundry's own client is cf, with no secret: its UAA wants HTTP Basic with
-// an empty one.
+// Cloud Foundry's own client is cf, which has no secret. Its UAA expects HTTP Basic
+// with an empty secret.
 func TestAnEmptySecretIsSentAsOne(t *testing.T) {
 	t.Parallel()
 	s := anyGrant(t)
@@ -57,7 +57,7 @@ func TestAnEmptySecretIsSentAsOne(t *testing.T) {
 	wantInvalid(t, err, "client_secret is too short for HS256")
 }
 
-// Some servers want the client_id in the body beside HTTP Basic.
+// Some servers expect the client_id in the body in addition to HTTP Basic.
 func TestAClientIDStandsBesideBasic(t *testing.T) {
 	t.Parallel()
 	s := anyGrant(t)
@@ -65,7 +65,7 @@ func TestAClientIDStandsBesideBasic(t *testing.T) {
 	if err != nil || got.Header.Get("Authorization") == "" || got.Body != "client_id=the-client&grant_type=client_credentials" {
 		t.Errorf("got %v, %q, %v", got.Header, got.Body, err)
 	}
-	// A role cannot say that it is another client.
+	// A role cannot claim to be another client.
 	_, err = Resolve(Layer{"token_url": plainURL}, nil, Registration{Credentials: Credentials{ClientID: "c", ClientSecret: "s"}}, Layer{"parameters": object{"client_id": "other"}})
 	wantInvalid(t, err, `parameters holds "client_id", which the engine sends itself: a role can add parameters`)
 }

@@ -99,8 +99,8 @@ func TestAProviderSaysWhatAConfigHasToSet(t *testing.T) {
 	}
 }
 
-// What a provider requires has the substitutes that it has elsewhere: a key that
-// is made here, and a key that says its own ID.
+// What a provider requires can be replaced as it can elsewhere: by a key that is
+// made here, or by a key that holds its own ID.
 func TestWhatAProviderRequiresIsAskedOfAConfig(t *testing.T) {
 	t.Parallel()
 	es := newKeyPair(t, signing.ES256)
@@ -139,8 +139,8 @@ func TestWhatAProviderRequiresIsAskedOfAConfig(t *testing.T) {
 	}
 }
 
-// What is required is neither too little nor too much: with it a request can
-// be made, and without any part of it none.
+// The list of what is required is exact: with all of it a request can be made, and
+// with any part missing it cannot.
 func TestEveryBuiltinProviderMakesARequestOfWhatItRequires(t *testing.T) {
 	t.Parallel()
 	var keys providertest.Keys
@@ -182,7 +182,7 @@ func TestEveryBuiltinProviderMakesARequestOfWhatItRequires(t *testing.T) {
 	}
 }
 
-// algorithmOf is what a provider wants assertions signed with.
+// algorithmOf returns the algorithm with which a provider wants assertions signed.
 func algorithmOf(definition Layer) string {
 	if alg, _ := mapOf(definition["assertion_headers"])["alg"].(string); alg != "" {
 		return alg
@@ -192,8 +192,8 @@ func algorithmOf(definition Layer) string {
 
 func mapOf(v any) map[string]any { m, _ := v.(map[string]any); return m }
 
-// sample is a config that sets these fields, each to something that its
-// declaration takes. A key is for the algorithm.
+// sample returns a config that sets these fields, each to a value that its
+// declaration accepts. A key fits the algorithm.
 func sample(t *testing.T, declared map[string]Variable, required []string, algorithm string) map[string]any {
 	t.Helper()
 	out := map[string]any{}
@@ -222,8 +222,8 @@ func sample(t *testing.T, declared map[string]Variable, required []string, algor
 	return out
 }
 
-// acceptable is a value that the declaration takes: its example, or one of the
-// usual ones.
+// acceptable returns a value that the declaration accepts: its example, or one of
+// the usual values.
 func acceptable(t *testing.T, name string, d Variable) string {
 	t.Helper()
 	for _, v := range slices.Concat([]string{d.Example}, d.Enum, []string{

@@ -47,7 +47,7 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
-// usual is a config that sets something everywhere.
+// usual is a config that sets something in every place.
 func usual() object {
 	return object{
 		"token_url": "https://api.example.com/{tenant}/token?k={key}", "client_id": "the-client", "client_secret": "the-secret-value",
@@ -109,7 +109,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// What comes back from storage is the same request, and no reason to mint anew.
+// A config that comes back from storage makes the same request, so no new token is
+// needed.
 func TestIdentitySurvivesStorage(t *testing.T) {
 	t.Parallel()
 	definition, _, err := Builtin(Generic)

@@ -91,7 +91,7 @@ func TestARoleAddsParametersAndNoMore(t *testing.T) {
 	}
 }
 
-// A provider's grant_type=none is a decision as well.
+// A provider's grant_type=none is a decision that a role cannot change, either.
 func TestARoleBringsNoGrantType(t *testing.T) {
 	t.Parallel()
 	_, err := Resolve(Layer{"token_url": plainURL, "grant_type": "none"}, nil, Registration{Credentials: Credentials{ClientID: "c", ClientSecret: "s"}}, Layer{"parameters": object{"grant_type": "password"}})

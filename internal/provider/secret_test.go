@@ -50,7 +50,7 @@ func TestWhatARequestSendsOfASecretIsSecret(t *testing.T) {
 	}
 }
 
-// An endpoint that repeats what it is sent hands out no secret by any pointer,
+// If an endpoint's answer repeats the request, no pointer hands out a secret,
 // however the request spells it.
 func TestAnEchoIsNotHandedOut(t *testing.T) {
 	t.Parallel()

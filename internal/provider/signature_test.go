@@ -22,7 +22,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// Each provider's own worked example.
+// The worked examples that the providers publish.
 func TestSignaturesAsProvidersDocumentThem(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -45,7 +45,7 @@ func TestSignaturesAsProvidersDocumentThem(t *testing.T) {
 			variables: object{"signature": object{"value": "{client_id|hmac_sha256:client_secret|hex|base64}"}},
 			text:      "{signature}{now|unix_ms}", want: "ZDljMTI3NGIyNTE1MTRkYzlkNjc1MDNhYjUzMzgzNWMyY2M4YTdjMzdmNmM3YTVlNDkxMTkzNjdiOTFjNzUyZQ==1655775240000",
 		},
-		// A key that is made of keys, each of them bytes.
+		// A key that is derived from other keys, each of which is bytes.
 		"AWS, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-examples.html": {
 			config: object{"client_secret": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}, now: 1440938160000, // 2015-08-30
 			variables: object{
@@ -54,7 +54,7 @@ func TestSignaturesAsProvidersDocumentThem(t *testing.T) {
 			},
 			text: "{last|hmac_sha256:k3|hex}", want: "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9",
 		},
-		// Its CreateToken is signed in the same way. What it is signed with and over is the config's own.
+		// Its CreateToken is signed in the same way. The config itself sets the key and the text to sign.
 		"Alibaba Cloud, https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism": {
 			config: object{"client_id": "testid", "client_secret": "testsecret", "variables": object{
 				"nonce":   "3ee8c1b8-83d3-44af-a94f-4e0ad82fd6cf",
@@ -225,7 +225,7 @@ func TestRulesOfSigning(t *testing.T) {
 		}}, object{"token_url": plainURL, "parameters": object{"p": text}})
 		wantInvalid(t, err, refusal, "the-secret-value")
 	}
-	// Bytes go on as bytes, and whether a hash is set follows what it is of.
+	// Bytes stay bytes, and a hash is set if what it is computed from is set.
 	r, err := asked(t, object{"variables": object{"hash": object{"value": "{client_id|sha256}"}, "opt": object{"optional": true}, "optkey": object{"optional": true, "secret": true}}},
 		object{"token_url": plainURL, "parameters": object{"p": "{hash|hex}", "q": "{opt|sha256|hex}", "r": "{client_id|hmac_sha256:optkey|hex}"}})
 	sum := sha256.Sum256([]byte("the-client"))
@@ -234,7 +234,7 @@ func TestRulesOfSigning(t *testing.T) {
 	}
 }
 
-// What a role adds could otherwise sign what its writer likes.
+// Otherwise the writer of a role could have any text signed.
 func TestARoleSignsNothing(t *testing.T) {
 	t.Parallel()
 	definition, err := Canonical(DefinitionFields(), object{"token_url": plainURL})
@@ -249,7 +249,7 @@ func TestARoleSignsNothing(t *testing.T) {
 	}
 }
 
-// What an attempt made is as secret as what it was made of.
+// A value made for an attempt is as secret as what it is made of.
 func TestAnEchoOfASignatureIsNotHandedOut(t *testing.T) {
 	t.Parallel()
 	pair := newKeyPair(t, signing.ES256)

@@ -12,9 +12,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// strict says which server stands for which built-in provider, and the scopes
-// that it knows: for the standard and for the documents that the engine is
-// measured against. All others have their transcripts.
+// strict says which server stands for which built-in provider, and which scopes it
+// knows. It covers the standard and the documents that the engine is measured
+// against. All other providers have transcripts.
 func strict() map[string]struct {
 	dialect providertest.Dialect
 	scopes  []string
@@ -117,7 +117,7 @@ func TestAwkwardCredentialsReachEveryBuiltinProvider(t *testing.T) {
 	}
 }
 
-// A wrong secret is the client's fault in every dialect, however it says so.
+// A wrong secret is reported as the client's fault, however the dialect says so.
 func TestEveryBuiltinProviderTellsARefusedClient(t *testing.T) {
 	t.Parallel()
 	for name, p := range strict() {

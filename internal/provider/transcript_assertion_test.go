@@ -23,9 +23,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// signedJWT is what a transcript says of the JWT that stands for {assertion} in
-// a request: all of its header and claims. {jti} stands for any text, and in the
-// header {x5t}, {x5t#S256} and {x5c} for those of the signing certificate.
+// signedJWT is what a transcript says about the JWT that stands for {assertion} in
+// a request: its whole header and all claims. {jti} stands for any text. In the
+// header, {x5t}, {x5t#S256} and {x5c} stand for those of the signing certificate.
 type signedJWT struct {
 	Header map[string]any `json:"header"`
 	Claims map[string]any `json:"claims"`
@@ -34,8 +34,8 @@ type signedJWT struct {
 // assertionPlace is where a transcript's request has the JWT.
 const assertionPlace = "{assertion}"
 
-// assertionIn finds the JWT in a body that is otherwise the wanted one, to the
-// byte.
+// assertionIn returns the JWT in a body that must otherwise equal the wanted body,
+// byte for byte.
 func assertionIn(body, wanted string) (string, error) {
 	before, after, once := strings.Cut(wanted, assertionPlace)
 	if !once {
@@ -48,7 +48,7 @@ func assertionIn(body, wanted string) (string, error) {
 	return found[1], nil
 }
 
-// check says how a JWT differs from w: in its signature, header or claims. The
+// check returns how a JWT differs from w: in its signature, header or claims. The
 // config holds the key, and the certificate that the header may name.
 func (w signedJWT) check(text string, config map[string]any) error {
 	secret, _ := config["client_secret"].(string)
@@ -103,7 +103,7 @@ func (w signedJWT) check(text string, config map[string]any) error {
 	return nil
 }
 
-// checkProof says what is wrong with a DPoP proof for that request.
+// checkProof returns what is wrong with a DPoP proof for that request.
 func checkProof(text, method, url string) error {
 	jws, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
@@ -124,7 +124,7 @@ func checkProof(text, method, url string) error {
 	return nil
 }
 
-// derOf is the first certificate of a PEM text, which is that of the key.
+// derOf returns the first certificate of a PEM text, which is that of the key.
 func derOf(certificate, key any) ([]byte, error) {
 	public, _ := certificate.(string)
 	private, _ := key.(string)
@@ -135,7 +135,8 @@ func derOf(certificate, key any) ([]byte, error) {
 	return pair.Certificate[0], nil
 }
 
-// A judge that finds no difference proves nothing: each of these is one.
+// A check that never finds a difference would prove nothing: it must find each of
+// these.
 func TestATranscriptsAssertionIsComparedWhole(t *testing.T) {
 	t.Parallel()
 	var keys, others providertest.Keys

@@ -28,26 +28,27 @@ type transcript struct {
 
 type exchange struct {
 	Name   string    `json:"name"`
-	Source string    `json:"source"` // what of it is documented, and where, and what is not
+	Source string    `json:"source"` // what is documented and where, and what is not documented
 	Now    time.Time `json:"now"`
 
 	// Config holds what the operator writes: dialect fields, credentials and
 	// variables. The host of token_url is replaced by the test's server, and
-	// "generated" key material by some that the test makes (providertest.Keys).
+	// "generated" key material by keys that the test makes (providertest.Keys).
 	Config map[string]any `json:"config"`
-	// URL is where the provider's own definition sends it; "" is not checked.
+	// URL is where the provider's own definition sends the request; "" is not
+	// checked.
 	URL string `json:"url"`
 
 	Request struct {
 		Method  string            `json:"method"`
 		Path    string            `json:"path"`
 		Query   string            `json:"query"`
-		Headers map[string]string `json:"headers"` // "" is: none of that name
-		Form    string            `json:"form"`    // the body, to the byte, but for {assertion}
+		Headers map[string]string `json:"headers"` // "" means that there is no such header
+		Form    string            `json:"form"`    // the body, byte for byte, except {assertion}
 		JSON    map[string]any    `json:"json"`    // the body, as a value
 
 		Assertion   *signedJWT `json:"assertion"`          // what stands for {assertion} in the form
-		Certificate bool       `json:"client_certificate"` // whether the client shows its own, in TLS
+		Certificate bool       `json:"client_certificate"` // whether the client shows its certificate in TLS
 		Proof       bool       `json:"dpop_proof"`         // whether it shows a key (RFC 9449)
 	} `json:"request"`
 
@@ -58,8 +59,8 @@ type exchange struct {
 		JSON    json.RawMessage   `json:"json"`
 	} `json:"answer"`
 
-	// Check is what is asked of check_url with the token, and where that is
-	// documented unless it is where the rest is.
+	// Check is the request to check_url with the token, and where it is documented,
+	// if not in the same place as the rest.
 	Check *struct {
 		Source  string            `json:"source"`
 		URL     string            `json:"url"`
@@ -152,7 +153,7 @@ func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 			w.Header().Set(header, value)
 		}
 		w.WriteHeader(x.Answer.Status)
-		_, _ = w.Write([]byte(body)) // the client has its own opinion
+		_, _ = w.Write([]byte(body)) // the client may be gone
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -235,8 +236,8 @@ func checkRequest(t *testing.T, x exchange, config map[string]any, got providert
 	}
 }
 
-// checkCertificate checks that the client showed its certificate where the
-// transcript says so, and none elsewhere.
+// checkCertificate checks that the client showed its certificate if the transcript
+// says so, and otherwise none.
 func checkCertificate(t *testing.T, x exchange, config map[string]any, shown []byte) {
 	t.Helper()
 	if !x.Request.Certificate {
@@ -251,8 +252,7 @@ func checkCertificate(t *testing.T, x exchange, config map[string]any, shown []b
 	}
 }
 
-// effective is the request of a config at a built-in provider, made of what an
-// operator writes.
+// effective resolves a config of a built-in provider from what an operator writes.
 func effective(t *testing.T, provider string, config map[string]any) grant.Request {
 	t.Helper()
 	e, err := resolveBuiltin(provider, config)
@@ -284,8 +284,8 @@ func resolveBuiltin(provider string, config map[string]any) (*Effective, error) 
 	return resolveConfig(definition, config)
 }
 
-// resolveConfig takes a config apart as the backend does: into dialect fields
-// and the registration.
+// resolveConfig splits a config as the backend does, into dialect fields and the
+// registration.
 func resolveConfig(definition Layer, config map[string]any) (*Effective, error) {
 	b, err := json.Marshal(config)
 	if err != nil {
@@ -308,8 +308,8 @@ func resolveConfig(definition Layer, config map[string]any) (*Effective, error) 
 	return Resolve(definition, own, r)
 }
 
-// checkProbe checks what is asked of check_url with the token, wherever the
-// provider has one.
+// checkProbe checks the request to check_url with the token, if the provider has a
+// check_url.
 func checkProbe(t *testing.T, provider string, x exchange, config map[string]any) {
 	t.Helper()
 	if x.Token == nil {

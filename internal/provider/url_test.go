@@ -76,7 +76,7 @@ func TestPlaceholdersInTheHost(t *testing.T) {
 	}
 }
 
-// Whoever wrote the URL of a config could as well have written its host.
+// The writer of a config's URL could have written any host directly.
 func TestDotsAreAllowedWhereURLAndValueStandOnTheSameConfig(t *testing.T) {
 	t.Parallel()
 	config := object{"token_url": "https://{v}/t", "variables": object{"v": "a.example.com"}}
@@ -87,7 +87,7 @@ func TestDotsAreAllowedWhereURLAndValueStandOnTheSameConfig(t *testing.T) {
 	wantInvalid(t, err, "takes no dot in {v}") // the value is the provider's
 	_, err = asked(t, object{"token_url": "https://{v}/t", "variables": object{"v": object{}}}, object{"variables": object{"v": "a.example.com"}})
 	wantInvalid(t, err, "takes no dot in {v}") // the URL is
-	// A computed value has no pattern of its own to allow one.
+	// A computed value has no pattern of its own that could allow a dot.
 	_, err = asked(t, object{
 		"token_url": "https://{c}.example.com/t", "variables": object{"v": object{"pattern": ".*"}, "c": object{"value": "{v}"}},
 	}, object{"variables": object{"v": "evil.org"}})
@@ -157,7 +157,7 @@ func TestPositionsWithoutPlaceholders(t *testing.T) {
 		wantInvalid(t, err, "token_url")
 		wantInvalid(t, err, says, "the-secret")
 	}
-	// A secret given to a variable that is not declared as one is a secret, too.
+	// A variable set in secret_variables is secret even if it is not declared so.
 	_, err := asked(t, object{"token_url": "https://x.example/{v}/t", "variables": object{"v": object{}}}, object{"secret_variables": object{"v": "hidden"}})
 	wantInvalid(t, err, "names the secret {v}", "hidden")
 	_, err = asked(t, object{"token_url": "https://x.example/{v}/t", "variables": object{"v": object{"optional": true}}}, nil)
@@ -185,8 +185,8 @@ func TestPlainHTTPIsForLoopbackOrThoseWhoInsist(t *testing.T) {
 	}
 }
 
-// FuzzExpandURL fills any value into each place of a URL that may have one: it
-// stays in its place.
+// FuzzExpandURL fills any value into each place of a URL that may hold one. The
+// value must stay in its place.
 func FuzzExpandURL(f *testing.F) {
 	for _, v := range []string{
 		"a", "a.b", "", ".", "..", "/", "a/../b", "@", "a@b", ":80", "#", "?", "%2f", "%00", "\\", "é", "\n", "[::1]", "127.0.0.1", "zq1qz", "{x}", "0x7f", "a b",
