@@ -151,7 +151,7 @@ func (p *purge) kill(ctx context.Context, dir string) error {
 		err := p.revoke(ctx, entry)
 		p.count(entry.Until, err)
 		if err != nil {
-			return nil // it is counted elsewhere
+			return nil // count has recorded the failure
 		}
 	}
 	for _, id := range ids {
