@@ -19,29 +19,29 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// target is what the path of a request names: a config, or a role of it.
+// target is what the path of a request names: a config or one of its roles.
 type target struct {
 	config string
 	role   string // "" for the config itself
 }
 
-// inputs are what a request brings along, beyond its path, that decides which
-// token it gets. The zero inputs get what the path says.
+// inputs is what a request brings, beside its path, that decides which token it
+// gets. The zero value means the token of the path itself.
 //
-// All of them become part of the effective request, and so of the token's key
-// (config.key). An input that does not show there has to be added to that key,
-// and to name; one that is secret as a keyed hash, since both are kept.
+// All inputs become part of the effective request, and so of the token's key
+// (config.key). An input that is not part of the effective request must be added to
+// that key and to name; a secret input as a keyed hash, because both are kept.
 type inputs struct {
-	scopes []string // the reader's choice among those granted, sorted; nil for all
-	caller string   // the entity that asks; "" for nobody in particular
+	scopes []string // those that the reader chose, sorted; nil for all
+	caller string   // the entity that asks; "" for no particular caller
 
-	// identity is what the caller's identity has in the place of each placeholder
-	// that names it in the role's parameters; nil where none does, so that the
-	// caller makes no difference, and in the name of nobody in particular.
+	// identity holds, for each placeholder in the role's parameters that names the
+	// caller's identity, the text in its place. It is nil if there is no such
+	// placeholder, so that the caller makes no difference, and for no particular caller.
 	identity map[string]string
 }
 
-// name tells different inputs apart. It is "" for none.
+// name tells different inputs apart. It is "" for the zero value.
 func (in inputs) name() string {
 	switch {
 	case in.identity != nil:
@@ -52,7 +52,7 @@ func (in inputs) name() string {
 	return ""
 }
 
-// path is the target as the API's paths name it.
+// path returns the target as the API's paths name it.
 func (t target) path() string {
 	if t.role == "" {
 		return t.config
@@ -74,9 +74,8 @@ func targetOf(d *framework.FieldData) target {
 	return target{config: config, role: role}
 }
 
-// load reads the config of the target, and its role, and resolves them. Where
-// one is missing the error names it, since Vault's clients throw a 404's text
-// away.
+// load reads and resolves the target's config and role. If one is missing, the error
+// names it and is a 400, because Vault's clients drop the text of a 404.
 func (b *backend) load(ctx context.Context, s logical.Storage, t target, in inputs) (*config, error) {
 	entry, err := load[configEntry](ctx, s, configPrefix+t.config)
 	if err != nil {
@@ -97,7 +96,7 @@ func (b *backend) load(ctx context.Context, s logical.Storage, t target, in inpu
 	return b.settled(ctx, s, t, in, entry, role)
 }
 
-// settled resolves what load has read, unless its provider has moved.
+// settled resolves what load has read, and refuses if the origin has changed.
 func (b *backend) settled(ctx context.Context, s logical.Storage, t target, in inputs, entry *configEntry, role *roleEntry) (*config, error) {
 	c, err := b.resolve(ctx, s, t, in, entry, role)
 	if err != nil {
@@ -113,8 +112,8 @@ func noConfig(name string) error {
 	return refuse("no config %q: write config/%s first, or see the list of config/", name, name)
 }
 
-// resolve lays role over entry, and both over their provider, and fills in what
-// the request brings along.
+// resolve lays role over entry, and both over their provider, and fills in the
+// inputs.
 func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, in inputs, entry *configEntry, role *roleEntry) (*config, error) {
 	c := &config{target: t, inputs: in, entry: entry, until: b.now().Add(configLifetime)}
 	fields, of := entry.Fields, roleEntry{}
@@ -149,7 +148,7 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, in i
 	}
 	c.names = slices.Sorted(maps.Keys(identity))
 	if c.identity != nil {
-		c.identity = identity // nil where the caller makes no difference any more
+		c.identity = identity // nil if the caller makes no difference any more
 	}
 	registration.RequestTimeout = c.timeout()
 	if registration.Signing, err = b.material(ctx, s, c, "signing_key", registration.SigningKey); err != nil {
@@ -181,7 +180,7 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, in i
 	return c, c.narrow(in.scopes)
 }
 
-// narrow leaves c those of its scopes that a reader asks for.
+// narrow keeps only those of c's scopes that the reader asks for.
 func (c *config) narrow(scopes []string) error {
 	if scopes == nil {
 		return nil
@@ -197,8 +196,8 @@ func (c *config) narrow(scopes []string) error {
 	return nil
 }
 
-// within refuses a role's scopes that its config does not name, where the
-// config, or else its provider, names any.
+// within refuses scopes of a role that its config does not name. If the config names
+// none, those of the provider count.
 func within(field string, narrower any, outer ...any) error {
 	for _, o := range outer {
 		granted := textList(o)
@@ -219,7 +218,7 @@ func within(field string, narrower any, outer ...any) error {
 	return nil
 }
 
-// textList reads a list as storage or a request holds it.
+// textList reads a list from storage or from a request.
 func textList(v any) []string {
 	if list, ok := v.([]string); ok {
 		return list
@@ -234,19 +233,19 @@ func textList(v any) []string {
 	return out
 }
 
-// identityTemplate is one placeholder of Vault's identity templating, as in
+// identityTemplate matches one placeholder of Vault's identity templating, as in
 // templated policies.
 var identityTemplate = regexp.MustCompile(`\{\{\s*identity\.[^{}]*\}\}`)
 
-// identitySelector is what Vault's templated policies know. The SDK's own check
-// looks at no more than the braces.
+// identitySelector matches the selectors that Vault's templated policies know. The
+// SDK's own check looks only at the braces.
 var identitySelector = regexp.MustCompile(`^\{\{\s*identity\.(?:` +
 	`entity\.(?:id|name|metadata\.[^.{}\s]+|aliases\.[^.{}\s]+\.(?:id|name|(?:custom_)?metadata\.[^.{}\s]+))|` +
 	`groups\.(?:ids|names)\.[^.{}\s]+\.(?:id|name|metadata\.[^.{}\s]+))\s*\}\}$`)
 
 // identified fills the caller's identity into what a role adds, before any other
-// placeholder is looked at; the values are escaped so that none of them is taken
-// for one. It gives what it filled in, nil when there was nothing.
+// placeholder is expanded. It escapes the values, so that none of them is taken for
+// a placeholder. It returns the values, nil if there are none.
 func (b *backend) identified(l provider.Layer, in inputs) (provider.Layer, map[string]string, error) {
 	used, out := map[string]string{}, provider.Overlay(l)
 	for _, field := range []string{"parameters", "assertion_claims"} {
@@ -279,7 +278,7 @@ func (b *backend) identified(l provider.Layer, in inputs) (provider.Layer, map[s
 	return out, used, nil
 }
 
-// identity is what stands for a placeholder in that field of a role.
+// identity returns the value of a placeholder in that field of a role.
 func (b *backend) identity(field, placeholder string, in inputs) (string, error) {
 	if in.identity == nil {
 		if !identitySelector.MatchString(placeholder) {
@@ -291,12 +290,11 @@ func (b *backend) identity(field, placeholder string, in inputs) (string, error)
 	if known {
 		return value, nil
 	}
-	found, err := b.identify(in.caller, []string{placeholder}) // the role names another one by now
+	found, err := b.identify(in.caller, []string{placeholder}) // the role has been changed to name another one
 	return found[placeholder], err
 }
 
-// identify asks Vault what the identity of a caller has in the place of each of
-// these placeholders.
+// identify asks Vault for the values of these placeholders in a caller's identity.
 func (b *backend) identify(caller string, placeholders []string) (map[string]string, error) {
 	if caller == "" {
 		return nil, refuse("the role names the caller's identity, and this token has none: log in by an auth method that gives tokens an entity")

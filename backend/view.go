@@ -16,27 +16,27 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grouped"
 )
 
-// view is what handing out a token needs to know of its target and inputs. It
-// is small, and kept in memory for all that are read.
+// view holds what handing out a token needs to know of its target and inputs. It
+// is small, and kept in memory for every target that is read.
 type view struct {
 	target
 	inputs
-	key   string   // of the token, in memory and below tokenPrefix
-	names []string // of the caller's identity, in its parameters; none where the caller makes no difference
+	key   string   // of the token, in memory and in storage below tokenPrefix
+	names []string // the parts of the caller's identity that its parameters name; none if the caller makes no difference
 	settings
 	spends    bool   // its grant uses up a refresh token
-	outlives  bool   // its mints may go on when their readers have gone
-	late      bool   // its tokens are replaced no earlier than they must be
+	outlives  bool   // its mints may continue when their readers have left
+	late      bool   // its tokens are replaced as late as possible
 	revocable bool   // its provider revokes tokens
-	epoch     string // the mark of the config's: a lease is not renewed in another
+	epoch     string // the mark of the config's epoch: a lease is not renewed under another one
 	history   *history
-	proofs    *proofs // what its readers sign by, nil without dpop
+	proofs    *proofs // what its readers sign with; nil without dpop
 }
 
-// owned says that each lease has a token of its own, which ends with it.
+// owned reports whether each lease has its own token, which ends with the lease.
 func (v *view) owned() bool { return v.revocable && !v.reused() }
 
-// stored gives the stored token of v, nil when there is none.
+// stored returns the stored token of v, nil without one.
 func (v *view) stored(ctx context.Context, s logical.Storage) (*held, error) {
 	h, err := loadToken(ctx, s, v.key)
 	if h != nil {
@@ -45,9 +45,9 @@ func (v *view) stored(ctx context.Context, s logical.Storage) (*held, error) {
 	return h, err
 }
 
-// view gives the view of that target and those inputs. Where the parameters of
-// a role name the caller's identity, which Vault is asked for each time, since
-// it may change, there is one for each identity.
+// view returns the view of that target and those inputs. If the parameters of a
+// role name the caller's identity, there is one view for each identity. Vault is
+// asked for the identity each time, because it may change.
 func (b *backend) view(ctx context.Context, s logical.Storage, t target, in inputs) (*view, error) {
 	v, err := b.viewFor(ctx, s, t, in)
 	if err != nil || len(v.names) == 0 {
@@ -59,8 +59,8 @@ func (b *backend) view(ctx context.Context, s logical.Storage, t target, in inpu
 	return b.viewFor(ctx, s, t, in)
 }
 
-// viewFor gives a view from memory if it is there; else it is loaded once for
-// all who ask for it at a time.
+// viewFor returns a view from memory. If it is not there, it is loaded once for all
+// requests that ask for it at the same time.
 func (b *backend) viewFor(ctx context.Context, s logical.Storage, t target, in inputs) (*view, error) {
 	if v := b.views.find(nameOf(t, in)); v != nil {
 		return v, nil
@@ -68,21 +68,21 @@ func (b *backend) viewFor(ctx context.Context, s logical.Storage, t target, in i
 	return b.loadOnce(ctx, s, t, in)
 }
 
-// loadOnce loads a view once for all who ask for it at a time. Whoever cannot
-// wait for it leaves the others to it.
+// loadOnce loads a view once for all requests that ask for it at the same time. A
+// request whose context ends leaves; the load goes on for the others.
 func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target, in inputs) (*view, error) {
 	generation := b.views.generation.Load()
-	// With the generation, so that nobody joins a load that began before a
-	// write that it knows of.
+	// The name holds the generation, so that no request joins a load that began before
+	// a write that the request must see.
 	name := fmt.Sprintf("%q %d", []string{t.path(), in.name()}, generation)
 	loading := b.loading.DoChan(name, func() (v any, err error) {
-		defer func() { // nobody else could outlive it
+		defer func() { // a panic here would end the process
 			if p := recover(); p != nil {
 				err = b.panicked(tokenPrefix+t.path(), p)
 			}
 		}()
 		if kept := b.views.find(nameOf(t, in)); kept != nil {
-			return kept, nil // by a load that ended since the reader looked
+			return kept, nil // a load has ended since this request looked
 		}
 		return b.loadView(context.WithoutCancel(ctx), s, t, in, generation)
 	})
@@ -97,8 +97,8 @@ func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target, in 
 	}
 }
 
-// loadView loads a view and keeps it. Of a role that names its callers, the view
-// of nobody in particular says no more than that.
+// loadView loads a view and keeps it. For a role that names the caller's identity,
+// the view without a caller only says that.
 func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, in inputs, generation uint64) (*view, error) {
 	k, err := b.current(ctx, s, t, in)
 	if err != nil {
@@ -116,8 +116,8 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, in 
 	return v, nil
 }
 
-// current gives what a target and inputs have come to, from memory if it was
-// resolved a moment ago. Nobody may change what it gives.
+// current returns the config that a target and inputs resolve to, from memory if it
+// was resolved recently. Callers must not change it.
 func (b *backend) current(ctx context.Context, s logical.Storage, t target, in inputs) (*keyed, error) {
 	generation := b.views.generation.Load()
 	if kept, ok := b.views.configs.Get(nameOf(t, in)); ok && b.now().Before(kept.until) {
@@ -128,13 +128,13 @@ func (b *backend) current(ctx context.Context, s logical.Storage, t target, in i
 		return nil, err
 	}
 	if c.perCaller() && c.identity == nil {
-		return &keyed{config: c}, nil // nobody's token
+		return &keyed{config: c}, nil // it has no token
 	}
 	return b.views.keepConfig(c, generation)
 }
 
-// dropViews drops what memory has made of the entry at key: views, and the facts
-// of configs.
+// dropViews drops what memory has made of the entry at key: views, and what is
+// remembered of configs.
 func (b *backend) dropViews(key string) {
 	if name, ok := strings.CutPrefix(key, configPrefix); ok {
 		b.views.drop(name)
@@ -152,13 +152,13 @@ func (b *backend) dropViews(key string) {
 	}
 }
 
-// viewName names a view. It is no text, so that no path of a request can name
-// a view of other inputs.
+// viewName names a view. It is a struct, not a string, so that no path of a request
+// can name a view of other inputs.
 type viewName struct{ path, inputs string }
 
 func nameOf(t target, in inputs) viewName { return viewName{path: t.path(), inputs: in.name()} }
 
-// keyed is a config with the key of the token that it comes to.
+// keyed is a config with the key of its token.
 type keyed struct {
 	*config
 	key string
@@ -168,23 +168,22 @@ const (
 	// maxViews bounds the memory for views, at about 400 bytes each.
 	maxViews = 50_000
 
-	// maxConfigs bounds that for what mints are made of, at about 20 KB each.
+	// maxConfigs bounds the memory for resolved configs, at about 20 KB each.
 	maxConfigs = 256
 
-	// configLifetime is for how long a config is taken to be what it was when it
-	// was read. What this node writes, and what Vault tells it of, it knows at
-	// once; the rest is what nobody tells, such as a write past the engine.
+	// configLifetime is how long a resolved config is used before it is read again. A
+	// write on this node, or one that Vault reports, drops it at once; the lifetime is
+	// for changes that nobody reports, such as a write past the engine.
 	configLifetime = time.Minute
 )
 
-// views holds the views of what is read, and some of the configs that they were
-// made of. Both are dropped as soon as anything that they were made of is
-// written.
+// views holds the views of all targets that are read, and some of the configs that
+// they were made of. A write of anything that they were made of drops them.
 type views struct {
-	byName     *grouped.Cache[viewName, *view] // by config, like those
+	byName     *grouped.Cache[viewName, *view] // by config, like configs
 	configs    *grouped.Cache[viewName, *keyed]
 	mu         sync.Mutex    // one writer at a time
-	generation atomic.Uint64 // counts drops, so that nothing is kept that was read before one
+	generation atomic.Uint64 // counts drops, so that nothing read before a drop is kept after it
 }
 
 func newViews() *views {
@@ -194,7 +193,7 @@ func newViews() *views {
 	}
 }
 
-// get gives the view that all callers share, nil without.
+// get returns the view that all callers share, nil without one.
 func (v *views) get(name viewName) *view {
 	found := v.find(name)
 	if found != nil && len(found.names) > 0 {
@@ -203,10 +202,9 @@ func (v *views) get(name viewName) *view {
 	return found
 }
 
-// find gives what is kept, which may be no more than that each caller has a
-// view of its own.
+// find returns what is kept, which may only say that each caller has its own view.
 func (v *views) find(name viewName) *view {
-	found, _ := v.byName.Peek(name) // no exclusive lock: what was kept first goes first
+	found, _ := v.byName.Peek(name) // Peek takes no exclusive lock, so the oldest view is evicted first, not the least used
 	return found
 }
 
@@ -218,7 +216,7 @@ func (v *views) keep(found *view, generation uint64) {
 	}
 }
 
-// keepConfig keeps c, unless anything was dropped since that generation.
+// keepConfig keeps c, unless something was dropped since that generation.
 func (v *views) keepConfig(c *config, generation uint64) (*keyed, error) {
 	key, err := c.key()
 	if err == nil {
@@ -236,7 +234,7 @@ func (v *views) keepConfig(c *config, generation uint64) (*keyed, error) {
 	return k, nil
 }
 
-// drop drops all that was made of a config.
+// drop drops everything that was made of a config.
 func (v *views) drop(config string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -245,8 +243,8 @@ func (v *views) drop(config string) {
 	v.configs.RemoveGroup(config)
 }
 
-// dropConfigs drops what mints are made of. The views, and with them the tokens,
-// stay until a mint comes to something else.
+// dropConfigs drops the resolved configs. The views, and so the tokens, stay until a
+// mint resolves to something else.
 func (v *views) dropConfigs() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -1,10 +1,10 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package tokencache decides who waits, who mints and what is fresh. However
-// many readers ask for one token, one of them mints it; while it is fresh they
-// all get it from memory; when minting fails they get the old one for as long
-// as it is usable, and the error is remembered for a while.
+// Package tokencache decides who waits, who mints and which token is fresh. No
+// matter how many readers ask for a token, one mint serves them all. While the
+// token is fresh, readers get it from memory. If a mint fails, readers get the old
+// token for as long as it is usable, and the error is remembered for a while.
 //
 // It knows nothing of Vault or HTTP: a token is any value with a lifetime.
 package tokencache
@@ -23,25 +23,25 @@ import (
 const (
 	defaultCapacity = 20_000
 
-	// patience is for how long a reader who could have the old token waits for
-	// a mint, from its start: one that takes longer hangs.
+	// patience is how long, from the start of a mint, a reader waits for it if the
+	// reader could have the old token instead. A mint that takes longer hangs.
 	patience = time.Second
 
-	// youth is the age under which a token is not replaced on demand.
+	// youth is the age below which a token is not replaced on demand.
 	youth = 10 * time.Second
 
 	touchEvery = 10 * time.Second
 )
 
-// ErrForgotten is given to whoever waited for a token that was forgotten
-// meanwhile: the request may be made again from the start.
+// ErrForgotten is returned to a reader whose token was forgotten while it waited.
+// The reader may make the request again from the start.
 var ErrForgotten = errors.New("the token was forgotten while it was minted")
 
-// ErrClosed is given to whoever would need a mint after Close, or whose mint it
-// ended.
+// ErrClosed is returned to a reader that needs a mint after Close, or whose mint
+// Close ended.
 var ErrClosed = errors.New("no token is minted any more")
 
-// ErrTimeout is given to a reader who waited for as long as it may.
+// ErrTimeout is returned to a reader that has waited for as long as it may.
 var ErrTimeout = errors.New("no token in time")
 
 // Options configures a Cache. The zero value is usable.
@@ -49,12 +49,12 @@ type Options[T any] struct {
 	Now      func() time.Time // nil is time.Now
 	Capacity int              // tokens held in memory at most; 0 is 20,000
 
-	// Panicked makes an error of a panic in Load or Mint, which run where
-	// nobody else could outlive it. nil makes one that tells its type.
+	// Panicked turns a panic in Load or Mint into an error. They run in goroutines
+	// where a panic would end the process. nil makes an error with the panic's type.
 	Panicked func(value any) error
 
-	// Again says whether a mint brought the very token that was there before,
-	// and gives it with the life that was stated first. nil is never.
+	// Again reports whether a mint returned the same token as before, and returns it
+	// with the lifetime that was stated first. nil means never.
 	Again func(first, minted Held[T]) (Held[T], bool)
 }
 
@@ -67,67 +67,67 @@ type Cache[T any] struct {
 	slots *grouped.Cache[string, *slot[T]]
 	new   sync.Mutex // makes a slot once
 
-	mu      sync.Mutex                       // guards what follows
+	mu      sync.Mutex                       // guards the fields below
 	clients map[string]*client               // by group
-	flying  map[*slot[T]]int                 // mints under way, also of slots that memory has no room for
+	flying  map[*slot[T]]int                 // mints under way, also of slots that have been evicted
 	stops   map[*context.CancelFunc]struct{} // what ends them
 	idle    chan struct{}                    // set by Close; closed when none is under way any more
 }
 
-// slot is one token's place. Hit reads it without a lock.
+// slot is the place of one token. Hit reads it without a lock.
 type slot[T any] struct {
 	key     string
 	group   string
 	client  *client
 	held    atomic.Pointer[Held[T]]
-	failure atomic.Pointer[Failure] // of this request, and not of its client
-	touched atomic.Int64            // when, in nanoseconds since the epoch
-	minting atomic.Int64            // since when, likewise; 0 when nothing is under way
+	failure atomic.Pointer[Failure] // of this token alone, not of its client
+	touched atomic.Int64            // when it was last used, in nanoseconds since the epoch
+	minting atomic.Int64            // when the mint under way began, in the same unit; 0 without one
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	call   *call[T]
-	looked bool // for what was stored
+	looked bool // whether storage has been read
 	dead   bool // forgotten
 }
 
-// Ask is what a reader wants.
+// Ask is what a reader asks for.
 type Ask[T any] struct {
-	Key     string        // of the token: equal keys get the same one
-	Group   string        // the client: what Forget and Forgive go by, and failures are remembered of
-	Choice  string        // the reader's own, of which a group has MaxChoices; "" without
-	MinLeft time.Duration // of usable life
+	Key     string        // of the token: equal keys share a token
+	Group   string        // the client: Forget and Forgive work by group, and failures are remembered per group
+	Choice  string        // the reader's own choice, of which a group has at most MaxChoices; "" without one
+	MinLeft time.Duration // minimum usable life
 	Timeout time.Duration // of the reader's wait, and of a mint that spends nothing
 	Fresh   bool          // replace the token, unless it is very young
 	Now     bool          // mint, however young the token is and whatever failed before
-	Single  bool          // mint one for this reader alone and keep nothing
+	Single  bool          // mint a token for this reader alone, and keep nothing
 	Spends  bool          // a mint spends something, so that it always runs to its end, for SpendTime at most
 
-	// Load gives what was stored, nil without. It is called when the token is
-	// not in memory, before Mint.
+	// Load returns the stored token, nil without one. It is called before Mint if the
+	// token is not in memory.
 	Load func(context.Context) (*Held[T], error)
 
-	// Mint makes a new token. Its context ends soon after Timeout, or SpendTime,
-	// and not with the reader's.
+	// Mint makes a new token. Its context ends soon after Timeout, or SpendTime; it
+	// does not end with the reader's context.
 	Mint func(context.Context) (Held[T], error)
 
-	// Store stores what Mint made, before anybody gets it.
+	// Store stores what Mint made, before any reader gets it.
 	Store func(context.Context, Held[T])
 
-	// Discard undoes what Mint and Store did. It is called when nobody gets the
-	// token: it was forgotten while it was minted, or its only reader has left.
+	// Discard undoes Mint and Store. It is called if no reader gets the token, because
+	// it was forgotten during the mint or its only reader has left.
 	Discard func(context.Context, Held[T])
 }
 
 // Answer is what a reader gets.
 type Answer[T any] struct {
 	Held[T]
-	Until   time.Time // how far a lease may reach
+	Until   time.Time // how long a lease may last
 	Failure *Failure  // the last refresh failed: the token is the old one
 	Slow    bool      // the refresh is taking long: the token is the old one
-	Young   bool      // another token was asked for, and refused as too early
-	Short   bool      // no token of this provider lasts MinLeft
-	Kept    bool      // it has not MinLeft, but is replaced no earlier than it must be
-	Same    bool      // another token would be due, but the provider hands out this one again
+	Young   bool      // a new token was asked for, but this one is too young to be replaced
+	Short   bool      // no token of this provider has a usable life of MinLeft
+	Kept    bool      // it has less than MinLeft left, but a new token would end it for other readers
+	Same    bool      // a new token is due, but the provider returns this one again
 }
 
 // New returns an empty Cache.
@@ -151,9 +151,9 @@ func New[T any](o Options[T]) *Cache[T] {
 	}
 }
 
-// Hit gives the token of that key if a reader may have it right away and
-// nothing needs to be done about it: it is fresh, or its refresh is under way
-// or not due yet after a failure. It takes no exclusive lock and calls nothing.
+// Hit returns the token of that key if a reader may have it at once and nothing
+// needs to be done: it is fresh, or its refresh is under way, or not due yet after
+// a failure. It takes no exclusive lock and calls nothing.
 func (c *Cache[T]) Hit(key string, minLeft time.Duration) (Answer[T], bool) {
 	s, ok := c.slots.Peek(key)
 	if !ok {
@@ -175,8 +175,8 @@ func (c *Cache[T]) Hit(key string, minLeft time.Duration) (Answer[T], bool) {
 	return s.answer(h, Ask[T]{MinLeft: minLeft}, now), true
 }
 
-// touch keeps recently used slots in memory; now and then is enough, and saves
-// the exclusive lock.
+// touch keeps recently used slots in memory. It does so only now and then, which is
+// enough and saves the exclusive lock.
 func (c *Cache[T]) touch(key string, s *slot[T], now time.Time) {
 	last := s.touched.Load()
 	if now.UnixNano()-last > int64(touchEvery) && s.touched.CompareAndSwap(last, now.UnixNano()) {
@@ -184,9 +184,9 @@ func (c *Cache[T]) touch(key string, s *slot[T], now time.Time) {
 	}
 }
 
-// Get gives the token that a asks for, minting it if need be. Its errors are
-// *Failure, ErrForgotten, ErrClosed, ErrTimeout, ErrBusy, ErrTooManyChoices or the
-// context's.
+// Get returns the token that a asks for, and mints it if necessary. Its errors are
+// *Failure, ErrForgotten, ErrClosed, ErrTimeout, ErrBusy, ErrTooManyChoices, or the
+// error of the context.
 func (c *Cache[T]) Get(ctx context.Context, a Ask[T]) (Answer[T], error) {
 	switch {
 	case a.Single:
@@ -223,13 +223,13 @@ func (c *Cache[T]) get(ctx context.Context, a Ask[T]) (Answer[T], error) {
 		c.touch(a.Key, s, now)
 		return s.answer(h, a, now), nil
 	case now.Before(h.RenewsAt()) && h.lasts(a.MinLeft, now):
-		_, _, _ = c.join(ctx, s, a, now) // what it comes to is another reader's to learn
+		_, _, _ = c.join(ctx, s, a, now) // the next reader gets the result
 		return s.answer(h, a, now), nil
 	}
 
 	call, _, err := c.join(ctx, s, a, now)
 	if err == nil && h != nil && !a.Fresh && h.lasts(a.MinLeft, now) {
-		// Who could have the old token waits only for a mint that makes haste.
+		// A reader that could have the old token waits only for a quick mint.
 		err = wait(ctx, call, patience-now.Sub(call.started))
 		if errors.Is(err, ErrTimeout) && !h.usable(c.now()) {
 			err = nil
@@ -243,17 +243,17 @@ func (c *Cache[T]) get(ctx context.Context, a Ask[T]) (Answer[T], error) {
 	}
 	if err == nil {
 		out := s.answer(&call.held, a, c.now())
-		out.Young = a.Fresh && later(call.held.Born, call.held.Repeated).Before(now) // it was found, not minted
+		out.Young = a.Fresh && later(call.held.Born, call.held.Repeated).Before(now) // it was found in storage, not minted
 		return out, nil
 	}
-	h = s.held.Load() // by now perhaps one from the store
+	h = s.held.Load() // by now it may have been read from storage
 	if h == nil || !h.usable(c.now()) || errors.Is(err, ErrForgotten) || ctx.Err() != nil {
 		return Answer[T]{}, err
 	}
 	return s.answer(h, a, c.now()), nil
 }
 
-// renew mints whatever there is, for somebody who wants to see it done.
+// renew mints in any case, for a caller that wants to see the result.
 func (c *Cache[T]) renew(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T], error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, a.Timeout+grace, ErrTimeout)
 	defer cancel()
@@ -268,7 +268,7 @@ func (c *Cache[T]) renew(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T], 
 			return Answer[T]{}, context.Cause(ctx)
 		}
 		switch {
-		case !mine: // it began before this was asked for
+		case !mine: // it began before this call
 		case call.err != nil:
 			return Answer[T]{}, call.err
 		default:
@@ -277,14 +277,14 @@ func (c *Cache[T]) renew(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T], 
 	}
 }
 
-// answer is h as a reader gets it, with what there is to say about it.
+// answer returns h as the reader's answer, with what there is to say about it.
 func (s *slot[T]) answer(h *Held[T], a Ask[T], now time.Time) Answer[T] {
 	lacks := h.UsableUntil().Sub(now) < a.MinLeft
 	out := Answer[T]{Held: *h, Until: h.until(now), Short: !h.canLast(a.MinLeft)}
 	out.Kept = h.Late && lacks && !out.Short
 	out.Same = !h.Repeated.IsZero() && (a.Fresh || lacks && !out.Short && !out.Kept || !now.Before(h.UsableUntil()))
 	if !a.Fresh && h.lasts(a.MinLeft, now) && now.Before(h.RefreshesAt()) {
-		return out // no other was wanted
+		return out // no other token was wanted
 	}
 	if f := s.lastFailure(); f != nil && (f.waits(now) || f.At.After(later(h.Born, h.Repeated))) {
 		out.Failure = f
@@ -294,7 +294,7 @@ func (s *slot[T]) answer(h *Held[T], a Ask[T], now time.Time) Answer[T] {
 	return out
 }
 
-// lastFailure is the later one of the request's own and its client's.
+// lastFailure returns the later of the token's own failure and its client's.
 func (s *slot[T]) lastFailure() *Failure {
 	own, shared := s.failure.Load(), s.client.failure.Load()
 	if own == nil || shared != nil && own.At.Before(shared.At) {
@@ -303,8 +303,8 @@ func (s *slot[T]) lastFailure() *Failure {
 	return own
 }
 
-// waits gives the failure because of which the provider is not asked now, nil
-// without: of two, the one that does so for longer.
+// waits returns the failure that keeps the provider from being asked now, nil
+// without one. If there are two, it returns the one that lasts longer.
 func (s *slot[T]) waits(now time.Time) *Failure {
 	own, shared := s.failure.Load(), s.client.failure.Load()
 	if own == nil || shared != nil && own.Next.Before(shared.Next) {
@@ -316,7 +316,7 @@ func (s *slot[T]) waits(now time.Time) *Failure {
 	return nil
 }
 
-// slot finds the slot for a, or makes it.
+// slot returns the slot for a, and makes it if necessary.
 func (c *Cache[T]) slot(a Ask[T]) *slot[T] {
 	if s, ok := c.slots.Peek(a.Key); ok {
 		return s

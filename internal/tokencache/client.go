@@ -12,38 +12,38 @@ import (
 )
 
 const (
-	// maxSingles is how many tokens for one reader alone are minted at a time.
+	// maxSingles is how many tokens for one reader alone are minted at the same time.
 	maxSingles = 16
 
-	// MaxChoices is how many choices of their own the readers of a group may
-	// have tokens of at a time.
+	// MaxChoices is how many different choices of their own the readers of a group may
+	// hold tokens of at the same time.
 	MaxChoices = 64
 )
 
-// ErrBusy is given to a reader who wants a token for itself alone while too
-// many others do, for as long as it may wait.
+// ErrBusy is returned to a reader that wants a token for itself alone, if too many
+// others do for as long as the reader may wait.
 var ErrBusy = errors.New("too many tokens are minted at a time")
 
-// ErrTooManyChoices is given to a reader whose own choice would be one more
-// than MaxChoices.
+// ErrTooManyChoices is returned to a reader whose choice would be one more than
+// MaxChoices.
 var ErrTooManyChoices = errors.New("too many choices have usable tokens")
 
-// client is what the tokens of a group have in common: they are asked for with
-// the same credentials.
+// client is what the tokens of a group have in common, because they are asked for
+// with the same credentials.
 type client struct {
 	failure atomic.Pointer[Failure]
-	singles chan struct{} // holds one for each that is under way
+	singles chan struct{} // holds one element for each mint under way
 
 	mu      sync.Mutex
-	probe   chan struct{}        // closed when the attempt that follows a failure is over; nil without
-	choices map[string]time.Time // until when each of them has a token
+	probe   chan struct{}        // closed when the attempt after a failure has ended; nil without one
+	choices map[string]time.Time // when the token of each choice ends
 }
 
 func newClient() *client {
 	return &client{singles: make(chan struct{}, maxSingles), choices: map[string]time.Time{}}
 }
 
-// client finds the client of a group, or makes it.
+// client returns the client of a group, and makes it if necessary.
 func (c *Cache[T]) client(group string) *client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,10 +55,10 @@ func (c *Cache[T]) client(group string) *client {
 	return found
 }
 
-// turn waits until the provider may be asked, and gives the function that says
-// that it was. As long as a failure is remembered one request at a time is
-// tried, however many tokens are wanted. Before the next attempt is due the
-// failure itself is the answer, unless it is forced.
+// turn waits until the provider may be asked, and returns a function to call after
+// that. While a failure is remembered, one request at a time is tried, no matter
+// how many tokens are wanted. Until the next attempt is due, turn returns the
+// failure itself, unless the attempt is forced.
 func (cl *client) turn(ctx context.Context, now func() time.Time, forced bool) (leave func(), err error) {
 	for {
 		f := cl.failure.Load()
@@ -90,7 +90,7 @@ func (cl *client) turn(ctx context.Context, now func() time.Time, forced bool) (
 	}
 }
 
-// note remembers a failure at place, and gives it as its own reader gets it.
+// note records a failure at place, and returns it as its own reader gets it.
 func (cl *client) note(place *atomic.Pointer[Failure], err error, started, now time.Time) *Failure {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
@@ -99,14 +99,14 @@ func (cl *client) note(place *atomic.Pointer[Failure], err error, started, now t
 	return f
 }
 
-// succeeded forgets the failure, unless it came only after that attempt began.
+// succeeded clears the failure, unless it is from after the attempt's start.
 func (cl *client) succeeded(started time.Time) {
 	if f := cl.failure.Load(); f != nil && started.After(f.At) {
 		cl.failure.CompareAndSwap(f, nil)
 	}
 }
 
-// enter waits for a place among the tokens for one reader alone.
+// enter waits for a place among the mints for one reader alone.
 func (cl *client) enter(ctx context.Context, limit time.Duration) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -120,8 +120,8 @@ func (cl *client) enter(ctx context.Context, limit time.Duration) error {
 	}
 }
 
-// admit says whether there is room for a token of that choice, and keeps it for
-// as long as a mint may take.
+// admit reports whether there is room for a token of that choice, and reserves it
+// for as long as a mint may take.
 func (cl *client) admit(choice string, now time.Time, limit time.Duration) bool {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
@@ -149,7 +149,7 @@ func (cl *client) hold(choice string, until time.Time) {
 	cl.choices[choice] = later(cl.choices[choice], until)
 }
 
-// forgetChoices makes room again: the tokens are gone.
+// forgetChoices frees the choices, because their tokens are gone.
 func (cl *client) forgetChoices() {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()

@@ -14,33 +14,33 @@ const (
 	firstBackoff = time.Second
 	maxBackoff   = 30 * time.Second
 
-	// Of a refusal that holds: each further attempt may lock an account.
+	// For a refusal of the credentials: each further attempt may lock the account.
 	firstHold = 30 * time.Second
 	maxHold   = time.Hour
 )
 
-// Failure is a mint that failed, as it is remembered until the next attempt.
+// Failure is a failed mint, remembered until the next attempt.
 type Failure struct {
 	Err  error
 	At   time.Time // when it failed
-	Next time.Time // before then the provider is not asked again
+	Next time.Time // the provider is not asked before then
 
-	backoffs, holds int // failures of either sort since the last success
+	backoffs, holds int // failures of each kind since the last success
 }
 
-// Error is the cause, with when it happened and when the next attempt is due.
+// Error returns the cause, when it happened, and when the next attempt is due.
 func (f *Failure) Error() string {
 	return fmt.Sprintf("%s (at %s; next attempt from %s on)", f.Err, f.At.UTC().Format(time.RFC3339), f.Next.UTC().Format(time.RFC3339))
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
 func (f *Failure) waits(now time.Time) bool { return f != nil && now.Before(f.Next) }
 
-// after is the failure that follows f, of a mint that began at started:
-// exponential backoff with jitter, or what the provider wants if that is later.
-// A mint that began no later than f is no further attempt.
+// after returns the failure that follows f, for a mint that began at started. The
+// wait grows exponentially with jitter, or is what the provider asks for if that is
+// longer. A mint that began no later than f does not count as a further attempt.
 func (f *Failure) after(err error, started, now time.Time) *Failure {
 	next := &Failure{Err: err, At: now}
 	if f != nil {
@@ -67,16 +67,17 @@ func (f *Failure) after(err error, started, now time.Time) *Failure {
 	return next
 }
 
-// What an error may say of itself, beside the provider's wish (RetryHint).
+// What an error may report, beside how long the provider wants us to wait
+// (RetryHint).
 type (
-	// holds: the provider refuses the credentials, so that asking again with
-	// the same ones helps nobody.
+	// holds: the provider refuses the credentials, so that asking again with the same
+	// credentials is useless.
 	holds interface{ Holds() bool }
 
-	// ofRequest: it is this one request that fails, and not its client.
+	// ofRequest: only this request fails, not its client.
 	ofRequest interface{ OfRequest() bool }
 
-	// ended: the provider hands out a token whose end has come.
+	// ended: the provider returns a token that has expired.
 	ended interface{ Ended() bool }
 )
 

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Held gives the usable token of that key that is in memory, nil without.
+// Held returns the usable token of that key in memory, nil without one.
 func (c *Cache[T]) Held(key string) *Held[T] {
 	s, ok := c.slots.Peek(key)
 	if !ok {
@@ -23,8 +23,9 @@ func (c *Cache[T]) Held(key string) *Held[T] {
 	return h
 }
 
-// ofGroup gives the slots of a group, or of all for "", with the key by which
-// memory holds them, "" for one that is there only for the mint under way.
+// ofGroup returns the slots of a group, or of all groups for "", with the key by
+// which memory holds each. The key is "" for a slot that exists only for the mint
+// under way.
 func (c *Cache[T]) ofGroup(group string) map[*slot[T]]string {
 	out := map[*slot[T]]string{}
 	c.mu.Lock()
@@ -46,21 +47,21 @@ func (c *Cache[T]) ofGroup(group string) map[*slot[T]]string {
 	return out
 }
 
-// Forget drops every token of the group (of all, for "") but that of one key,
-// and those that are being minted: they are neither kept nor handed out. The
-// key is the one that the group has come to, which a reader may have asked for
-// already. It gives the tokens that it dropped; one that is being minted goes
-// to Discard.
-func (c *Cache[T]) Forget(group, but string) []Held[T] {
+// Forget drops all tokens of the group (of all groups, for ""), except that of one
+// key, and all tokens that are being minted, which are then neither kept nor
+// handed out. The excepted key is the one that the group uses from now on; a
+// reader may have asked for it already. Forget returns the dropped tokens. A token
+// that is being minted goes to Discard instead.
+func (c *Cache[T]) Forget(group, except string) []Held[T] {
 	var dropped []Held[T]
 	for name, cl := range c.ofClients(group) {
 		cl.forgetChoices()
-		if but == "" {
+		if except == "" {
 			c.forgetClient(name)
 		}
 	}
 	for s, key := range c.ofGroup(group) {
-		if s.key == but {
+		if s.key == except {
 			continue
 		}
 		if key != "" {
@@ -77,7 +78,7 @@ func (c *Cache[T]) Forget(group, but string) []Held[T] {
 	return dropped
 }
 
-// ofClients gives the client of a group, or all for "".
+// ofClients returns the client of a group, or all clients for "".
 func (c *Cache[T]) ofClients(group string) map[string]*client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,15 +92,15 @@ func (c *Cache[T]) ofClients(group string) map[string]*client {
 	return out
 }
 
-// forgetClient makes room: a group that is still there gets another one.
+// forgetClient removes a client. A group that is still in use gets a new one.
 func (c *Cache[T]) forgetClient(group string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.clients, group)
 }
 
-// Seed puts a token into memory that another node has minted and stored, if
-// it is fresh enough to be handed out without a mint.
+// Seed puts a token that another node minted and stored into memory, if it is fresh
+// enough to be handed out without a mint.
 func (c *Cache[T]) Seed(key, group string, h Held[T], minLeft time.Duration) bool {
 	now := c.now()
 	if !now.Before(h.RenewsAt()) || !h.usable(now) || !h.lasts(minLeft, now) {
@@ -115,7 +116,7 @@ func (c *Cache[T]) Seed(key, group string, h Held[T], minLeft time.Duration) boo
 	return true
 }
 
-// Put enters a token that was minted apart, unless a later one is there.
+// Put enters a token that was minted elsewhere, unless a later one is there.
 func (c *Cache[T]) Put(key, group string, h Held[T]) {
 	s := c.slot(Ask[T]{Key: key, Group: group})
 	s.mu.Lock()
@@ -125,8 +126,8 @@ func (c *Cache[T]) Put(key, group string, h Held[T]) {
 	}
 }
 
-// Drop lets go of the token of that key in memory, so that it is loaded again:
-// another node has stored a newer one.
+// Drop removes the token of that key from memory, so that it is loaded again. It is
+// called when another node has stored a newer one.
 func (c *Cache[T]) Drop(key string) {
 	if s, ok := c.slots.Peek(key); ok {
 		s.mu.Lock()
@@ -136,8 +137,8 @@ func (c *Cache[T]) Drop(key string) {
 	}
 }
 
-// Forgive forgets the failures of the group, so that the next reader's request
-// reaches the provider.
+// Forgive clears the failures of the group, so that the next read asks the
+// provider.
 func (c *Cache[T]) Forgive(group string) {
 	for _, cl := range c.ofClients(group) {
 		cl.failure.Store(nil)
@@ -147,15 +148,15 @@ func (c *Cache[T]) Forgive(group string) {
 	}
 }
 
-// Status is what is known of one token.
+// Status describes one token.
 type Status[T any] struct {
 	Key     string
-	Held    *Held[T] // nil when none is in memory
-	Failure *Failure // the last attempt failed
+	Held    *Held[T] // nil if it is not in memory
+	Failure *Failure // of the last attempt, if it failed
 	Minting bool
 }
 
-// Status tells of the tokens of the group that are in memory.
+// Status describes the tokens of the group that are in memory.
 func (c *Cache[T]) Status(group string) []Status[T] {
 	var out []Status[T]
 	for s := range c.ofGroup(group) {
@@ -190,8 +191,8 @@ func (c *Cache[T]) leave(s *slot[T]) {
 	}
 }
 
-// Close waits, for at most that long, for mints under way, and ends the others,
-// but for those that spend something. None starts afterwards.
+// Close waits up to the given time for mints under way, and then ends them, except
+// those that spend something. No mint starts afterwards.
 func (c *Cache[T]) Close(wait time.Duration) {
 	c.mu.Lock()
 	if c.idle == nil {

@@ -5,30 +5,30 @@ package tokencache
 
 import "time"
 
-// The life of a token, as parts of its length L.
+// The stages of a token's life, as fractions of its length L.
 const (
-	refreshAt  = 0.70 // from here on one reader's request starts a refresh behind its back
+	refreshAt  = 0.70 // from here on a read starts a refresh in the background
 	renewAt    = 0.80 // from here on readers wait for the new token
 	leewayPart = 0.05
 	maxLeeway  = 10 * time.Second
 
-	// leastLease is what the least lease takes: with less left, no token is
-	// handed out.
+	// leastLease is the usable life that the shortest lease needs. A token with less
+	// is not handed out.
 	leastLease = time.Second
 )
 
-// Held is a token with the time that it lives.
+// Held is a token with its lifetime.
 type Held[T any] struct {
 	Value   T
-	Born    time.Time // when the provider's answer was there
-	Expires time.Time // the provider's word
+	Born    time.Time // when the provider's answer arrived
+	Expires time.Time // as stated by the provider
 
-	// Repeated is when the provider last handed out this very token again,
-	// zero when it never did. A repeat changes neither Born nor Expires.
+	// Repeated is when the provider last returned this same token again, zero if it
+	// never did. A repeat changes neither Born nor Expires.
 	Repeated time.Time
 
-	// Late says that a new token ends this one, so that it is replaced no
-	// earlier than it must be.
+	// Late means that a new token ends this one, so that it is replaced as late as
+	// possible.
 	Late bool
 }
 
@@ -38,16 +38,15 @@ func (h Held[T]) at(part float64) time.Time {
 	return h.Born.Add(time.Duration(part * float64(h.length())))
 }
 
-// UsableUntil is the moment from which the token is not handed out, unless
-// there is none better: ten seconds before it expires, or 5 % of its length
-// where that is less.
+// UsableUntil returns when the token stops being handed out, unless there is no
+// better one: ten seconds before it expires, or 5 % of its length if that is less.
 func (h Held[T]) UsableUntil() time.Time {
 	return h.Expires.Add(-min(maxLeeway, time.Duration(leewayPart*float64(h.length()))))
 }
 
-// RefreshesAt is the moment from which a reader's request starts a refresh. A
-// provider that repeats the token is asked again when half of what was left is
-// over, so that it is asked a few times more, however long the token lives.
+// RefreshesAt returns when a read starts a refresh. A provider that returned the
+// same token again is asked again after half of the remaining time, so that it is
+// asked only a few times, however long the token lives.
 func (h Held[T]) RefreshesAt() time.Time {
 	at := h.at(refreshAt)
 	if h.Late {
@@ -59,8 +58,8 @@ func (h Held[T]) RefreshesAt() time.Time {
 	return later(at, h.Repeated.Add(max(h.Expires.Sub(h.Repeated)/2, time.Second)))
 }
 
-// RenewsAt is the moment from which a reader waits for the next token. Nobody
-// waits for one that the provider has just been asked for in vain.
+// RenewsAt returns when a reader waits for the next token. Readers do not wait if
+// the provider has just returned the same token again.
 func (h Held[T]) RenewsAt() time.Time {
 	switch {
 	case !h.Repeated.IsZero():
@@ -71,8 +70,8 @@ func (h Held[T]) RenewsAt() time.Time {
 	return h.at(renewAt)
 }
 
-// until is how far a lease that is given now may reach: a token that the
-// provider repeats is the best that there is in its last seconds as well.
+// until returns how far a lease that begins now may reach. If the provider repeats
+// a token, that token is the best there is, also in its last seconds.
 func (h Held[T]) until(now time.Time) time.Time {
 	if until := h.UsableUntil(); h.Repeated.IsZero() || until.Sub(now) >= leastLease {
 		return until
@@ -87,14 +86,14 @@ func (h Held[T]) usable(now time.Time) bool {
 	return h.Expires.Sub(now) >= leastLease
 }
 
-// young says that the token was fetched too short a time ago to be replaced on
-// demand, and is not due either.
+// young reports whether the token was minted too recently to be replaced on
+// demand, and is not due for replacement either.
 func (h Held[T]) young(now time.Time) bool {
 	return now.Sub(later(h.Born, h.Repeated)) < youth && now.Before(h.RenewsAt()) && h.leases(now)
 }
 
-// serves says whether the token is good for a reader who would otherwise wait
-// for another one.
+// serves reports whether the token is good enough for a reader that would otherwise
+// wait for another one.
 func (h Held[T]) serves(fresh bool, minLeft time.Duration, now time.Time) bool {
 	if !h.usable(now) || !now.Before(h.RenewsAt()) {
 		return false
@@ -102,14 +101,14 @@ func (h Held[T]) serves(fresh bool, minLeft time.Duration, now time.Time) bool {
 	return h.young(now) || !fresh && h.lasts(minLeft, now)
 }
 
-// lasts says whether the token has minLeft left. One that never could counts as
-// lasting, or each read would mint; so does one whose successor would end it
-// for everybody else.
+// lasts reports whether the token has minLeft left. It also does so for a token that
+// could never have as much, because each read would mint otherwise, and for a token
+// whose successor would end it for all other readers.
 func (h Held[T]) lasts(minLeft time.Duration, now time.Time) bool {
 	return h.UsableUntil().Sub(now) >= minLeft || !h.canLast(minLeft) || h.Late && h.leases(now)
 }
 
-// leases says whether the least lease can be given.
+// leases reports whether the token lasts for the shortest lease.
 func (h Held[T]) leases(now time.Time) bool { return h.until(now).Sub(now) >= leastLease }
 
 func (h Held[T]) canLast(minLeft time.Duration) bool { return h.UsableUntil().Sub(h.Born) > minLeft }

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// SpendTime is for how long the answer to a mint that spends something is
-	// waited for. Without it, what was spent is lost.
+	// SpendTime is how long a mint that spends something waits for the answer. Without
+	// the answer, what was spent is lost.
 	SpendTime = 5 * time.Minute
 
-	// grace lets a mint that runs into its timeout say so itself: its context
-	// ends half of it later, and the wait for it all of it.
+	// grace lets a mint that exceeds its timeout report that itself: its context ends
+	// after half of grace, and readers stop waiting after all of it.
 	grace = 500 * time.Millisecond
 
-	// repeatPause is the first pause before a provider is asked again that hands
-	// out a token whose end has come; the following ones are twice as long.
+	// repeatPause is the first pause before a provider is asked again that returned an
+	// expired token. Each further pause is twice as long.
 	repeatPause = 250 * time.Millisecond
 )
 
@@ -30,10 +30,10 @@ type call[T any] struct {
 	done    chan struct{}
 	held    Held[T]
 	err     error
-	claimed atomic.Bool // of a single one: by who is first, its reader's leaving or its end
+	claimed atomic.Bool // of a mint for one reader: set by the first of its reader's leaving and its end
 }
 
-// errRepeats is a token that is of no use any more, and handed out again.
+// errRepeats is the error for an expired token that the provider returned again.
 type errRepeats struct{}
 
 func (errRepeats) Error() string {
@@ -41,12 +41,12 @@ func (errRepeats) Error() string {
 }
 func (errRepeats) OfRequest() bool { return true }
 
-// ErrRepeats is the cause of a failure when the provider hands out a token until
-// it has ended, and longer.
+// ErrRepeats is the cause of a failure if the provider returns the same token even
+// after it has expired.
 var ErrRepeats error = errRepeats{}
 
-// join gives the mint that is under way, or starts one, and says whether it did.
-// It gives the remembered failure instead while the next attempt is not due.
+// join returns the mint that is under way, or starts one, and reports whether it
+// did. While the next attempt is not due, it returns the remembered failure.
 func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time) (joined *call[T], mine bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +60,7 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 		return nil, false, f
 	}
 	if h := s.held.Load(); h != nil && !a.Now && now.Before(h.RefreshesAt()) && h.serves(a.Fresh, a.MinLeft, now) {
-		// Somebody minted since this reader looked.
+		// Another reader minted since this reader looked.
 		done := &call[T]{started: now, done: make(chan struct{}), held: *h}
 		close(done.done)
 		return done, false, nil
@@ -75,20 +75,20 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 	return started, true, nil
 }
 
-// run loads or mints for everybody who waits. The cache is updated before they
-// are woken.
+// run loads or mints for all readers that wait. It updates the cache before it
+// wakes them.
 func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T]) {
 	defer close(call.done)
-	defer c.leave(s) // first: whoever was woken would find it under way
+	defer c.leave(s) // before the readers wake, which must not find the mint under way
 	limited, cancel := c.limit(ctx, a)
 	defer cancel()
 	held, err := c.obtain(limited, s, a)
 	var failure *Failure
 	switch {
 	case err == nil, errors.Is(err, ErrForgotten), errors.As(err, &failure):
-	case errors.Is(err, context.Canceled): // a mint's context is cancelled by Close alone
+	case errors.Is(err, context.Canceled): // only Close cancels a mint's context
 		err = ErrClosed
-	default: // not the provider's
+	default: // an error that is not the provider's
 		err = s.client.note(&s.failure, err, call.started, c.now())
 	}
 	call.held, call.err = s.settle(held, err, !a.Single)
@@ -100,8 +100,8 @@ func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T])
 	}
 }
 
-// limit is a mint's context: it ends soon after its timeout, or when Close has
-// waited for long enough.
+// limit returns a mint's context, which ends soon after the timeout, or when Close
+// has waited long enough.
 func (c *Cache[T]) limit(ctx context.Context, a Ask[T]) (context.Context, context.CancelFunc) {
 	if a.Spends {
 		return context.WithTimeout(ctx, max(SpendTime, a.Timeout)+grace/2)
@@ -118,9 +118,9 @@ func (c *Cache[T]) limit(ctx context.Context, a Ask[T]) (context.Context, contex
 	}
 }
 
-// settle enters the outcome of a mint into the slot, and gives what those who
-// waited for it get. Whoever forgot the slot before this wins; whoever does
-// after it finds the token where it is kept.
+// settle enters the result of a mint into the slot, and returns what the waiting
+// readers get. If the slot was forgotten before this, nobody gets the token. If it
+// is forgotten later, Forget finds the token in the slot.
 func (s *slot[T]) settle(held Held[T], err error, keep bool) (Held[T], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +140,7 @@ func (s *slot[T]) settle(held Held[T], err error, keep bool) (Held[T], error) {
 	return held, nil
 }
 
-// obtain loads what was stored, if that is fresh enough, or mints.
+// obtain returns the stored token if it is fresh enough, or mints.
 func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (held Held[T], err error) {
 	defer c.recovered(&err)
 	if a.Single {
@@ -163,8 +163,8 @@ func (c *Cache[T]) obtain(ctx context.Context, s *slot[T], a Ask[T]) (held Held[
 	return held, err
 }
 
-// found enters what was stored, to fall back upon, and to compare with what
-// the provider hands out next.
+// found enters the stored token into the slot, as a fallback and to compare with
+// what the provider returns next.
 func (s *slot[T]) found(stored *Held[T]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,8 +180,8 @@ func (s *slot[T]) forgotten() bool {
 	return s.dead
 }
 
-// attempt asks the provider when it is the client's turn, and remembers when it
-// fails: of the client, unless the error is one of this request alone.
+// attempt asks the provider when it is the client's turn. It remembers a failure
+// for the client, or for the token alone if the error concerns only this request.
 func (c *Cache[T]) attempt(ctx context.Context, s *slot[T], a Ask[T]) (Held[T], error) {
 	leave, err := s.client.turn(ctx, c.now, a.Now)
 	if err != nil {
@@ -205,9 +205,9 @@ func (c *Cache[T]) attempt(ctx context.Context, s *slot[T], a Ask[T]) (Held[T], 
 	return Held[T]{}, s.client.note(&s.client.failure, err, started, c.now())
 }
 
-// mint asks the provider, and again, for as long as a reader may wait, when it
-// hands out the token that was there first though that has ended: the next one
-// is then about to come.
+// mint asks the provider. If the provider returns the first token again although
+// that has expired, mint asks again for as long as a reader may wait, because the
+// next token is about to come.
 func (c *Cache[T]) mint(ctx context.Context, first *Held[T], a Ask[T]) (Held[T], error) {
 	limit := time.NewTimer(a.Timeout)
 	defer limit.Stop()
@@ -232,11 +232,11 @@ func (c *Cache[T]) mint(ctx context.Context, first *Held[T], a Ask[T]) (Held[T],
 	}
 }
 
-// compared is the outcome of a mint beside the token that was there first. If it
-// is the same one, the end that was first stated holds: a provider that keeps
-// stating the same lifetime for it means its whole life. If it is handed out
-// beyond that end as well, the provider has lengthened its life. It says whether
-// what came is a token whose end has come.
+// compared compares the result of a mint with the token that was there first. If
+// both are the same, the end that was stated first counts: a provider that keeps
+// stating the same lifetime means the token's whole life. If the provider still
+// returns the token after that end, it has extended its life. compared reports
+// whether the result is an expired token.
 func (c *Cache[T]) compared(first, minted Held[T], err error) (_ Held[T], dead bool, _ error) {
 	now := c.now()
 	if err != nil {
@@ -269,14 +269,14 @@ func (c *Cache[T]) guarded(ctx context.Context, a Ask[T]) (held Held[T], err err
 	return a.Mint(ctx)
 }
 
-// recovered makes an error of a panic.
+// recovered turns a panic into an error.
 func (c *Cache[T]) recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = c.panicked(p)
 	}
 }
 
-// wait waits for call for at most that long.
+// wait waits for call, but no longer than limit.
 func wait[T any](ctx context.Context, call *call[T], limit time.Duration) error {
 	timer := time.NewTimer(max(limit, 0))
 	defer timer.Stop()
@@ -290,9 +290,9 @@ func wait[T any](ctx context.Context, call *call[T], limit time.Duration) error 
 	}
 }
 
-// single mints for one reader alone, when there is a place, but minds and makes
-// the memory of failure. It goes on to its end when the reader leaves, since a
-// mint may spend something; what nobody is there to take goes to Discard.
+// single mints for one reader alone when there is a place. It honours and updates
+// the memory of failures. The mint runs to its end even if the reader leaves,
+// because it may spend something; a token without a reader goes to Discard.
 func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T], error) {
 	if f := s.waits(c.now()); f != nil && !a.Now {
 		return Answer[T]{}, f
@@ -305,7 +305,7 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 		<-s.client.singles
 		return Answer[T]{}, ErrClosed
 	}
-	a.Timeout = max(a.Timeout-time.Since(start), 0) // what the place took is gone
+	a.Timeout = max(a.Timeout-time.Since(start), 0) // minus the wait for the place
 	call := &call[T]{started: c.now(), done: make(chan struct{})}
 	go func() {
 		defer func() { <-s.client.singles }()
@@ -313,7 +313,7 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 	}()
 	err := wait(ctx, call, a.Timeout+grace)
 	if err != nil && call.claimed.CompareAndSwap(false, true) {
-		return Answer[T]{}, err // and what comes is discarded
+		return Answer[T]{}, err // and the mint's token is discarded
 	}
 	<-call.done
 	switch {
@@ -326,8 +326,8 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 	return s.answer(&call.held, Ask[T]{MinLeft: a.MinLeft}, c.now()), nil
 }
 
-// Apart mints for somebody who keeps the token elsewhere. Nothing is remembered
-// of it, and nothing minded. Its errors are those of Get.
+// Apart mints for a caller that keeps the token elsewhere. It neither honours nor
+// updates the memory of failures. Its errors are those of Get.
 func (c *Cache[T]) Apart(ctx context.Context, a Ask[T]) (Held[T], error) {
 	got, err := c.single(ctx, &slot[T]{client: newClient()}, Ask[T]{Single: true, Timeout: a.Timeout, Spends: a.Spends, Mint: a.Mint, Discard: a.Discard})
 	return got.Held, err
