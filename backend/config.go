@@ -42,12 +42,20 @@ type config struct {
 	// and is the same for each attempt. Nobody may change what is in it.
 	fixed *grant.Request
 
+	sources      []source          // whose tokens go into its request
+	behind       []string          // all configs that it depends on
+	sourceSpends bool              // a mint of one of those uses up a refresh token
+	given        map[string]string // what a reader brings
+
 	held         error // why its credentials are sent nowhere, nil where they are
 	undiscovered error // why its endpoints were not found anew when somebody had them looked for
 }
 
 // fix keeps the request for a token, if each attempt makes the same one.
 func (c *config) fix() error {
+	if len(c.effective.ReaderInputs()) > 0 || len(c.sources) > 0 {
+		return nil // it is another one for each subject
+	}
 	r, err := c.effective.Request()
 	if err != nil || r.Anew != nil {
 		return err
@@ -80,7 +88,8 @@ type settings struct {
 	KeepAlive      int64  `json:"keep_alive"`
 	MintsPerHour   int64  `json:"mints_per_hour"`
 
-	ClientSecretExpiresAt string `json:"client_secret_expires_at"`
+	ClientSecretExpiresAt string   `json:"client_secret_expires_at"`
+	SourceFor             []string `json:"source_for"`
 
 	Reuse            *bool `json:"reuse"`
 	Leased           *bool `json:"leased"`
@@ -98,6 +107,7 @@ func settingsFields() []provider.Field {
 		{Name: "client_secret_expires_at", Type: provider.Word, In: provider.OnConfig, Description: "When the client_secret ends, as the provider told you (RFC 7591 section 3.2.1): RFC 3339, or epoch seconds; 0 is never. Status and a read of the config tell when that is near."},
 		{Name: "keep_alive", Type: provider.Seconds, In: provider.OnConfig, Description: "For grant_type=refresh_token: the age before which a refresh token is replaced in the background, when nobody reads; 0 is never (0)."},
 		{Name: "mints_per_hour", Type: provider.Count, In: provider.OnConfig, Description: "How many tokens may be minted within an hour, for providers that bill or cap them; 0 is no limit (0). Past it readers get the token that there is for as long as it is usable, and then a 429 with when to come back."},
+		{Name: "source_for", Type: provider.Texts, In: provider.OnConfig, Description: "The configs of this mount that may take this one's token into their requests (subject_config). It is then sent where they say, so whoever may write one of them can get at it."},
 		{Name: "ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The longest lease to give by default; 0 is as long as the token is usable (0)."},
 		{Name: "max_ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The longest lease to give at all; 0 is no limit of its own (0)."},
 		{Name: "min_ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The least usable life that a token is handed out with; one with less is replaced first (0)."},
@@ -225,7 +235,17 @@ func (c *config) key() (string, error) {
 	}
 	mac := hmac.New(sha256.New, c.entry.Epoch)
 	mac.Write(identity)
+	for _, src := range c.sources {
+		mac.Write(fmt.Appendf(nil, "%q", []string{src.field, src.key}))
+	}
 	return c.config + "/" + hex.EncodeToString(mac.Sum(nil)), nil
+}
+
+// with is c with what is brought to its request.
+func (c *config) with(given map[string]string) *config {
+	out := *c
+	out.given, out.effective, out.fixed = given, c.effective.WithInputs(given), nil
+	return &out
 }
 
 // spends says that c's grant uses up a refresh token.

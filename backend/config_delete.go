@@ -12,6 +12,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
 // deleteConfig has the config's tokens revoked as long as there is a client to
@@ -30,6 +32,17 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 	}
 	if force, _ := d.Raw["force"].(bool); len(roles) > 0 && !force {
 		return nil, refuse("config %q has the roles %s: delete them first, or delete with ?force=true", name, strings.Join(roles, ", "))
+	}
+	dependants, err := b.dependants(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(dependants) > 0 {
+		return nil, refuse("config %q is the source of the configs %s: delete them, or have them name another, first", name, provider.Listed(dependants))
+	}
+	old, err := load[configEntry](ctx, req.Storage, configPrefix+name)
+	if err != nil && !unreadable(err) {
+		return nil, err
 	}
 	// Also when it fails half way: what is left is read from storage again.
 	defer b.tokens.Forget(name, "")
@@ -53,6 +66,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 	if err := req.Storage.Delete(ctx, budgetPrefix+name); err != nil {
 		b.log().Warn("the noted mints of a deleted config could not be deleted", "config", name, "error", err)
 	}
+	b.unlink(ctx, req.Storage, name, old, nil)
 	// Only now, since a config that stays needs them; tidy removes what is left.
 	if err := clearChains(ctx, req.Storage, name); err != nil {
 		b.log().Warn("the refresh tokens of a deleted config could not be deleted", "config", name, "error", err)

@@ -38,6 +38,7 @@
 //	provider/<provider>  providerEntry   seal-wrapped
 //	token/<config>/<key> tokenEntry      seal-wrapped, local to the cluster
 //	grant/<config>/<key> grantEntry      seal-wrapped
+//	source/<config>/<by> linkEntry       that a config depends on another
 //	key/<key>            keyEntry        seal-wrapped
 //	budget/<config>      budgetEntry     local: what was minted of late, where that is bounded
 //	lease/<config>/<ledger>/<token>/<id>
@@ -82,6 +83,14 @@
 // stored before the next write: after a restart the endpoints are those of the
 // entry until the metadata has been read again.
 //
+// # Configs that depend on others
+//
+// A config may take the current token of another, its source, into its requests
+// (source.go), if that one allows it. The keys of the sources' tokens are hashed
+// into the key of its own, so that it is forgotten when one of them changes or is
+// revoked; its end is the first one's of theirs and its own. No circle can be
+// stored: writers of such configs take one turn, and a source cannot be deleted.
+//
 // # How a request passes
 //
 // HandleRequest first prepares the data (input.go), since the framework would
@@ -116,7 +125,8 @@
 //
 // Whoever writes a config, a role of it, or a provider holds its turn; a write
 // of a config that names an operator's provider takes the config's turn, then
-// the provider's. No provider is asked in a writer's turn: verify_connection
+// the provider's, and a config that depends on another last that of all of those,
+// so that no two of them close a circle. No provider is asked in a writer's turn: verify_connection
 // asks before it, and stores only what it asked for.
 //
 // No lock is held while anything waits for a provider, but for chains, where one

@@ -45,6 +45,16 @@ type input struct {
 	body, query []provider.Field
 }
 
+// misplaced refuses a secret in the query of a read.
+func (in input) misplaced(data map[string]any) error {
+	for _, f := range in.body {
+		if _, sent := data[f.Name]; sent && f.Secret {
+			return refuse("unknown field %q: it is secret, and a read would have it in the URL, which logs and proxies see: get another one, and send that in the body of a write", f.Name)
+		}
+	}
+	return nil
+}
+
 // schemaOf describes fields to the framework, and so to help and OpenAPI. What is
 // dropped as it arrives is none of its business.
 func schemaOf(fields []provider.Field) map[string]*framework.FieldSchema {
@@ -115,6 +125,11 @@ func (b *backend) prepare(req *logical.Request) error {
 	// A client that repeats the path's names in the body is right, if redundant.
 	for _, name := range in.captured {
 		delete(req.Data, name)
+	}
+	if req.Operation == logical.ReadOperation {
+		if err := in.misplaced(req.Data); err != nil {
+			return err
+		}
 	}
 	data, err := provider.Canonical(fields, req.Data)
 	if err != nil {

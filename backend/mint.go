@@ -66,10 +66,17 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew 
 	if err != nil {
 		return held{}, nil, err
 	}
-	if k.key != v.key {
+	key, err := v.brought.key(k.entry.Epoch, k.config.config, k.key)
+	if err != nil {
+		return held{}, nil, err
+	}
+	if key != v.key {
 		return held{}, nil, tokencache.ErrForgotten
 	}
 	c := k.config
+	if v.brought != nil {
+		c = c.with(v.brought)
+	}
 	renews := v.key
 	if anew {
 		renews = ""
@@ -115,9 +122,15 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, c *config, key st
 	if c.held != nil {
 		return nil, fmt.Errorf("%s: %w", c.target, c.held)
 	}
+	c, from, err := b.sourced(ctx, s, c)
+	if err != nil {
+		return nil, err
+	}
 	m, err := b.run(ctx, s, c, key)
 	if err != nil {
 		b.doubt(ctx, c, err)
+	} else {
+		m.capBy(from)
 	}
 	if err != nil || !c.effective.Dialect.DPoP {
 		return m, err

@@ -12,6 +12,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
 const checkHelp = `
@@ -28,7 +30,8 @@ token, and the answer's status is told as check_status.
 
 The new token becomes the one that readers get from then on, since with some
 providers it ends the one before; with reuse=false it is revoked, where there
-is a revocation_url. A failure is answered as a read of the token would answer
+is a revocation_url. Where reader_inputs has each reader bring something, so
+has the check. A failure is answered as a read of the token would answer
 it, and remembered likewise. A success lets readers through to the provider
 again at once.
 `
@@ -62,7 +65,7 @@ func (b *backend) checkPaths() []*framework.Path {
 			},
 			HelpSynopsis:    "Try a config out: run its grant now.",
 			HelpDescription: strings.TrimSpace(checkHelp),
-		}, nil)
+		}, provider.ReaderInputs())
 	}
 	return []*framework.Path{
 		path("check/"+framework.GenericNameRegex("config"), "check",
@@ -73,16 +76,17 @@ func (b *backend) checkPaths() []*framework.Path {
 }
 
 func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	v, err := b.view(ctx, req.Storage, targetOf(d), inputs{caller: req.EntityID})
+	w, err := b.wanted(ctx, req, d)
 	if err != nil {
 		return nil, err
 	}
+	w.now, w.minLeft = true, 0
 	undiscovered, err := b.rediscover(ctx, req.Storage, targetOf(d))
 	if err != nil {
 		return nil, err
 	}
 	start := b.now()
-	got, v, err := b.token(ctx, req.Storage, wanted{view: v, by: req.EntityID, now: true})
+	got, v, err := b.token(ctx, req.Storage, w)
 	if err != nil {
 		return nil, cause(err)
 	}
@@ -114,7 +118,11 @@ func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *frame
 	resp := &logical.Response{Data: data}
 	c.undiscovered = undiscovered
 	b.tellDiscovered(c, resp)
-	if key, err := c.key(); err != nil || key != v.key { // changed meanwhile: the token may be another place's
+	key, err := c.key()
+	if err == nil {
+		key, err = v.brought.key(c.entry.Epoch, c.config, key)
+	}
+	if err != nil || key != v.key { // changed meanwhile: the token may be another place's
 		return resp, err
 	}
 	return resp, b.probe(ctx, c, m.Token.AccessToken, resp)

@@ -116,8 +116,8 @@ func (v *view) proofFor(req *logical.Request) (grant.Proof, error) {
 		return p, refuse("htm must be the method of the call, in capitals: GET, POST and so on")
 	case p.Nonce != "" && !grant.CheckNonce(p.Nonce):
 		return p, refuse("nonce is none: it is what the API sent last in a DPoP-Nonce header")
-	case p.TokenHash == "" && !v.reused():
-		return p, refuse("ath is required: with reuse=false each reader has a token of its own; send the hash of yours")
+	case p.TokenHash == "" && (!v.reused() || len(v.needs) > 0):
+		return p, refuse("ath is required: with reuse=false or reader_inputs each reader has a token of its own; send the hash of yours")
 	}
 	if p.TokenHash != "" {
 		if sum, err := base64.RawURLEncoding.Strict().DecodeString(p.TokenHash); err != nil || len(sum) != sha256.Size {

@@ -210,6 +210,7 @@ func (b *backend) writeProvider(ctx context.Context, req *logical.Request, d *fr
 		b.tokens.Forgive(user)
 		if was, known := before[user]; key != was.key {
 			b.forget(ctx, req.Storage, user, was.revocable || !known, key)
+			b.forgetDependants(ctx, req.Storage, user)
 		}
 	}
 	if len(resp.Warnings) == 0 {

@@ -22,6 +22,8 @@ in a lease of its own (reuse=false), replaced by a newer one, or from before a
 change of the config. A renewable lease can no longer be renewed. With dpop=true
 there are no more proofs for any of them, unless the grant is by refresh_token.
 
+Configs that take their source from this one (subject_config) go with it.
+
 A warning says how many tokens are not revoked, why, and until when they live.
 Those that may be revoked yet are tried again in the background until they
 expire; another write tries all of them at once.
@@ -48,31 +50,37 @@ func (b *backend) revokePaths() []*framework.Path {
 // writeRevoke starts a new epoch, so that no token of the old one is found
 // again, on any node, and a new ledger. What memory then forgets, what is stored
 // and what the old ledger holds is revoked at the provider, when the next
-// writer has its turn already.
+// writer has its turn already. The configs that depend on this one go with it.
 func (b *backend) writeRevoke(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := targetOf(d).config
-	entry, p, forgotten, err := b.forgetAll(ctx, req.Storage, name)
+	names := []string{targetOf(d).config}
+	dependants, err := b.dependants(ctx, req.Storage, names[0])
 	if err != nil {
 		return nil, err
 	}
+	var all []forgotten
+	for _, name := range append(names, dependants...) {
+		f, err := b.forgetAll(ctx, req.Storage, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+	}
 	ctx = context.WithoutCancel(ctx) // who has begun this wants it done
-	current := mark(entry.Ledger)
-	err = p.collect(ctx, forgotten, current)
 	asking, cancel := context.WithTimeout(ctx, purgeTime)
 	defer cancel()
-	err = errors.Join(err, p.sweep(asking, current, true))
-	if err != nil || p.left+p.lost > 0 {
-		b.ledger.sweepAt(name, b.now().Add(firstWait))
+	resp := &logical.Response{}
+	for _, f := range all {
+		warnings, failed := f.end(ctx, asking)
+		err = errors.Join(err, failed)
+		for _, text := range warnings {
+			if f.config != names[0] {
+				text = fmt.Sprintf("config %q, which depends on this one: %s", f.config, text)
+			}
+			resp.AddWarning(text)
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("config %q: all tokens are forgotten, but not all could be revoked; write to revoke/%s again: %w", name, name, err)
-	}
-	if p.left > 0 && asking.Err() != nil {
-		b.sweepSoon(ctx, req.Storage, name)
-	}
-	resp := &logical.Response{Warnings: p.warnings(fmt.Sprintf("; the engine goes on trying, and another write to revoke/%s tries at once", name))}
-	if !p.revocable() && p.tokens == 0 {
-		resp.AddWarning("the config has no revocation_url: what it has handed out lives on at the provider until it expires")
+		return nil, err
 	}
 	if len(resp.Warnings) == 0 {
 		return nil, nil
@@ -80,42 +88,70 @@ func (b *backend) writeRevoke(ctx context.Context, req *logical.Request, d *fram
 	return resp, nil
 }
 
+// forgotten is what a config held until it forgot it, and who has it revoked.
+type forgotten struct {
+	*purge
+	ledger string // the mark of the config's new one, which stays
+	held   []held // in memory
+}
+
+// end has the provider revoke what a config has forgotten, for as long as
+// asking lasts, and tells what lives on.
+func (f forgotten) end(ctx, asking context.Context) ([]string, error) {
+	err := f.collect(ctx, f.held, f.ledger)
+	err = errors.Join(err, f.sweep(asking, f.ledger, true))
+	if err != nil || f.left+f.lost > 0 {
+		f.b.ledger.sweepAt(f.config, f.b.now().Add(firstWait))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("config %q: all tokens are forgotten, but not all could be revoked; write to revoke/%s again: %w", f.config, f.config, err)
+	}
+	if f.left > 0 && asking.Err() != nil {
+		f.b.sweepSoon(ctx, f.storage, f.config)
+	}
+	warnings := f.warnings(fmt.Sprintf("; the engine goes on trying, and another write to revoke/%s tries at once", f.config))
+	if !f.revocable() && f.tokens == 0 {
+		warnings = append(warnings, "the config has no revocation_url: what it has handed out lives on at the provider until it expires")
+	}
+	return warnings, nil
+}
+
 // forgetAll starts a new epoch and a new ledger, and gives what memory held, and
 // who has it revoked.
-func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string) (*configEntry, *purge, []held, error) {
+func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string) (forgotten, error) {
 	leave, err := b.writers.enter(ctx, configPrefix+name)
 	if err != nil {
-		return nil, nil, nil, err
+		return forgotten{}, err
 	}
 	defer leave()
 	entry, err := load[configEntry](ctx, s, configPrefix+name)
 	if err != nil {
-		return nil, nil, nil, err
+		return forgotten{}, err
 	}
 	if entry == nil {
-		return nil, nil, nil, noConfig(name)
+		return forgotten{}, noConfig(name)
 	}
 	if entry.Epoch, err = newEpoch(); err != nil {
-		return nil, nil, nil, err
+		return forgotten{}, err
 	}
 	if entry.Ledger, err = newEpoch(); err != nil {
-		return nil, nil, nil, err
+		return forgotten{}, err
 	}
 	if empty(entry.Fields["refresh_token"]) { // else that may be bound to its key
 		if entry.Seed, err = newEpoch(); err != nil {
-			return nil, nil, nil, err
+			return forgotten{}, err
 		}
 	}
 	if err := b.write(ctx, s, configPrefix+name, entry); err != nil {
-		return nil, nil, nil, err
+		return forgotten{}, err
 	}
 	b.unused.Store(name, mark(entry.Epoch))
 	b.tokens.Forgive(name)
-	forgotten := b.tokens.Forget(name, "")
+	held := b.tokens.Forget(name, "")
 	generation := b.views.generation.Load()
 	p := b.newPurge(context.WithoutCancel(ctx), s, name, entry)
 	if p.as != nil {
 		_, _ = b.views.keepConfig(p.as, generation) // or it is read again
 	}
-	return entry, p, forgotten, nil
+	return forgotten{purge: p, ledger: mark(entry.Ledger), held: held}, nil
 }

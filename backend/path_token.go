@@ -35,7 +35,12 @@ A reader may ask for fewer of the scopes, or for more usable life:
 
     vault read oauthcc/token/antsomi scopes=item min_ttl=10m
 
-A write takes the same, and fresh=true: the token is replaced now, for an
+Where the config exchanges a token of its reader's (reader_inputs), a write
+brings it, and readers who bring the same share what comes of it:
+
+    vault write oauthcc/token/backend subject_token=@token.txt
+
+A write takes the same as a read, and fresh=true: the token is replaced now, for an
 application whose token the provider has rejected. Neither this nor min_ttl
 replaces a token that is younger than ten seconds. With refresh=late, min_ttl
 replaces none, and fresh=true ends the token for its other readers.
@@ -48,13 +53,14 @@ func (b *backend) tokenPaths() []*framework.Path {
 	}
 	fresh := provider.Field{Name: "fresh", Type: provider.Flag, Description: "Replace the token now, unless it is younger than ten seconds."}
 	responses := answers("The token", map[string]*framework.FieldSchema{
-		"access_token":    {Type: framework.TypeString, Required: true, Description: "The access token (RFC 6749 section 1.4)."},
-		"token_type":      {Type: framework.TypeString, Required: true, Description: "How it is used, such as Bearer (RFC 6749 section 7.1)."},
-		"expires_at":      {Type: framework.TypeTime, Required: true, Description: "When it expires (RFC 3339, UTC)."},
-		"expires_in":      {Type: framework.TypeInt64, Required: true, Description: "Whole seconds until then."},
-		"scope":           {Type: framework.TypeString, Description: "The granted scopes, separated by spaces, when known."},
-		"ttl":             {Type: framework.TypeInt64, Description: "With leased=false: whole seconds until the next token is due."},
-		"rotation_period": {Type: framework.TypeInt64, Description: "With leased=false: whole seconds between one token and the next."},
+		"access_token":      {Type: framework.TypeString, Required: true, Description: "The access token (RFC 6749 section 1.4)."},
+		"issued_token_type": {Type: framework.TypeString, Description: "Of a token exchange: what the access token is (RFC 8693 section 2.2.1)."},
+		"token_type":        {Type: framework.TypeString, Required: true, Description: "How it is used, such as Bearer (RFC 6749 section 7.1)."},
+		"expires_at":        {Type: framework.TypeTime, Required: true, Description: "When it expires (RFC 3339, UTC)."},
+		"expires_in":        {Type: framework.TypeInt64, Required: true, Description: "Whole seconds until then."},
+		"scope":             {Type: framework.TypeString, Description: "The granted scopes, separated by spaces, when known."},
+		"ttl":               {Type: framework.TypeInt64, Description: "With leased=false: whole seconds until the next token is due."},
+		"rotation_period":   {Type: framework.TypeInt64, Description: "With leased=false: whole seconds between one token and the next."},
 	})
 	path := func(pattern, suffix string, names map[string]*framework.FieldSchema) *framework.Path {
 		return b.queryable(b.declare(&framework.Path{
@@ -75,7 +81,7 @@ func (b *backend) tokenPaths() []*framework.Path {
 			},
 			HelpSynopsis:    "An access token, with a lease.",
 			HelpDescription: strings.TrimSpace(tokenHelp),
-		}, append(slices.Clone(narrowing), fresh)), narrowing)
+		}, slices.Concat(narrowing, []provider.Field{fresh}, provider.ReaderInputs())), narrowing)
 	}
 	return []*framework.Path{
 		path("token/"+framework.GenericNameRegex("config"), "token",
@@ -127,13 +133,17 @@ type wanted struct {
 	now     bool // whatever there is, and whatever failed
 }
 
-// choice names the scopes that a reader chose, "" where it took what there is.
-// It is one for all callers: what a role makes of their identities is no choice.
-func (w wanted) choice() string {
-	if w.scopes == nil {
-		return ""
+// choice names what a reader brings, or the scopes that it chose: it has no name
+// where the reader took what there is. It is one for all callers: what a role
+// makes of their identities is no choice.
+func (w wanted) choice() tokencache.Choice {
+	switch {
+	case w.brought != nil:
+		return tokencache.Choice{Name: w.key, Brought: true}
+	case w.scopes != nil:
+		return tokencache.Choice{Name: w.path() + " " + strings.Join(w.scopes, " ")}
 	}
-	return w.path() + " " + strings.Join(w.scopes, " ")
+	return tokencache.Choice{}
 }
 
 func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework.FieldData) (wanted, error) {
@@ -143,7 +153,14 @@ func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework
 			return wanted{}, refuse("scopes names none: leave it out for all that there are")
 		}
 	}
+	g, err := broughtBy(d)
+	if err != nil {
+		return wanted{}, err
+	}
 	v, err := b.view(ctx, req.Storage, targetOf(d), in)
+	if err == nil {
+		v, err = b.bring(v, g)
+	}
 	if err != nil {
 		return wanted{}, err
 	}
@@ -203,6 +220,9 @@ func (b *backend) cached(w wanted) *logical.Response {
 // once for all who wait. It gives the view by which it did so as well, which is
 // a later one where the config was changed meanwhile.
 func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answer, *view, error) {
+	if err := w.lacks(); err != nil {
+		return answer{}, nil, err
+	}
 	if n := b.node(); n.standby() || n.secondary() && w.spends {
 		got, err := b.elsewhere(ctx, s, w)
 		return got, w.view, err
@@ -237,6 +257,9 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 			err = fmt.Errorf("%s: the mount is being reloaded or removed: try again: %w", v.target, err)
 		case errors.Is(err, tokencache.ErrBusy):
 			err = &busyError{target: v.target, wait: v.timeout()}
+		case errors.Is(err, tokencache.ErrTooManyChoices) && v.brought != nil:
+			err = refuse("readers of config %q have brought %d subjects whose tokens are still usable, which is the most that there may be: come back when some of these have expired, or have the config's tokens live shorter",
+				v.config, tokencache.MaxBrought)
 		case errors.Is(err, tokencache.ErrTooManyChoices):
 			err = refuse("scopes: readers of config %q have chosen %d sets whose tokens are still usable, which is the most that there may be: ask for one of those (see status/%s), for all scopes, or have a role written for this set",
 				v.config, tokencache.MaxChoices, v.config)
@@ -247,9 +270,17 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		// The config was changed meanwhile: what it is now decides, whatever
 		// memory says that it is.
 		b.views.drop(w.config)
-		if w.view, err = b.view(ctx, s, w.target, inputs{scopes: w.scopes, caller: w.by}); err != nil {
+		next, err := b.view(ctx, s, w.target, inputs{scopes: w.scopes, caller: w.by})
+		if err == nil {
+			next, err = b.bring(next, w.brought)
+		}
+		if err == nil {
+			err = next.lacks()
+		}
+		if err != nil {
 			return answer{}, nil, err
 		}
+		w.view = next
 	}
 	return answer{}, nil, fmt.Errorf("%s changes faster than tokens can be minted: %w", w.target, tokencache.ErrTimeout)
 }

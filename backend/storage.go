@@ -25,7 +25,8 @@ const (
 	keyPrefix      = "key/"
 	jwksPrefix     = "jwks/" // of the API; nothing is stored there
 	budgetPrefix   = "budget/"
-	ledgerPrefix   = "lease/" // then a config's name, a ledger's, a token's, and an entry's
+	sourcePrefix   = "source/" // then a config's name, and that of one that depends on it
+	ledgerPrefix   = "lease/"  // then a config's name, a ledger's, a token's, and an entry's
 )
 
 // storable is one kind of storage entry. Each kind counts its schema versions by
@@ -97,6 +98,10 @@ type tokenEntry struct {
 	Ledger   []byte      `json:"ledger"`             // its config's at the time
 }
 
+// linkEntry says by its key that a config depends on another.
+type linkEntry struct{ header }
+
+func (*linkEntry) schema() int     { return 1 }
 func (*configEntry) schema() int   { return 1 }
 func (*roleEntry) schema() int     { return 1 }
 func (*providerEntry) schema() int { return 1 }

@@ -30,7 +30,7 @@ type target struct {
 //
 // All inputs become part of the effective request, and so of the token's key
 // (config.key). An input that is not part of the effective request must be added to
-// that key and to name; a secret input as a keyed hash, because both are kept.
+// that key and to name. A secret is no input, because inputs are kept: see brought.
 type inputs struct {
 	scopes []string // those that the reader chose, sorted; nil for all
 	caller string   // the entity that asks; "" for no particular caller
@@ -175,6 +175,9 @@ func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, in i
 		}
 	}
 	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if err := b.follow(ctx, s, c); err != nil {
 		return nil, err
 	}
 	return c, c.narrow(in.scopes)

@@ -21,8 +21,14 @@ import (
 type view struct {
 	target
 	inputs
-	key   string   // of the token, in memory and in storage below tokenPrefix
-	names []string // the parts of the caller's identity that its parameters name; none if the caller makes no difference
+	key    string   // of the token, in memory and in storage below tokenPrefix
+	names  []string // the parts of the caller's identity that its parameters name; none if the caller makes no difference
+	behind []string // all configs that it depends on
+
+	takes, needs []string // what readers may bring, and what they must bring
+	broughtKey   []byte   // keys the hash of that: the config's epoch
+	brought      brought  // what the reader brings; nil in a view that is kept
+
 	settings
 	spends    bool   // its grant uses up a refresh token
 	outlives  bool   // its mints may continue when their readers have left
@@ -106,8 +112,11 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, in 
 	}
 	c := k.config
 	v := &view{
-		target: t, inputs: c.inputs, key: k.key, names: c.names, settings: c.settings, history: b.observer.of(t.config),
-		spends: c.spends(), outlives: c.outlives(), late: c.late(), revocable: c.revocable(), epoch: mark(c.entry.Epoch),
+		target: t, inputs: c.inputs, key: k.key, names: c.names, behind: c.behind, settings: c.settings, history: b.observer.of(t.config),
+		spends: c.spends() || c.sourceSpends, outlives: c.outlives(), late: c.late(), revocable: c.revocable(), epoch: mark(c.entry.Epoch),
+	}
+	if v.takes = c.effective.ReaderInputs(); len(v.takes) > 0 {
+		v.needs, v.broughtKey = c.effective.RequiredInputs(), c.entry.Epoch
 	}
 	if v.proofs, err = c.proofs(); err != nil {
 		return nil, err
@@ -182,14 +191,16 @@ const (
 type views struct {
 	byName     *grouped.Cache[viewName, *view] // by config, like configs
 	configs    *grouped.Cache[viewName, *keyed]
-	mu         sync.Mutex    // one writer at a time
-	generation atomic.Uint64 // counts drops, so that nothing read before a drop is kept after it
+	dependants map[string]map[string]bool // by config, the configs whose views are made of it as well
+	mu         sync.Mutex                 // one writer at a time
+	generation atomic.Uint64              // counts drops, so that nothing read before a drop is kept after it
 }
 
 func newViews() *views {
 	return &views{
-		byName:  grouped.New(maxViews, func(_ viewName, v *view) string { return v.config }),
-		configs: grouped.New(maxConfigs, func(_ viewName, k *keyed) string { return k.config.config }),
+		dependants: map[string]map[string]bool{},
+		byName:     grouped.New(maxViews, func(_ viewName, v *view) string { return v.config }),
+		configs:    grouped.New(maxConfigs, func(_ viewName, k *keyed) string { return k.config.config }),
 	}
 }
 
@@ -213,6 +224,7 @@ func (v *views) keep(found *view, generation uint64) {
 	defer v.mu.Unlock()
 	if v.generation.Load() == generation {
 		v.byName.Add(nameOf(found.target, found.inputs), found)
+		v.note(found.config, found.behind)
 	}
 }
 
@@ -230,8 +242,19 @@ func (v *views) keepConfig(c *config, generation uint64) (*keyed, error) {
 	defer v.mu.Unlock()
 	if v.generation.Load() == generation {
 		v.configs.Add(nameOf(k.target, k.inputs), k)
+		v.note(k.config.config, k.behind)
 	}
 	return k, nil
+}
+
+// note remembers that views of config are made of the configs behind it as well.
+func (v *views) note(config string, behind []string) {
+	for _, source := range behind {
+		if v.dependants[source] == nil {
+			v.dependants[source] = map[string]bool{}
+		}
+		v.dependants[source][config] = true
+	}
 }
 
 // drop drops everything that was made of a config.
@@ -239,6 +262,11 @@ func (v *views) drop(config string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.generation.Add(1)
+	for dependant := range v.dependants[config] {
+		v.byName.RemoveGroup(dependant)
+		v.configs.RemoveGroup(dependant)
+	}
+	delete(v.dependants, config)
 	v.byName.RemoveGroup(config)
 	v.configs.RemoveGroup(config)
 }

@@ -147,7 +147,7 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 	if err := confirmed(old, entry, brought); err != nil {
 		return nil, nil, err
 	}
-	if err := errors.Join(c.checkKeepAlive(), c.checkBudget()); err != nil {
+	if err := errors.Join(c.checkKeepAlive(), c.checkBudget(), c.checkBrought()); err != nil {
 		return nil, nil, err
 	}
 	var verified *minted
@@ -187,6 +187,9 @@ func (e configEntry) reliesOn() []string {
 			keys = append(keys, prefix+name)
 		}
 	}
+	if len(sourcesOf(e.Fields)) > 0 {
+		keys = append(keys, sourcePrefix) // one writer at a time, so that no two close a circle
+	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }
@@ -210,6 +213,9 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *confi
 			return err
 		}
 	}
+	if err := link(ctx, s, c.config, sourcesOf(c.entry.Fields)); err != nil {
+		return err
+	}
 	key, err := c.key()
 	if err != nil {
 		return err
@@ -218,10 +224,14 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *confi
 		return err
 	}
 	_, _ = b.views.keepConfig(c, generation+1) // which that write made it; or c is read again
+	b.unlink(ctx, s, c.config, old, c.entry)
 	b.tokens.Forgive(c.config)
 	if changed {
 		b.unused.Store(c.config, mark(c.entry.Epoch))
 		b.forget(ctx, s, c.config, revocable, key)
+	}
+	if changed && old != nil {
+		b.forgetDependants(ctx, s, c.config)
 	}
 	if verified != nil {
 		b.adopt(ctx, s, c, key, verified)

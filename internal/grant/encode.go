@@ -31,6 +31,12 @@ const (
 	ParamPassword            = "password"
 	ParamScope               = "scope"
 	ParamRefreshToken        = "refresh_token"
+
+	// Of a token exchange, RFC 8693 section 2.1.
+	ParamSubjectToken     = "subject_token"
+	ParamSubjectTokenType = "subject_token_type"
+	ParamActorToken       = "actor_token"
+	ParamActorTokenType   = "actor_token_type"
 )
 
 // StandardParameters lists the names that the engine itself may send, and that
@@ -39,6 +45,7 @@ func StandardParameters() []string {
 	return []string{
 		ParamGrantType, ParamClientID, ParamClientSecret, ParamClientAssertion, ParamClientAssertionType, ParamAssertion,
 		ParamUsername, ParamPassword, ParamScope, ParamRefreshToken,
+		ParamSubjectToken, ParamSubjectTokenType, ParamActorToken, ParamActorTokenType,
 	}
 }
 
@@ -60,6 +67,17 @@ func (a *attempt) set(name string, v any) {
 	}
 	if name != "" {
 		a.parameters[name] = v
+	}
+}
+
+// setMissing is set, unless the request has one of that name already.
+func (a *attempt) setMissing(name string, v any) {
+	as, renamed := a.names[name]
+	if !renamed {
+		as = name
+	}
+	if _, there := a.parameters[as]; !there {
+		a.set(name, v)
 	}
 }
 

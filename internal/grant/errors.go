@@ -81,6 +81,7 @@ type Error struct {
 	RetryAfter  time.Duration // the provider's wish; 0 without one
 	GrantType   string        // of the request; "" when it named none
 	Proved      bool          // the request carried a DPoP proof
+	Brought     bool          // the request held what one of many callers brought
 	Page        bool          // the answer is a page for people (HTML), as a firewall's is
 	Detail      string        // what this side has to say
 	Showed      string        // what a refused client showed of itself, but for secrets
@@ -178,8 +179,13 @@ func (e *Error) Holds() bool {
 // OfRequest says that the failure belongs to this one request, such as to its
 // scopes or its parameters, or to how its answer is to be read. Another request
 // of the same client may fare better. It is false when the client, the endpoint
-// or the provider as a whole is the matter.
+// or the provider as a whole is the matter. What a caller brought is the matter
+// unless the provider says clearly that it is not: else one caller could have
+// the others wait.
 func (e *Error) OfRequest() bool {
+	if e.Brought && e.Status == http.StatusInternalServerError {
+		return true
+	}
 	switch e.Kind {
 	case Misconfigured:
 		return true
@@ -189,6 +195,9 @@ func (e *Error) OfRequest() bool {
 		switch e.Status {
 		case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusUnsupportedMediaType:
 			return false // the endpoint is another
+		}
+		if code := strings.ToLower(e.Code); e.Brought && e.Status == http.StatusUnauthorized && code != codeUnauthorizedClient && !slices.Contains(clientCodes, code) {
+			return true
 		}
 		return !e.Holds() && !e.Page && e.Code != codeUnsupportedGrant && e.Code != codeUnauthorizedClient
 	default:

@@ -61,7 +61,9 @@ type Request struct {
 	ClientSecret   string
 	Username       string // sent when GrantType is "password"
 	Password       string
-	RefreshToken   string // sent when GrantType is "refresh_token"
+	RefreshToken   string    // sent when GrantType is "refresh_token"
+	Subject        Exchanged // what a token exchange is about, and who acts
+	Actor          Exchanged
 	Scopes         []string
 	ScopeSeparator string // ScopeList sends a list
 
@@ -90,6 +92,10 @@ type Request struct {
 	// itself is secret, but none of them is handed out whole.
 	Secrets  []string
 	Composed []string
+
+	// Brought says that the request holds what one of many callers brought: what
+	// it is refused for may be the matter with that.
+	Brought bool
 
 	// Spends says that the grant uses something up (a rotating refresh token),
 	// so that it is not sent again once a connection was there.
@@ -196,7 +202,7 @@ func (c *Client) Mint(ctx context.Context, r Request) (*Token, error) {
 	t, err := c.mint(ctx, r)
 	var failed *Error
 	if errors.As(err, &failed) {
-		failed.GrantType, failed.Proved = r.GrantType, r.DPoP != nil
+		failed.GrantType, failed.Proved, failed.Brought = r.GrantType, r.DPoP != nil, r.Brought
 	}
 	return t, err
 }

@@ -50,6 +50,34 @@ var kinds = []kind{
 		a.set(ParamAssertion, r.Assertion)
 		return nil
 	}},
+	{GrantTokenExchange, []string{ParamSubjectToken, ParamSubjectTokenType, ParamActorToken, ParamActorTokenType}, nil, func(r Request, a *attempt) error {
+		r.Subject.add(a, ParamSubjectToken, ParamSubjectTokenType)
+		r.Actor.add(a, ParamActorToken, ParamActorTokenType)
+		return nil
+	}},
+}
+
+// TypeAccessToken is the type of a token that is exchanged when nothing says
+// another (RFC 8693 section 3).
+const TypeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
+
+// Exchanged is a token that is given for another one (RFC 8693 section 2.1). The
+// zero Exchanged is none: the parameters of the request may hold one.
+type Exchanged struct {
+	Token string
+	Type  string // a URI; "" is TypeAccessToken, unless the parameters say one
+}
+
+func (x Exchanged) add(a *attempt, token, tokenType string) {
+	switch {
+	case x.Token == "":
+		return
+	case x.Type == "":
+		a.setMissing(tokenType, TypeAccessToken)
+	default:
+		a.set(tokenType, x.Type)
+	}
+	a.set(token, x.Token)
 }
 
 // kindOfGrant gives the entry of that name, or one that adds nothing.

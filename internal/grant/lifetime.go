@@ -149,6 +149,10 @@ func unitName(unit time.Duration) string {
 	}
 }
 
+// JWTEnd is when a JWT says that it ends (RFC 7519 section 4.1.4), and false for
+// what is no JWT or does not say. Nothing vouches for what it says.
+func JWTEnd(token string) (time.Time, bool) { return jwtExpiry(token) }
+
 // jwtExpiry reads exp (RFC 7519 section 4.1.4), unverified: it is only asked
 // when to come back.
 func jwtExpiry(token string) (time.Time, bool) {

@@ -81,7 +81,7 @@ func newRedactor(r Request, sent *attempt) redactor {
 		public:  append([]string{r.ClientID, r.Username, r.GrantType}, r.Scopes...),
 		windows: &windows{}, parts: &windows{},
 	}
-	secrets := append([]string{r.ClientSecret, r.Password, r.RefreshToken, r.Assertion}, r.Secrets...)
+	secrets := append([]string{r.ClientSecret, r.Password, r.RefreshToken, r.Assertion, r.Subject.Token, r.Actor.Token}, r.Secrets...)
 	if sent == nil {
 		sent = &attempt{}
 	}

@@ -207,6 +207,8 @@ func (e *Effective) mayBeSent(name string) bool {
 		return true
 	case grant.ParamGrantType:
 		return e.Dialect.GrantType != "none" && e.Dialect.GrantType != ""
+	case grant.ParamSubjectToken, grant.ParamSubjectTokenType, grant.ParamActorToken, grant.ParamActorTokenType:
+		return e.exchanges(name)
 	}
 	return slices.Contains(grant.Sends(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod)), name)
 }

@@ -30,7 +30,7 @@ func (e *Effective) signs() bool {
 
 // signsGrant reports whether the grant is a JWT that is signed here.
 func (e *Effective) signsGrant() bool {
-	return e.Dialect.GrantType == grant.GrantJWTBearer && e.registration.Assertion == ""
+	return e.Dialect.GrantType == grant.GrantJWTBearer && e.registration.Assertion == "" && !e.registration.brought(grant.ParamAssertion)
 }
 
 // checkKeys parses the keys, and refuses keys that do not fit their purpose.

@@ -65,6 +65,8 @@ type Credentials struct {
 	SigningCertificate string            `json:"signing_certificate,omitempty"` // PEM
 	SigningKey         string            `json:"signing_key,omitempty"`         // the name of a key
 	Assertion          string            `json:"assertion,omitempty"`           // made elsewhere
+	ReaderInputs       []string          `json:"reader_inputs,omitempty"`       // that readers bring
+	SubjectConfig      string            `json:"subject_config,omitempty"`      // the name of another config
 }
 
 // credentialFields declares the fields of Credentials.
@@ -84,6 +86,8 @@ func credentialFields() []Field {
 		{Name: "signing_key", Type: Word, In: OnConfig, Description: "The name of a key that the engine makes (key/<key>), instead of private_key."},
 		{Name: "secret_parameters", Type: Values, In: OnConfig, Secret: true, Description: "Like parameters, but secret and literal, without placeholders. Never shown again."},
 		{Name: "variables", Type: Givens, In: OnConfig, Description: "What the placeholders of the provider and of this config stand for, such as tenant=acme. An object with a value is a template that is computed for each request: {\"to_sign\": {\"value\": \"{client_id}{now|unix}\"}}."},
+		{Name: "reader_inputs", Type: Texts, In: OnConfig, Description: "What each reader brings in a write to token/<config>: subject_token, subject_token_type, actor_token and actor_token_type for grant_type=urn:ietf:params:oauth:grant-type:token-exchange (RFC 8693), or assertion for …:jwt-bearer and …:saml2-bearer (RFC 7523, RFC 7522; Microsoft's on-behalf-of). Readers who bring the same share a token. What they bring is not stored."},
+		{Name: "subject_config", Type: Word, In: OnConfig, Description: "For grant_type=urn:ietf:params:oauth:grant-type:token-exchange: the name of another config of this mount, whose current token is the subject_token. The exchanged token ends no later than that one, and is forgotten when that config changes or is revoked."},
 		{Name: "secret_variables", Type: TextPairs, In: OnConfig, Secret: true, Description: "Like variables, but secret. Only placeholders use them. Never shown again."},
 	}
 }

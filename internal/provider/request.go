@@ -130,6 +130,7 @@ func (e *Effective) request() (grant.Request, error) {
 		return grant.Request{}, err
 	}
 	out.Assertion = r.Assertion
+	e.exchange(&out)
 	if err := e.nameAssertions(&out); err != nil {
 		return grant.Request{}, err
 	}
@@ -189,8 +190,8 @@ func (e *Effective) nameAssertions(r *grant.Request) error {
 		}
 		e.env = e.env.with(name, text, true)
 	}
-	if text := r.Assertion; text != "" {
-		if e.env.shown {
+	if text := r.Assertion; text != "" || e.registration.brought(nameAssertion) {
+		if e.env.shown || text == "" {
 			text = redacted
 		}
 		e.env = e.env.with(nameAssertion, text, true)

@@ -88,7 +88,7 @@ func (e *Effective) needs() []grant.Need {
 // has reports whether a field that something needs is set.
 func (e *Effective) has(field string) bool {
 	r := e.registration
-	return map[string]string{
+	return r.brought(field) || map[string]string{
 		"client_id": r.ClientID, "client_secret": r.ClientSecret, "username": r.Username, "password": r.Password,
 		"refresh_token": r.RefreshToken, "assertion": r.Assertion, "private_key": r.PrivateKey, "signing_key": r.SigningKey,
 		"key_id": e.keys.signing.ID, "signing_certificate": r.SigningCertificate,

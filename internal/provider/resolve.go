@@ -30,8 +30,9 @@ type Effective struct {
 	resources    []*urlTemplate          // dpop_resources
 	required     []string                // what the provider requires beyond its grant and method
 	keys         keys
-	moment       grant.Moment    // how expires_at is read
-	names        map[string]bool // names that placeholders use, also by way of variables
+	moment       grant.Moment      // how expires_at is read
+	names        map[string]bool   // names that placeholders use, also by way of variables
+	given        map[string]string // what a reader brings, or another config gives
 }
 
 // Check refuses a provider definition that no config could use.
@@ -76,7 +77,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		func() error { return e.checkRequires(definition) }, e.checkAlgorithm, e.checkMethod,
 		func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
-		e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkScopes, e.checkPointers, e.checkMoment, e.checkExtraFields, e.checkAuthority, e.checkProxy,
+		e.checkExchange, e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkScopes, e.checkPointers, e.checkMoment, e.checkExtraFields, e.checkAuthority, e.checkProxy,
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -98,7 +99,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	if err := e.checkEndpoints(); err != nil {
 		return nil, err
 	}
-	request, err := e.Request()
+	request, err := e.sampled().Request()
 	if err == nil {
 		err = checkBodyText(request)
 	}

@@ -93,6 +93,11 @@ func (e *Effective) pinnedParameters(under []Layer) pins {
 			}
 		}
 	}
+	for _, name := range []string{grant.ParamSubjectToken, grant.ParamActorToken} {
+		if e.exchanges(name) {
+			out.add(name+"_type", "is said with the "+name)
+		}
+	}
 	for name := range e.Dialect.ParameterNames {
 		out.add(name, "parameter_names renames or leaves out")
 	}

@@ -16,6 +16,11 @@ import (
 func (e *Effective) secrets() (secrets, composed []string) {
 	r := e.registration
 	secrets = []string{r.ClientSecret, r.FallbackSecret, r.RefreshToken, r.Password, r.Assertion, r.ProxyPassword}
+	for name, v := range e.given {
+		if !typeInputs[name] {
+			secrets = append(secrets, v)
+		}
+	}
 	for _, v := range r.SecretParameters {
 		secrets = append(secrets, scalars(v)...)
 	}

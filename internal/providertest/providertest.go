@@ -109,6 +109,11 @@ type Options struct {
 	// server refuses every other unknown parameter, so that a test notices when
 	// a client sends one without being told to.
 	ExtraParameters []string
+
+	// Subjects (RFC6749) has the server exchange tokens (RFC 8693), and act on
+	// behalf of users as Microsoft's does: it says whom a subject token, an actor
+	// token or an assertion is of, and whether it is good. See ReadExchanged.
+	Subjects func(token string) (name string, ok bool)
 }
 
 // Credentials are what a client identifies itself with and, where the dialect

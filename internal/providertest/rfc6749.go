@@ -19,6 +19,13 @@ func (b rfc6749) token(in Request) (any, *refusal) {
 	if refused := in.posted(formType); refused != nil {
 		return nil, refused
 	}
+	exchanges := b.options.Subjects != nil
+	switch kind := in.Form().Get("grant_type"); {
+	case kind == exchangeGrant && exchanges:
+		return b.exchange(in)
+	case kind == bearerGrant && exchanges:
+		return b.onBehalfOf(in)
+	}
 	switch in.Form().Get("grant_type") {
 	case "":
 		return nil, badRequest("Missing parameter: grant_type")
@@ -122,7 +129,12 @@ func (b rfc6749) scopes(form url.Values, offered []string) ([]string, *refusal) 
 }
 
 func (b rfc6749) authenticate(in Request, allowed ...string) (url.Values, *refusal) {
-	form, refused := in.form(append(allowed, "client_id", "client_secret"), b.options.ExtraParameters)
+	return b.authenticateRepeating(in, nil, allowed...)
+}
+
+// authenticateRepeating is authenticate with parameters that may be repeated.
+func (b rfc6749) authenticateRepeating(in Request, repeatable []string, allowed ...string) (url.Values, *refusal) {
+	form, refused := in.form(append(allowed, "client_id", "client_secret"), append(repeatable, b.options.ExtraParameters...))
 	if refused != nil {
 		return nil, refused
 	}

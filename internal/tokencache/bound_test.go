@@ -31,41 +31,55 @@ func TestVeryYoungTokenIsNotReplacedForMinLeft(t *testing.T) {
 	})
 }
 
-func TestReadersChoicesAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, p := New[int](Options[int]{}), &source{life: time.Hour}
-		defer c.Close(time.Second)
-		chosen := func(n int) Ask[int] {
-			a := p.of(fmt.Sprint(n))
-			a.Choice = fmt.Sprint(n)
-			return a
+func TestWhatReadersChooseAndBringIsBounded(t *testing.T) {
+	for name, test := range map[string]struct {
+		brought bool
+		most    int
+	}{"chosen": {false, MaxChoices}, "brought": {true, MaxBrought}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { choicesAreBounded(t, test.brought, test.most) })
+		})
+	}
+}
+
+func choicesAreBounded(t *testing.T, brought bool, most int) {
+	t.Helper()
+	c, p := New[int](Options[int]{}), &source{life: time.Hour}
+	defer c.Close(time.Second)
+	const more = 100_000
+	chosen := func(n int) Ask[int] {
+		a := p.of(fmt.Sprint(n))
+		a.Choice = Choice{Name: fmt.Sprint(n), Brought: brought}
+		return a
+	}
+	for n := range most {
+		get(t, c, chosen(n))
+	}
+	for n := range MaxChoices {
+		if _, err := c.Get(t.Context(), chosen(more+n)); !errors.Is(err, ErrTooManyChoices) {
+			t.Fatalf("one more: %v", err)
 		}
-		for n := range MaxChoices {
-			get(t, c, chosen(n))
-		}
-		for n := range MaxChoices {
-			if _, err := c.Get(t.Context(), chosen(1000+n)); !errors.Is(err, ErrTooManyChoices) {
-				t.Fatalf("one more: %v", err)
-			}
-		}
-		p.asked(t, MaxChoices)
-		get(t, c, chosen(3))
-		get(t, c, p.of("no choice"))
-		byAnother := chosen(3) // of another caller, with a token of its own
-		byAnother.Key = "c/another"
-		get(t, c, byAnother)
-		time.Sleep(50 * time.Minute)
-		get(t, c, chosen(3)) // renewed
-		time.Sleep(10 * time.Minute)
-		for n := range MaxChoices - 1 { // the others have ended
-			get(t, c, chosen(1000+n))
-		}
-		if _, err := c.Get(t.Context(), chosen(2000)); !errors.Is(err, ErrTooManyChoices) {
-			t.Errorf("one more, later: %v", err)
-		}
-		c.Forget("c", "")
-		get(t, c, chosen(2000))
-	})
+	}
+	p.asked(t, int64(most))
+	get(t, c, chosen(3))
+	get(t, c, p.of("no choice"))
+	other := chosen(more)
+	other.Choice.Brought = !brought // which is counted apart
+	get(t, c, other)
+	byAnother := chosen(3) // of another caller, with a token of its own
+	byAnother.Key = "c/another"
+	get(t, c, byAnother)
+	time.Sleep(50 * time.Minute)
+	get(t, c, chosen(3)) // renewed
+	time.Sleep(10 * time.Minute)
+	for n := range most - 1 { // the others have ended
+		get(t, c, chosen(more+n))
+	}
+	if _, err := c.Get(t.Context(), chosen(2*more)); !errors.Is(err, ErrTooManyChoices) {
+		t.Errorf("one more, later: %v", err)
+	}
+	c.Forget("c", "")
+	get(t, c, chosen(2*more))
 }
 
 func TestTokensForOneReaderAloneAreMintedSoManyAtATime(t *testing.T) {

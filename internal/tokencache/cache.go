@@ -94,7 +94,7 @@ type slot[T any] struct {
 type Ask[T any] struct {
 	Key     string        // of the token: equal keys share a token
 	Group   string        // the client: Forget and Forgive work by group, and failures are remembered per group
-	Choice  string        // the reader's own choice, of which a group has at most MaxChoices; "" without one
+	Choice  Choice        // the reader's own choice, if it made one
 	MinLeft time.Duration // minimum usable life
 	Timeout time.Duration // of the reader's wait, and of a mint that spends nothing
 	Fresh   bool          // replace the token, unless it is very young
@@ -116,6 +116,14 @@ type Ask[T any] struct {
 	// Discard undoes Mint and Store. It is called if no reader gets the token, because
 	// it was forgotten during the mint or its only reader has left.
 	Discard func(context.Context, Held[T])
+}
+
+// Choice is what a reader chose among what there is, of which a group has
+// MaxChoices, or what it brought, of which there are MaxBrought. It is without
+// a name where a reader takes what all do.
+type Choice struct {
+	Name    string
+	Brought bool
 }
 
 // Answer is what a reader gets.
@@ -191,7 +199,7 @@ func (c *Cache[T]) Get(ctx context.Context, a Ask[T]) (Answer[T], error) {
 	switch {
 	case a.Single:
 		return c.single(ctx, c.slot(a), a)
-	case a.Choice == "":
+	case a.Choice.Name == "":
 		return c.get(ctx, a)
 	}
 	if !c.client(a.Group).admit(a.Choice, c.now(), a.Timeout) {

@@ -18,6 +18,10 @@ const (
 	// MaxChoices is how many different choices of their own the readers of a group may
 	// hold tokens of at the same time.
 	MaxChoices = 64
+
+	// MaxBrought is how many different things that readers bring the tokens of a group
+	// may be made of at the same time.
+	MaxBrought = 10_000
 )
 
 // ErrBusy is returned to a reader that wants a token for itself alone, if too many
@@ -25,7 +29,7 @@ const (
 var ErrBusy = errors.New("too many tokens are minted at a time")
 
 // ErrTooManyChoices is returned to a reader whose choice would be one more than
-// MaxChoices.
+// MaxChoices, or MaxBrought.
 var ErrTooManyChoices = errors.New("too many choices have usable tokens")
 
 // client is what the tokens of a group have in common, because they are asked for
@@ -35,12 +39,24 @@ type client struct {
 	singles chan struct{} // holds one element for each mint under way
 
 	mu      sync.Mutex
-	probe   chan struct{}        // closed when the attempt after a failure has ended; nil without one
-	choices map[string]time.Time // when the token of each choice ends
+	probe   chan struct{} // closed when the attempt after a failure has ended; nil without one
+	choices choices
+	brought choices
 }
 
+// choices holds, for each choice, when its token ends.
+type choices map[string]time.Time
+
 func newClient() *client {
-	return &client{singles: make(chan struct{}, maxSingles), choices: map[string]time.Time{}}
+	return &client{singles: make(chan struct{}, maxSingles), choices: choices{}, brought: choices{}}
+}
+
+// of returns the choices that c is counted among, and how many there may be.
+func (cl *client) of(c Choice) (choices, int) {
+	if c.Brought {
+		return cl.brought, MaxBrought
+	}
+	return cl.choices, MaxChoices
 }
 
 // client returns the client of a group, and makes it if necessary.
@@ -122,31 +138,33 @@ func (cl *client) enter(ctx context.Context, limit time.Duration) error {
 
 // admit reports whether there is room for a token of that choice, and reserves it
 // for as long as a mint may take.
-func (cl *client) admit(choice string, now time.Time, limit time.Duration) bool {
+func (cl *client) admit(choice Choice, now time.Time, limit time.Duration) bool {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if _, there := cl.choices[choice]; !there && len(cl.choices) >= MaxChoices {
-		for other, until := range cl.choices {
+	all, most := cl.of(choice)
+	if _, there := all[choice.Name]; !there && len(all) >= most {
+		for other, until := range all {
 			if !now.Before(until) {
-				delete(cl.choices, other)
+				delete(all, other)
 			}
 		}
-		if len(cl.choices) >= MaxChoices {
+		if len(all) >= most {
 			return false
 		}
 	}
-	cl.choices[choice] = later(cl.choices[choice], now.Add(limit))
+	all[choice.Name] = later(all[choice.Name], now.Add(limit))
 	return true
 }
 
 // hold counts a choice for as long as its token is usable.
-func (cl *client) hold(choice string, until time.Time) {
-	if choice == "" {
+func (cl *client) hold(choice Choice, until time.Time) {
+	if choice.Name == "" {
 		return
 	}
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	cl.choices[choice] = later(cl.choices[choice], until)
+	all, _ := cl.of(choice)
+	all[choice.Name] = later(all[choice.Name], until)
 }
 
 // forgetChoices frees the choices, because their tokens are gone.
@@ -154,4 +172,5 @@ func (cl *client) forgetChoices() {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	clear(cl.choices)
+	clear(cl.brought)
 }

@@ -1,0 +1,116 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+)
+
+// brought is what a reader brings along for its token to be made of, by name: a
+// token of its own, to be exchanged. It is secret, and nothing keeps it: it is
+// there for as long as the request, and a mint that the request started. What is
+// kept is a keyed hash of it, in the key of the token that came of it. A token
+// that is due is renewed by a reader who brings the same again.
+type brought map[string]string
+
+// broughtBy reads what a request brings.
+func broughtBy(d *framework.FieldData) (brought, error) {
+	var out brought
+	for _, f := range provider.ReaderInputs() {
+		value, sent := d.Raw[f.Name].(string)
+		if !sent {
+			continue
+		}
+		if err := provider.CheckReaderInput(f.Name, value); err != nil {
+			return nil, err
+		}
+		if out == nil {
+			out = brought{}
+		}
+		out[f.Name] = value
+	}
+	for name := range out {
+		if token, isType := strings.CutSuffix(name, "_type"); isType && out[token] == "" {
+			return nil, refuse("%s says what the %s is, which was not sent: send both", name, token)
+		}
+	}
+	return out, nil
+}
+
+// check refuses what has ended: a token that came of it may live longer, and is
+// for those who could have it now.
+func (g brought) check(b *backend) error {
+	for _, name := range []string{grant.ParamSubjectToken, grant.ParamActorToken, grant.ParamAssertion} {
+		if end, known := grant.JWTEnd(g[name]); known && !b.now().Before(end) {
+			return refuse("%s ended at %s, as it says itself: get a new one", name, stamp(end))
+		}
+	}
+	return nil
+}
+
+// key is the key of the token that comes of what is brought to the request with
+// that key.
+func (g brought) key(epoch []byte, config, key string) (string, error) {
+	if len(g) == 0 {
+		return key, nil
+	}
+	text, err := json.Marshal(g)
+	if err != nil {
+		return "", fmt.Errorf("hashing what a reader of config %q brings: %w", config, err)
+	}
+	mac := hmac.New(sha256.New, epoch)
+	mac.Write(fmt.Appendf(nil, "brought to %q: ", key))
+	mac.Write(text)
+	return config + "/" + hex.EncodeToString(mac.Sum(nil)), nil
+}
+
+// bring gives v for a reader who brings that. It is kept nowhere.
+func (b *backend) bring(v *view, g brought) (*view, error) {
+	if len(g) == 0 {
+		return v, nil
+	}
+	for name := range g {
+		if !slices.Contains(v.takes, name) {
+			return nil, refuse("%s: %s is not taken from readers: whoever may write the config allows it with reader_inputs", v.target, name)
+		}
+	}
+	if err := g.check(b); err != nil {
+		return nil, fmt.Errorf("%s: %w", v.target, err)
+	}
+	out := *v
+	out.brought = g
+	var err error
+	out.key, err = g.key(v.broughtKey, v.config, v.key)
+	return &out, err
+}
+
+// lacks refuses a request without what the token is made of.
+func (v *view) lacks() error {
+	for _, name := range v.needs {
+		if v.brought[name] == "" {
+			return refuse("%s: %s comes from each reader (reader_inputs): send it in a write, such as vault write oauthcc/token/%s %s=@file", v.target, name, v.path(), name)
+		}
+	}
+	return nil
+}
+
+// checkBrought refuses a config that would have to run its grant without what
+// only readers bring.
+func (c *config) checkBrought() error {
+	if needs := c.effective.RequiredInputs(); c.VerifyConnection && len(needs) > 0 {
+		return refuse("verify_connection runs the grant when the config is written, and %s comes from each reader: leave it out, and write check/%s %s=… afterwards", needs[0], c.config, needs[0])
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
+)
+
+// maxWay is how many configs may depend on each other in a row.
+const maxWay = 8
+
+// source is another config of the mount whose current token goes into a request.
+type source struct {
+	field string // that names it
+	name  string
+	key   string // of its token, as its config is now
+}
+
+// sourceFields are the fields of a config that name another config, the source
+// of something in its requests.
+func sourceFields() []string { return []string{"subject_config"} }
+
+// sourcesOf gives the sources that a config names.
+func sourcesOf(fields provider.Layer) []source {
+	var out []source
+	for _, field := range sourceFields() {
+		if name, _ := fields[field].(string); name != "" {
+			out = append(out, source{field: field, name: name})
+		}
+	}
+	return out
+}
+
+// follow finds the sources of c, and the sources of those. Their tokens' keys
+// become part of the key of c's token, so that it is forgotten when one of them
+// changes or is revoked.
+func (b *backend) follow(ctx context.Context, s logical.Storage, c *config) error {
+	ctx, way := onTheWay(ctx, c.config)
+	for _, src := range sourcesOf(c.entry.Fields) {
+		if slices.Contains(way, src.name) {
+			return src.circle(append(way, src.name))
+		}
+		if len(way) > maxWay {
+			return refuse("%s leads through more than %d configs, each of which takes something from the next: %s", src.field, maxWay, strings.Join(way, ", "))
+		}
+		k, err := b.current(ctx, s, target{config: src.name}, inputs{})
+		if err != nil {
+			return src.about(err)
+		}
+		switch {
+		case slices.Contains(k.behind, c.config):
+			return src.circle([]string{c.config, src.name, "…", c.config})
+		case !slices.Contains(k.SourceFor, c.config):
+			return refuse("%s names config %q, which does not allow that: its token would be sent where this config says. Whoever may write that config allows it with source_for=%s there", src.field, src.name, c.config)
+		case len(k.effective.RequiredInputs()) > 0:
+			return refuse("%s names config %q, whose tokens depend on what a reader brings: name one without reader_inputs", src.field, src.name)
+		case !k.reused():
+			return refuse("%s names config %q, which has no current token, since each of its readers gets one of its own: write reuse=true there", src.field, src.name)
+		}
+		src.key = k.key
+		c.sources = append(c.sources, src)
+		c.behind = append(append(c.behind, src.name), k.behind...)
+		c.sourceSpends = c.sourceSpends || k.spends() || k.sourceSpends
+	}
+	return nil
+}
+
+func (src source) circle(names []string) error {
+	return refuse("%s leads back to the config itself: %s; the first token has to come from somewhere else", src.field, strings.Join(names, ", "))
+}
+
+// about has an error say that it is the source's.
+func (src source) about(err error) error {
+	return &sourceError{fmt.Errorf("%s %q: %w", src.field, src.name, err)}
+}
+
+// sourceError is the trouble of a source, which remembers itself how long it
+// lasts. So it holds nothing of the config that needs the source.
+type sourceError struct{ error }
+
+func (e *sourceError) Unwrap() error   { return e.error }
+func (e *sourceError) Holds() bool     { return false }
+func (e *sourceError) OfRequest() bool { return true }
+
+type wayKey struct{}
+
+// onTheWay adds a config to those that ctx comes by.
+func onTheWay(ctx context.Context, config string) (context.Context, []string) {
+	before, _ := ctx.Value(wayKey{}).([]string)
+	way := append(slices.Clone(before), config)
+	return context.WithValue(ctx, wayKey{}, way), way
+}
+
+// fromSource gives the current token of a source: from memory, from storage, or minted now. When the
+// source has changed since c was resolved, so has the token that c comes to.
+func (b *backend) fromSource(ctx context.Context, s logical.Storage, src source) (*minted, error) {
+	v, err := b.view(ctx, s, target{config: src.name}, inputs{})
+	if err != nil {
+		return nil, src.about(err)
+	}
+	got, v, err := b.token(ctx, s, wanted{view: v, minLeft: v.minLeft()})
+	if err != nil {
+		return nil, src.about(cause(err))
+	}
+	if v.key != src.key {
+		return nil, tokencache.ErrForgotten
+	}
+	if _, err := v.usable(got, b.now()); err != nil {
+		return nil, src.about(err)
+	}
+	return got.Value, nil
+}
+
+// sourced gives c with the tokens of its sources in its request, and those
+// tokens.
+func (b *backend) sourced(ctx context.Context, s logical.Storage, c *config) (*config, []*minted, error) {
+	if len(c.sources) == 0 {
+		return c, nil, nil
+	}
+	given := maps.Clone(c.given)
+	if given == nil {
+		given = map[string]string{}
+	}
+	var from []*minted
+	for _, src := range c.sources {
+		m, err := b.fromSource(ctx, s, src)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", c.target, err)
+		}
+		from = append(from, m)
+		if src.field == "subject_config" {
+			given["subject_token"] = m.Token.AccessToken
+		}
+	}
+	return c.with(given), from, nil
+}
+
+// capBy has m end no later than what it was made of.
+func (m *minted) capBy(sources []*minted) {
+	for _, from := range sources {
+		if from.Token.ExpiresAt.Before(m.Token.ExpiresAt) {
+			m.Token.ExpiresAt = from.Token.ExpiresAt
+		}
+	}
+}
+
+// link notes in storage that a config has these sources, before it does. A note
+// that is left behind does no harm: who reads it asks the config.
+func link(ctx context.Context, s logical.Storage, config string, sources []source) error {
+	for _, src := range sources {
+		if err := store(ctx, s, sourcePrefix+src.name+"/"+config, &linkEntry{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlink removes the notes of what old had for sources and entry has not.
+func (b *backend) unlink(ctx context.Context, s logical.Storage, config string, old, entry *configEntry) {
+	if old == nil {
+		return
+	}
+	var still []source
+	if entry != nil {
+		still = sourcesOf(entry.Fields)
+	}
+	for _, src := range sourcesOf(old.Fields) {
+		if slices.ContainsFunc(still, func(other source) bool { return other.name == src.name }) {
+			continue
+		}
+		if err := s.Delete(ctx, sourcePrefix+src.name+"/"+config); err != nil {
+			b.log().Warn("a note that a config was the source of another could not be deleted, which does no harm", "config", src.name, "error", err)
+		}
+	}
+}
+
+// dependants lists the configs that take something from that one, and from each
+// other, however far.
+func (b *backend) dependants(ctx context.Context, s logical.Storage, config string) ([]string, error) {
+	var out []string
+	for next := []string{config}; len(next) > 0; next = next[1:] {
+		noted, err := listStorage(sourcePrefix+next[0]+"/")(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range noted {
+			if name == config || slices.Contains(out, name) {
+				continue
+			}
+			entry, err := load[configEntry](ctx, s, configPrefix+name)
+			if err != nil {
+				return nil, err
+			}
+			if entry != nil && slices.ContainsFunc(sourcesOf(entry.Fields), func(src source) bool { return src.name == next[0] }) {
+				out, next = append(out, name), append(next, name)
+			}
+		}
+	}
+	return out, nil
+}
+
+// forgetDependants forgets what was made of a config's tokens, when these have
+// been forgotten.
+func (b *backend) forgetDependants(ctx context.Context, s logical.Storage, config string) {
+	names, err := b.dependants(ctx, s, config)
+	for _, name := range names {
+		key, revocable := "", true
+		if c, unresolved := b.load(ctx, s, target{config: name}, inputs{}); unresolved == nil {
+			revocable = c.revocable()
+			key, unresolved = c.key()
+			err = errors.Join(err, unresolved)
+		}
+		b.tokens.Forgive(name)
+		b.forget(ctx, s, name, revocable, key)
+	}
+	if err != nil {
+		b.log().Warn("whether other configs depend on one that has changed could not be read in full; their tokens of before are found by nobody", "config", config, "error", err)
+	}
+}
