@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
@@ -89,6 +90,7 @@ type backend struct {
 
 	observer  observer
 	calendar  calendar
+	metrics   *prometheus.Registry
 	loading   singleflight.Group // of views
 	nodeState atomic.Pointer[node]
 	mount     atomic.Pointer[string] // as the last request named it
@@ -131,6 +133,7 @@ func newBackend(o Options) *backend {
 	b.tokens = tokencache.New[*minted](tokencache.Options[*minted]{
 		Now: o.Now, Again: again, Panicked: func(p any) error { return b.panicked("a mint", p) },
 	})
+	b.metrics = newMetrics(b)
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(helpText),
 		BackendType:    logical.TypeLogical,
@@ -149,6 +152,7 @@ func newBackend(o Options) *backend {
 			b.proofPaths(),
 			b.checkPaths(),
 			b.statusPaths(),
+			b.metricsPaths(),
 			b.revokePaths(),
 			b.keyPaths(),
 			b.keyCertificatePaths(),

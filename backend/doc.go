@@ -22,6 +22,7 @@
 //	check/…/<role>       write           likewise
 //	status               read            how each config stands, the worst first
 //	status/<config>      read            what is held and known, without the tokens
+//	metrics              read            Prometheus' text, raw
 //	revoke/<config>      write           forgets every token
 //	key/                 list
 //	key/<key>            CRUD            a signing key that never leaves

@@ -18,6 +18,7 @@ import (
 // Reads are counted without a lock, since there are so many of them. There may be
 // thousands of histories, so that each of them is small, however long it gets.
 type history struct {
+	named bool // the metrics tell it apart from others; never changes
 	reads [readResults]atomic.Int64
 
 	mu sync.Mutex // guards what follows
@@ -166,13 +167,36 @@ func tellQuota(q grant.Quota, at time.Time) map[string]any {
 	return out
 }
 
-// durations keeps how long the last exchanges took.
+// durations keeps how long the last exchanges took, and of all of them how many
+// took how long.
 type durations struct {
 	n  int
 	ms [64]uint32
+	latency
+}
+
+// latency counts exchanges by how long they took: as long as each of latencyBounds
+// at most, and longer.
+type latency struct {
+	buckets [11]uint64
+	sum     time.Duration
+}
+
+func (l *latency) observe(took time.Duration) {
+	i, _ := slices.BinarySearch(latencyBounds, took)
+	l.buckets[i]++
+	l.sum += took
+}
+
+func (l *latency) add(other latency) {
+	for i, n := range other.buckets {
+		l.buckets[i] += n
+	}
+	l.sum += other.sum
 }
 
 func (d *durations) add(took time.Duration) {
+	d.observe(took)
 	d.ms[d.n%len(d.ms)] = uint32(min(max(took.Milliseconds(), 0), math.MaxUint32))
 	d.n++
 }

@@ -22,6 +22,7 @@ type observer struct {
 
 	mu       sync.Mutex
 	byConfig map[string]*history
+	named    int     // how many of them the metrics tell apart
 	rest     history // of what belongs to none of them
 }
 
@@ -35,7 +36,10 @@ func (o *observer) of(config string) *history {
 	}
 	h := o.byConfig[config]
 	if h == nil {
-		h = &history{}
+		h = &history{named: o.named < maxNamed}
+		if h.named {
+			o.named++
+		}
 		o.byConfig[config] = h
 	}
 	return h
@@ -52,10 +56,20 @@ func (o *observer) about(config string) *history {
 	return &o.rest
 }
 
-// deleted ends the history of a config. Another one of its name begins anew.
+// deleted ends the history of a config. Another one of its name begins anew. What
+// the metrics told of it among the rest stays there, since no counter may fall.
 func (o *observer) deleted(config string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	h := o.byConfig[config]
+	switch {
+	case h == nil:
+		return
+	case h.named:
+		o.named--
+	default:
+		o.rest.inherit(h)
+	}
 	delete(o.byConfig, config)
 }
 

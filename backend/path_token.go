@@ -94,18 +94,26 @@ func (b *backend) tokenPaths() []*framework.Path {
 func (b *backend) readToken(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	w, err := b.wanted(ctx, req, d)
 	if err != nil {
-		return nil, err
+		return nil, b.turnAway(b.observer.about(targetOf(d).config), err)
 	}
 	return b.serve(ctx, req.Storage, w)
+}
+
+// turnAway answers a reader by an error.
+func (b *backend) turnAway(h *history, err error) error {
+	if !errors.Is(err, logical.ErrReadOnly) { // which has another node answer
+		b.observer.notHandedOut(h)
+	}
+	return err
 }
 
 // serve answers a reader.
 func (b *backend) serve(ctx context.Context, s logical.Storage, w wanted) (*logical.Response, error) {
 	resp, err := b.answer(ctx, s, w)
-	if err != nil && !errors.Is(err, logical.ErrReadOnly) { // which has another node answer
-		b.observer.notHandedOut(w.history)
+	if err != nil {
+		return nil, b.turnAway(w.history, err)
 	}
-	return resp, err
+	return resp, nil
 }
 
 // answer hands out the token that is wanted.
@@ -192,7 +200,7 @@ func (b *backend) plainRead(ctx context.Context, req *logical.Request) (_ *logic
 		t := target{config: names[tokenPath.SubexpIndex("config")], role: names[tokenPath.SubexpIndex("role")]}
 		var err error
 		if v, err = b.view(ctx, req.Storage, t, inputs{caller: req.EntityID}); err != nil {
-			return nil, true, err
+			return nil, true, b.turnAway(b.observer.about(t.config), err)
 		}
 	}
 	resp, err := b.serve(ctx, req.Storage, wanted{view: v, by: req.EntityID, minLeft: v.minLeft()})

@@ -47,11 +47,7 @@ func (b *backend) standings(ctx context.Context, s logical.Storage) ([]standing,
 	if err != nil {
 		return nil, err
 	}
-	tokens := map[string][]tokencache.Status[*minted]{}
-	for _, t := range b.tokens.Status("") {
-		config := configOf(t.Key)
-		tokens[config] = append(tokens[config], t)
-	}
+	tokens := b.tokensByConfig()
 	out := make([]standing, 0, len(known))
 	for _, config := range configs {
 		if f := known[config]; f != nil {
@@ -63,11 +59,21 @@ func (b *backend) standings(ctx context.Context, s logical.Storage) ([]standing,
 	return out, nil
 }
 
+// tokensByConfig tells of all tokens that are in memory.
+func (b *backend) tokensByConfig() map[string][]tokencache.Status[*minted] {
+	out := map[string][]tokencache.Status[*minted]{}
+	for _, t := range b.tokens.Status("") {
+		config := configOf(t.Key)
+		out[config] = append(out[config], t)
+	}
+	return out
+}
+
 // standing is how one config stands.
 func (b *backend) standing(config string, f *facts, tokens []tokencache.Status[*minted]) standing {
 	out, now := standing{config: config, ends: f.ends, budget: f.budget}, b.now()
 	current := false
-	b.observer.of(config).change(func(p *past) {
+	b.observer.about(config).change(func(p *past) {
 		current, out.lastHour = p.current, p.hour.sum(now)
 		if p.lastFailure != nil {
 			out.failed, out.brief = p.lastFailure.at, p.lastFailure.brief

@@ -1,0 +1,261 @@
+// Copyright (c) The oauthcc authors
+// SPDX-License-Identifier: MPL-2.0
+
+package backend
+
+import (
+	"maps"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
+)
+
+const (
+	// maxNamed is how many configs the metrics tell apart: those that this process
+	// has seen first. The rest is told of as one, so that however many configs
+	// there are, a scrape has a bounded number of series.
+	maxNamed = 200
+
+	// restLabel is what the rest is called.
+	restLabel = "other"
+)
+
+// latencyBounds are the upper bounds of the histogram of exchanges with providers.
+var latencyBounds = []time.Duration{
+	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second,
+	2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute,
+}
+
+// metrics gives the metrics of a mount, made of what its observer and its cache
+// know when they are asked for: nothing is counted twice, and a read of a token
+// costs no more because of them. It is a prometheus.Collector.
+type metrics struct {
+	b *backend
+
+	info, reads, mints, duration, retries, checks, revocations     *prometheus.Desc
+	configs, state, held, expires, ends, lastHour, perHour, remain *prometheus.Desc
+}
+
+// newMetrics gives a registry of its own for b.
+func newMetrics(b *backend) *prometheus.Registry {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("oauthcc_"+name, help, labels, nil)
+	}
+	m := &metrics{
+		b:           b,
+		info:        desc("build_info", "The build of the plugin; always 1.", "version", "commit"),
+		reads:       desc("reads_total", "Reads of tokens by what became of them: hit (from memory), waited (for a mint, or for storage), old (the token from before), failed.", "config", "result"),
+		mints:       desc("mints_total", "Mints by outcome: ok, fallback (with fallback_client_secret), or failed, and then by cause.", "config", "outcome", "cause"),
+		duration:    desc("provider_request_duration_seconds", "How long exchanges with providers about a token took, retries included.", "config"),
+		retries:     desc("provider_retries_total", "Requests for a token that were sent again, after a broken connection or a 502, 503 or 504.", "config"),
+		checks:      desc("checks_total", "Checks that ended with a token.", "config"),
+		revocations: desc("revocations_total", "Attempts to have a provider revoke a token by outcome: revoked, failed.", "config", "outcome"),
+		configs:     desc("configs", "Configs by state: failing (readers get errors), old token (the last refresh failed), never minted, ok.", "state"),
+		state:       desc("config_state", "The state of a config; 1 for the one that it is in.", "config", "state"),
+		held:        desc("tokens_held", "Usable tokens in memory.", "config"),
+		expires:     desc("token_expires_in_seconds", "Seconds until the first of them expires.", "config"),
+		ends:        desc("ends_in_seconds", "Seconds until a secret or certificate ends; negative when it has ended.", "config", "what"),
+		lastHour:    desc("mints_last_hour", "Tokens minted within the last hour.", "config"),
+		perHour:     desc("mints_per_hour", "How many may be, where there is a bound.", "config"),
+		remain:      desc("provider_quota_remaining", "Requests left of the provider's quota, as its headers said last.", "config"),
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(m, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		m.info, m.reads, m.mints, m.duration, m.retries, m.checks, m.revocations,
+		m.configs, m.state, m.held, m.expires, m.ends, m.lastHour, m.perHour, m.remain,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	now := m.b.now()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(m.info, 1, m.b.build.Version, m.b.build.Commit)
+	all, inState := m.b.series(now)
+	for _, state := range states {
+		gauge(m.configs, float64(inState[state]), state)
+	}
+	for config, s := range all {
+		m.count(out, config, s)
+		gauge(m.held, float64(s.held), config)
+		gauge(m.lastHour, float64(s.lastHour), config)
+		if !s.expires.IsZero() {
+			gauge(m.expires, s.expires.Sub(now).Seconds(), config)
+		}
+		for what, at := range s.ends {
+			gauge(m.ends, at.Sub(now).Seconds(), config, what)
+		}
+		if config == restLabel {
+			continue // what follows is of one config
+		}
+		gauge(m.state, 1, config, s.state)
+		if s.budget > 0 {
+			gauge(m.perHour, float64(s.budget), config)
+		}
+		if !s.quotaAt.IsZero() && s.quota.Remaining >= 0 {
+			gauge(m.remain, float64(s.quota.Remaining), config)
+		}
+	}
+}
+
+// count tells the counters of one config, or of the rest.
+func (m *metrics) count(out chan<- prometheus.Metric, config string, s *series) {
+	counter := func(d *prometheus.Desc, n int64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), append([]string{config}, labels...)...)
+	}
+	for result, name := range readNames {
+		counter(m.reads, s.read[result], name)
+	}
+	counter(m.mints, s.mints-s.fallbacks, "ok", "")
+	counter(m.mints, s.fallbacks, "fallback", "")
+	for cause, n := range s.causes {
+		counter(m.mints, n, "failed", cause)
+	}
+	counter(m.retries, s.retries)
+	counter(m.checks, s.checks)
+	counter(m.revocations, s.revoked, "revoked")
+	counter(m.revocations, s.notRevoked, "failed")
+	buckets, count := map[float64]uint64{}, uint64(0)
+	for i, bound := range latencyBounds {
+		count += s.latency.buckets[i]
+		buckets[bound.Seconds()] = count
+	}
+	count += s.latency.buckets[len(latencyBounds)]
+	out <- prometheus.MustNewConstHistogram(m.duration, count, s.latency.sum.Seconds(), buckets, config)
+}
+
+// series is what the metrics tell of one config, or of the rest together.
+type series struct {
+	past
+	read     [readResults]int64
+	latency  latency
+	held     int
+	expires  time.Time // the first of the tokens held
+	ends     map[string]time.Time
+	lastHour int64
+	state    string
+	budget   int64
+}
+
+// series gathers what there is to tell, by label, and how many configs are in
+// each state. It touches no storage: what has not been looked up yet is told later.
+func (b *backend) series(now time.Time) (map[string]*series, map[string]int) {
+	tokens := b.tokensByConfig()
+	out, inState := map[string]*series{}, map[string]int{}
+	histories, rest := b.observer.all()
+	out[restLabel] = &series{}
+	out[restLabel].add(rest, now)
+	for config, h := range histories {
+		label := restLabel
+		if h.named {
+			label = config
+		}
+		s := out[label]
+		if s == nil {
+			s = &series{}
+			out[label] = s
+		}
+		s.add(h, now)
+		s.addTokens(tokens[config], now)
+		known, _ := h.knownFacts(now)
+		if known == nil {
+			known = &facts{}
+		}
+		for _, e := range known.ends {
+			s.ends = earliest(s.ends, e.what, e.at)
+		}
+		s.state, s.budget = b.standing(config, known, tokens[config]).state, known.budget
+		inState[s.state]++
+	}
+	return out, inState
+}
+
+// add adds a history to s.
+func (s *series) add(h *history, now time.Time) {
+	p := h.snapshot()
+	for result := range s.read {
+		s.read[result] += h.reads[result].Load()
+	}
+	s.absorb(p)
+	s.quota, s.quotaAt = p.quota, p.quotaAt
+	s.lastHour += p.hour.sum(now)
+	if p.took != nil {
+		s.latency.add(p.took.latency)
+	}
+}
+
+// absorb adds the counters of another past.
+func (p *past) absorb(other past) {
+	p.mints += other.mints
+	p.failures += other.failures
+	p.retries += other.retries
+	p.checks += other.checks
+	p.fallbacks += other.fallbacks
+	p.revoked += other.revoked
+	p.notRevoked += other.notRevoked
+	for cause, n := range other.causes {
+		if p.causes == nil {
+			p.causes = map[string]int64{}
+		}
+		p.causes[cause] += n
+	}
+}
+
+// inherit takes over the counters of a history that ends.
+func (h *history) inherit(ended *history) {
+	for result := range h.reads {
+		h.reads[result].Add(ended.reads[result].Load())
+	}
+	p := ended.snapshot()
+	h.change(func(own *past) {
+		own.absorb(p)
+		if p.took != nil {
+			if own.took == nil {
+				own.took = &durations{}
+			}
+			own.took.latency.add(p.took.latency)
+		}
+	})
+}
+
+func (s *series) addTokens(tokens []tokencache.Status[*minted], now time.Time) {
+	for _, t := range tokens {
+		if t.Held == nil || !now.Before(t.Held.UsableUntil()) {
+			continue
+		}
+		s.held++
+		if s.expires.IsZero() || t.Held.Expires.Before(s.expires) {
+			s.expires = t.Held.Expires
+		}
+	}
+}
+
+func earliest(ends map[string]time.Time, what string, at time.Time) map[string]time.Time {
+	if ends == nil {
+		ends = map[string]time.Time{}
+	}
+	if before, known := ends[what]; !known || at.Before(before) {
+		ends[what] = at
+	}
+	return ends
+}
+
+// all gives the histories by config, and that of what belongs to none of them.
+func (o *observer) all() (byConfig map[string]*history, rest *history) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.byConfig), &o.rest
+}
