@@ -163,6 +163,7 @@ func newBackend(o Options) *backend {
 		Invalidate:   b.invalidate,
 		Clean:        b.clean,
 	}
+	b.observer.events = newEvents(b.Backend, func(do func(context.Context)) bool { return b.work.run(context.Background(), eventLane, do) })
 	return b
 }
 

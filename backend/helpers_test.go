@@ -40,6 +40,7 @@ type engine struct {
 	transport *http.Transport
 	wire      *providertest.Wire // which its servers are at, nil without
 	log       *lockedBuffer
+	events    *logical.MockEventSender
 	extras    []string // members of an answer that no schema can know
 }
 
@@ -64,17 +65,18 @@ func mountOn(tb testing.TB, on *storage, clock *clock, system *logical.StaticSys
 // mountVia makes an engine that dials as transport does.
 func mountVia(tb testing.TB, transport *http.Transport, on *storage, clock *clock, system *logical.StaticSystemView, secrets ...string) *engine {
 	tb.Helper()
-	e := &engine{storage: on, clock: clock, system: system, transport: transport, log: &lockedBuffer{}}
+	e := &engine{storage: on, clock: clock, system: system, transport: transport, log: &lockedBuffer{}, events: logical.NewMockEventSender()}
 	factory := backend.Factory(backend.Options{
 		Build:     backend.Build{Version: "v1.2.3", Commit: "0123456789ab", Date: "2026-01-02T03:04:05Z"},
 		Transport: transport,
 		Now:       e.clock.Now,
 	})
 	b, err := factory(tb.Context(), &logical.BackendConfig{
-		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log}),
-		System:      system,
-		StorageView: e.storage,
-		BackendUUID: "5c7c9ee4-0000-0000-0000-000000000000",
+		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log}),
+		System:       system,
+		StorageView:  e.storage,
+		EventsSender: e.events,
+		BackendUUID:  "5c7c9ee4-0000-0000-0000-000000000000",
 	})
 	if err != nil {
 		tb.Fatalf("make the backend: %v", err)
@@ -83,6 +85,7 @@ func mountVia(tb testing.TB, transport *http.Transport, on *storage, clock *cloc
 	tb.Cleanup(func() {
 		b.Cleanup(context.Background())
 		withoutSecrets(tb, "the log", e.log.String(), secrets...)
+		withoutSecrets(tb, "the events", e.sent(tb), secrets...)
 	})
 	return e
 }
@@ -98,6 +101,18 @@ func overAWire(t *testing.T, f func(t *testing.T, e *engine), secrets ...string)
 		e.wire = wire
 		f(t, e)
 	})
+}
+
+// sent is all that was sent to Vault's event system.
+func (e *engine) sent(tb testing.TB) string {
+	tb.Helper()
+	e.events.Lock()
+	defer e.events.Unlock()
+	text, err := json.Marshal(e.events.Events)
+	if err != nil {
+		tb.Errorf("encode the events: %v", err)
+	}
+	return string(text)
 }
 
 // result is what Vault makes of a request.

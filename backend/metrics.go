@@ -35,8 +35,8 @@ var latencyBounds = []time.Duration{
 type metrics struct {
 	b *backend
 
-	info, reads, mints, duration, retries, checks, revocations     *prometheus.Desc
-	configs, state, held, expires, ends, lastHour, perHour, remain *prometheus.Desc
+	info, reads, mints, duration, retries, checks, revocations             *prometheus.Desc
+	configs, state, held, expires, ends, lastHour, perHour, remain, events *prometheus.Desc
 }
 
 // newMetrics gives a registry of its own for b.
@@ -61,6 +61,7 @@ func newMetrics(b *backend) *prometheus.Registry {
 		lastHour:    desc("mints_last_hour", "Tokens minted within the last hour.", "config"),
 		perHour:     desc("mints_per_hour", "How many may be, where there is a bound.", "config"),
 		remain:      desc("provider_quota_remaining", "Requests left of the provider's quota, as its headers said last.", "config"),
+		events:      desc("events_total", "Events for Vault's event system by outcome: sent, failed, dropped (there were too many).", "outcome"),
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(m, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -71,7 +72,7 @@ func newMetrics(b *backend) *prometheus.Registry {
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.info, m.reads, m.mints, m.duration, m.retries, m.checks, m.revocations,
-		m.configs, m.state, m.held, m.expires, m.ends, m.lastHour, m.perHour, m.remain,
+		m.configs, m.state, m.held, m.expires, m.ends, m.lastHour, m.perHour, m.remain, m.events,
 	} {
 		out <- d
 	}
@@ -87,6 +88,11 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	all, inState := m.b.series(now)
 	for _, state := range states {
 		gauge(m.configs, float64(inState[state]), state)
+	}
+	for outcome, n := range map[string]int64{
+		"sent": m.b.observer.events.sent.Load(), "failed": m.b.observer.events.failed.Load(), "dropped": m.b.observer.events.dropped.Load(),
+	} {
+		out <- prometheus.MustNewConstMetric(m.events, prometheus.CounterValue, float64(n), outcome)
 	}
 	for config, s := range all {
 		m.count(out, config, s)

@@ -5,10 +5,12 @@ package backend
 
 import (
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
@@ -17,8 +19,9 @@ import (
 // kind of event, each of them called from one place. What is counted, logged and
 // reported of tokens comes from here, and from nowhere else.
 type observer struct {
-	now func() time.Time
-	log func() hclog.Logger
+	now    func() time.Time
+	log    func() hclog.Logger
+	events *events
 
 	mu       sync.Mutex
 	byConfig map[string]*history
@@ -130,6 +133,14 @@ func (o *observer) minted(t target, m *minted) {
 		}
 		p.hour.add(o.now())
 	})
+	about := []string{
+		"config", t.config, "role", t.role, "expires_at", stamp(m.Token.ExpiresAt),
+		logical.EventMetadataOperation, "mint", logical.EventMetadataModified, "true", logical.EventMetadataDataPath, tokenPrefix + t.path(),
+	}
+	o.events.post(o.now(), eventMinted, tokenPrefix+t.path(), about...)
+	if m.Fallback {
+		o.events.post(o.now(), eventFallback, tokenPrefix+t.path(), about[:6]...)
+	}
 }
 
 // mintFailed is called with each mint that failed.
@@ -144,6 +155,7 @@ func (o *observer) mintFailed(t target, err error) {
 		}
 		p.causes[causeOf(err)]++
 	})
+	o.events.post(last.at, eventFailed, tokenPrefix+t.path(), "config", t.config, "role", t.role, "cause", causeOf(err), "error", last.brief)
 }
 
 // outdated is called when a config has become another request, so that none of
@@ -160,6 +172,7 @@ func (o *observer) endsSoon(config string, e ending) {
 		text = "a secret or certificate has ended"
 	}
 	o.log().Warn(text, "config", config, "what", e.what, "ends_at", stamp(e.at), "days_left", e.daysLeft(o.now()), "remedy", e.remedy)
+	o.events.post(o.now(), eventEnds, configPrefix+config, "config", config, "what", e.what, "ends_at", stamp(e.at), "days_left", strconv.FormatInt(e.daysLeft(o.now()), 10))
 }
 
 // checked is called with each check of a config that its provider answered with
@@ -181,6 +194,7 @@ func (o *observer) revoked(config string, err error) {
 		return
 	}
 	o.log().Debug("revoked a token at its provider", "config", config)
+	o.events.post(o.now(), eventRevoked, tokenPrefix+config, "config", config)
 }
 
 // livesOn is called with each token of a lease that has ended which nobody can
