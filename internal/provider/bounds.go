@@ -27,6 +27,8 @@ const (
 	maxExpanded    = 64 << 10 // bytes of a text, before and after its placeholders are filled in
 	maxExpandedAll = 1 << 20  // bytes of all such texts of a request together, and of all variables together
 	maxFilters     = 8        // filters of a placeholder
+	maxFiltered    = 16 << 20 // bytes that the filters of a request read, in all
+	costOfSigning  = 1 << 18  // how many of these bytes a signature by RSA counts for
 	maxPattern     = 1000     // steps of a compiled pattern
 	maxMatched     = 1 << 10  // bytes of a value that has to match a pattern
 
@@ -35,6 +37,9 @@ const (
 
 // errTooLong means that a text is too long once its placeholders are filled in.
 var errTooLong = fmt.Errorf("is longer than %s (or, with all others, than %s) once its placeholders are filled in", inBytes(maxExpanded), inBytes(maxExpandedAll))
+
+// errTooMuch is the error for a request whose filters would take too long.
+var errTooMuch = fmt.Errorf("has filters that read more than %s together, or sign more than %d times", inBytes(maxFiltered), maxFiltered/costOfSigning)
 
 // size counts the bytes and entries of a value, and holds the limits of both.
 type size struct{ bytes, maxBytes, entries, maxEntries int }

@@ -5,10 +5,13 @@ package provider
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
 // many returns n different names.
@@ -173,6 +176,38 @@ func TestTextsThatGrowWithEachVariableAreRefused(t *testing.T) {
 	}
 	if _, err := asked(t, object{"token_url": plainURL, "variables": object{"v": object{}}, "parameters": object{"p": slices.Repeat([]any{"{v}"}, 20)}}, object{"variables": big}); err != nil {
 		t.Errorf("a text of 50 KiB, twenty times: %v", err)
+	}
+}
+
+// A short text can ask for much to be hashed and signed.
+func TestFiltersThatTakeTooLongAreRefused(t *testing.T) {
+	t.Parallel()
+	pair := newKeyPair(t, signing.RS256)
+	big := strings.Repeat("y", 60<<10)
+	for name, config := range map[string]object{
+		"hashes":             {"parameters": object{"p": strings.Repeat("{v|sha512|base64}", 500)}},
+		"hashes, by HMAC":    {"parameters": object{"p": strings.Repeat("{v|hmac_sha256:client_secret|hex}", 500)}},
+		"in many parameters": {"parameters": object{"p": slices.Repeat([]any{"{v|md5|hex}{v|md5|hex}"}, 300)}},
+		"in headers":         {"request_headers": object{"X-A": strings.Repeat("{v|md5|base64url}", 300)}},
+		"in a URL":           {"token_url": plainURL + "?a=" + strings.Repeat("{v|md5|hex}", 500)},
+		"signatures":         {"parameters": object{"p": slices.Repeat([]any{"{client_id|rsa_sha256:private_key|hex}"}, 70)}},
+		"of variables":       {"parameters": object{"p": strings.Repeat("{w|hex}", 10)}, "variables": object{"v": big, "w": object{"value": strings.Repeat("{v|sha512}", 300)}}},
+	} {
+		whole := object{"token_url": plainURL, "private_key": pair.pem, "variables": object{"v": big}}
+		maps.Copy(whole, config)
+		prompt(t, name, func() {
+			_, err := asked(t, object{"variables": object{"v": object{}}}, whole)
+			if err == nil {
+				t.Errorf("%s: was accepted", name)
+			}
+			wantInvalid(t, err, "has filters that read more than 16384 KiB together, or sign more than 64 times", "yyyy", "the-secret")
+		})
+	}
+	if _, err := asked(t, object{"variables": object{"v": object{}}}, object{
+		"token_url": plainURL, "private_key": pair.pem, "variables": object{"v": big},
+		"parameters": object{"p": slices.Repeat([]any{"{v|sha256|hex}"}, 50), "q": slices.Repeat([]any{"{client_id|rsa_sha256:private_key|hex}"}, 5)},
+	}); err != nil {
+		t.Errorf("fifty hashes and five signatures: %v", err)
 	}
 }
 

@@ -50,6 +50,7 @@ type environment struct {
 	secret   map[string]bool   // which of the given are secret
 	meanings map[string]meaning
 	spent    int // bytes of all computed variables
+	filtered int // bytes that all filters have read
 	// urlOnConfig means that the config sets the URL as well as the values: the
 	// writer of the values could then have written any URL.
 	urlOnConfig bool
@@ -157,7 +158,7 @@ func (e *environment) names() []string {
 // of variables that each name the next one twice, the work would double with
 // every variable.
 func (e *environment) settle() {
-	e.meanings, e.spent = map[string]meaning{}, 0
+	e.meanings, e.spent, e.filtered = map[string]meaning{}, 0, 0
 	for _, name := range e.names() {
 		e.resolve(name, nil)
 	}
@@ -254,8 +255,10 @@ func (e *environment) compute(name, text string, within []string) meaning {
 			m.err = i.err
 		}
 		m.set = m.set && i.set
-		if b.Len()+len(i.text) > maxExpanded {
+		if m.err == nil && b.Len()+len(i.text) > maxExpanded {
 			m.err = errTooLong
+		}
+		if m.err != nil || !m.set {
 			continue // to find out whether the rest names a secret
 		}
 		b.WriteString(i.text)

@@ -69,7 +69,9 @@ func (e *environment) of(p part, within []string) meaning {
 		}
 		text, err := e.apply(f, v, keys[i])
 		if err != nil {
-			m.err = fmt.Errorf("%w in %s", err, p.source)
+			if m.err = err; !errors.Is(err, errTooMuch) {
+				m.err = fmt.Errorf("%w in %s", err, p.source)
+			}
 			if e.shown && m.secret {
 				m.text, m.err = p.source, nil
 			}
@@ -84,7 +86,14 @@ func (e *environment) of(p part, within []string) meaning {
 // apply returns what a filter makes of v. arg is the filter's argument, or the
 // text of the key that it names.
 func (e *environment) apply(f applied, v value, arg string) (string, error) {
-	if f.takes == argumentPrivateKey {
+	signs := f.takes == argumentPrivateKey
+	if e.filtered += len(v.text); signs {
+		e.filtered += costOfSigning
+	}
+	if e.filtered > maxFiltered {
+		return "", errTooMuch
+	}
+	if signs {
 		sum := sha256.Sum256([]byte(v.text))
 		signature, err := rsa.SignPKCS1v15(rand.Reader, e.key, crypto.SHA256, sum[:])
 		if err != nil {

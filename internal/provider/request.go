@@ -170,6 +170,9 @@ func (e *Effective) request() (grant.Request, error) {
 		out.Parameters[paramResource] = d.ResourceURL
 	}
 	out.Secrets, out.Composed = e.secrets()
+	if e.env.filtered > maxFiltered { // so that secrets are missing
+		return grant.Request{}, invalid("request", "%s", errTooMuch)
+	}
 	return out, nil
 }
 
