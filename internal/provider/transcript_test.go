@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"os"
 	"reflect"
 	"strings"
@@ -165,6 +166,15 @@ func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 		t.Errorf("asks %s, not %s", request.URL, x.URL)
 	}
 	request.URL, request.CACertificate = server.URL()+x.Request.Path, server.CACertificate()
+	if anew := request.Anew; anew != nil {
+		request.Anew = func(now time.Time) (grant.Request, error) {
+			r, err := anew(now)
+			if u, bad := url.Parse(r.URL); bad == nil {
+				r.URL = server.URL() + u.RequestURI()
+			}
+			return r, err
+		}
+	}
 	request.Timeout = 10 * time.Second
 	request.Spends = true // one exchange, no retries
 	client := grant.NewClient(grant.Options{Now: func() time.Time { return x.Now }})
