@@ -12,27 +12,27 @@ import (
 	"time"
 )
 
-// Answer says how to read a provider's answer. Each pointer is a list of
-// candidates: the first that leads to a usable value is taken.
+// Answer describes how to read a provider's answer. Each list of pointers is a
+// list of candidates: the first one that leads to a usable value is used.
 type Answer struct {
 	AccessToken      []Pointer
 	ExpiresIn        []Pointer
-	ExpiresInUnit    time.Duration // of a bare number; 0 is a second
+	ExpiresInUnit    time.Duration // unit of a number without one; 0 means seconds
 	ExpiresAt        []Pointer
-	Moment           Moment // of expires_at
+	Moment           Moment // how the answer writes the time at ExpiresAt
 	TokenType        []Pointer
 	Scope            []Pointer
 	RefreshToken     []Pointer
 	Error            []Pointer
 	ErrorDescription []Pointer
-	Extra            map[string]Pointer // further members for the reader, by the reader's name
+	Extra            map[string]Pointer // more members to return, by the name they are returned under
 
 	DefaultTokenType string
-	DefaultLifetime  time.Duration // 0: an answer that states no lifetime is an error
-	ScopeSeparator   string        // of the request; answers use it, a space, a comma or a list
+	DefaultLifetime  time.Duration // 0 makes an answer without a lifetime an error
+	ScopeSeparator   string        // as in the request; answers may also use a space, a comma or a list
 }
 
-// readAnswer makes a token, or a classified error, of a provider's answer.
+// readAnswer turns a provider's answer into a token or a classified error.
 func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, error) {
 	doc, refreshTokens := r.Answer.read(got, now)
 	t, at, found := r.Answer.accessToken(doc)
@@ -56,7 +56,8 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 	return nil, e
 }
 
-// read gives an answer as pointers look into it, with the refresh tokens in it.
+// read returns the answer as a document for pointers, and the refresh tokens
+// that it holds.
 func (a Answer) read(got reply, now time.Time) (document, []string) {
 	doc := got.document()
 	doc.ahead = clockAhead(got.header, got.sentAt(now), now)
@@ -67,9 +68,9 @@ func (a Answer) read(got reply, now time.Time) (document, []string) {
 	return doc, refreshTokens
 }
 
-// readError makes a classified error of an answer that holds no token.
+// readError returns a classified error for an answer without a usable token.
 func readError(r Request, got reply, doc document, now time.Time, redact redactor) *Error {
-	for _, p := range r.Answer.AccessToken { // a token is shown to readers, and to nobody else
+	for _, p := range r.Answer.AccessToken { // only readers of the token may see it, so the error hides it
 		if v, found := doc.lookup(p); found {
 			if text, isText := stringText(textOf(v)); isText {
 				redact = redact.with([]string{text})
@@ -102,9 +103,9 @@ func readError(r Request, got reply, doc document, now time.Time, redact redacto
 	return e
 }
 
-// readToken completes the token that stands at that place of doc. A credential
-// is never handed out: not as the token, and of the rest what holds one is left
-// out.
+// readToken fills in the rest of the token t, which was found in doc at the
+// pointer at. It never returns a credential of the request: if the token itself
+// repeats one, it returns an error; other fields that repeat one are left out.
 func readToken(r Request, t *Token, at Pointer, doc document, now time.Time, f *filter) *Error {
 	a := r.Answer
 	if f.repeats(t.AccessToken) {
@@ -117,7 +118,7 @@ func readToken(r Request, t *Token, at Pointer, doc document, now time.Time, f *
 		t.TokenType = a.DefaultTokenType
 	}
 	t.RefreshToken, _ = first(doc, a.RefreshToken, tokenText)
-	t.Scope = strings.Join(r.Scopes, " ") // RFC 6749 section 5.1: unsaid is as asked
+	t.Scope = strings.Join(r.Scopes, " ") // RFC 6749 section 5.1: without a scope, the requested one is granted
 	scopes := func(v any) (string, bool) {
 		text, ok := a.scopes(v)
 		return text, ok && !f.repeats(v) && !f.repeats(text)
@@ -138,7 +139,8 @@ func readToken(r Request, t *Token, at Pointer, doc document, now time.Time, f *
 	return a.expire(t, doc, now, f)
 }
 
-// accessToken finds the token, with its type, and says where it stands.
+// accessToken finds the token and its type. It also returns the pointer that
+// led to the token.
 func (a Answer) accessToken(doc document) (*Token, Pointer, bool) {
 	kind, found := first(doc, a.TokenType, tokenText)
 	if !found {
@@ -148,7 +150,7 @@ func (a Answer) accessToken(doc document) (*Token, Pointer, bool) {
 		v, found := doc.lookup(p)
 		v = textOf(v)
 		if n, isNumber := v.(json.Number); isNumber && p == "" {
-			v = n.String() // an unquoted token that happens to look like a number
+			v = n.String() // a token without quotes that looks like a number
 		}
 		if text, isText := v.(string); found && isText {
 			if text, usable := tokenText(withoutScheme(text, kind)); usable {
@@ -159,8 +161,8 @@ func (a Answer) accessToken(doc document) (*Token, Pointer, bool) {
 	return nil, "", false
 }
 
-// withoutScheme is a token without the scheme that some servers write before it,
-// which an Authorization header would then have twice.
+// withoutScheme removes the scheme that some servers write in front of the
+// token. With it, an Authorization header would hold the scheme twice.
 func withoutScheme(text, kind string) string {
 	if scheme, rest, found := strings.Cut(text, " "); found && strings.EqualFold(scheme, kind) {
 		return rest
@@ -168,7 +170,7 @@ func withoutScheme(text, kind string) string {
 	return text
 }
 
-// first gives the first candidate that read accepts.
+// first returns the first candidate's value that read accepts.
 func first[T any](doc document, candidates []Pointer, read func(any) (T, bool)) (T, bool) {
 	for _, p := range candidates {
 		if v, found := doc.lookup(p); found {
@@ -188,8 +190,8 @@ func stringText(v any) (string, bool) {
 	return s, ok && s != ""
 }
 
-// tokenText accepts what can stand in an Authorization header (RFC 6750
-// section 2.1, more loosely): visible ASCII.
+// tokenText accepts a text that can be sent in an Authorization header: visible
+// ASCII. This is more lenient than RFC 6750 section 2.1.
 func tokenText(v any) (string, bool) {
 	s, ok := stringText(v)
 	return s, ok && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
@@ -202,7 +204,9 @@ func errorText(v any) (string, bool) {
 	return stringText(v)
 }
 
-// scopes reads a scope in either separator, or an array, as RFC 6749 writes it.
+// scopes reads a scope and returns it as RFC 6749 writes it, separated by
+// spaces. The scope may be a list, or a text separated by ScopeSeparator,
+// spaces or commas.
 func (a Answer) scopes(v any) (string, bool) {
 	var parts []string
 	switch v := v.(type) {

@@ -12,41 +12,45 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// Assertion is a JWT (RFC 7523 section 3) that is signed anew for each attempt:
-// a server refuses a jti that it has seen.
+// Assertion is a JWT (RFC 7523 section 3). Each attempt signs a new one, because
+// a server refuses a jti that it has seen before.
 type Assertion struct {
-	Key       signing.Key // or, without one, Secret
+	Key       signing.Key // if it is zero, Secret signs
 	Secret    string
 	Algorithm signing.Algorithm
-	KeyID     string // kid; "" leaves it out
+	KeyID     string // kid header; "" leaves it out
 
-	// Certificates of the key, leaf first, are named in the header as x5t#S256.
+	// Certificates are those of Key, leaf first. The x5t#S256 header names the
+	// leaf.
 	Certificates signing.Certificates
 
-	Type string // typ; "" is JWT
+	Type string // typ header; "" means JWT
 
-	// Issuer and Subject are iss and sub. Audience is aud: a string or a list.
+	// Issuer, Subject and Audience are the claims iss, sub and aud. Audience is a
+	// string or a list.
 	Issuer, Subject string
 	Audience        any
 
-	// Headers and Claims are said beside the standard ones, or instead of one
-	// of the same name. A nil value leaves one out. Of the headers x5t,
-	// x5t#S256 and x5c the value true stands for that of Certificates.
+	// Headers and Claims are added to the standard ones, or replace the standard
+	// one of the same name. A nil value removes it. If there are Certificates, the
+	// value true for the header x5t, x5t#S256 or x5c stands for the value computed
+	// from them.
 	Headers, Claims map[string]any
 
-	Lifetime time.Duration // of which Skew has passed already when it is sent
+	Lifetime time.Duration // from iat to exp; Skew of it has passed when the assertion is sent
 
-	// Signed is the assertion itself, where it has been made for this attempt
-	// already.
+	// Signed is the finished assertion, if it has already been made for this
+	// attempt.
 	Signed string
 }
 
-// Skew is how far another clock may be behind this one: assertions are issued
-// so much in the past. It is no more, because servers also refuse what was issued
-// too long ago (Maskinporten: ten seconds).
+// Skew is how far the provider's clock may be behind this one: assertions are
+// dated this far in the past. It is not larger, because servers also refuse
+// assertions that were issued too long ago (Maskinporten: ten seconds).
 const Skew = 5 * time.Second
 
-// Sign makes the assertion. Its error, a *Error, says that the key does not fit.
+// Sign signs the assertion, or returns Signed if it is set. The error is an
+// *Error that says why the assertion cannot be signed.
 func (a Assertion) Sign(now time.Time) (string, error) {
 	if a.Signed != "" {
 		return a.Signed, nil
@@ -72,7 +76,8 @@ func (a Assertion) Sign(now time.Time) (string, error) {
 	return text, nil
 }
 
-// headers are those of the JWT, beside alg. A nil value leaves one out.
+// headers returns the JWT headers, except alg. A nil value means that the
+// header is left out.
 func (a Assertion) headers() map[string]any {
 	out := map[string]any{"typ": cmp.Or(a.Type, "JWT")}
 	if a.KeyID != "" {
@@ -90,7 +95,8 @@ func (a Assertion) headers() map[string]any {
 	return out
 }
 
-// ofCertificates is what a header says of the certificates, or else v.
+// ofCertificates returns the value of a header that is computed from the
+// certificates. For any other header it returns v.
 func (a Assertion) ofCertificates(header string, v any) any {
 	switch header {
 	case "x5t":

@@ -5,8 +5,8 @@ package grant
 
 import "slices"
 
-// AuthMethod is a token_endpoint_auth_method of RFC 7591 section 2, RFC 7523 or
-// RFC 8705.
+// AuthMethod is a token_endpoint_auth_method from RFC 7591 section 2, RFC 7523
+// or RFC 8705.
 type AuthMethod string
 
 // The client authentication methods.
@@ -23,15 +23,15 @@ const (
 // assertionType is the client_assertion_type of RFC 7523 section 2.2.
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// method is one way in which a client shows who it is.
+// method is one way for a client to authenticate.
 type method struct {
 	name  AuthMethod
-	sends []string // the standard parameters that it may add to a request
-	needs []need   // the fields of a registration that it cannot do without
+	sends []string // standard parameters that the method may add to a request
+	needs []need   // fields of a registration that the method requires
 	show  func(Request, *attempt) error
 }
 
-// methods is the table of all methods.
+// methods lists all client authentication methods.
 var methods = []method{
 	{AuthBasic, nil, []need{{"client_id"}, {"client_secret"}}, func(r Request, a *attempt) error {
 		a.header.Set("Authorization", "Basic "+r.basicCredentials())
@@ -68,7 +68,7 @@ func showAssertion(r Request, a *attempt) error {
 	return showClientID(r, a)
 }
 
-// AuthMethods lists the client authentication methods by name.
+// AuthMethods returns the names of the client authentication methods.
 func AuthMethods() []string {
 	var out []string
 	for _, m := range methods {
@@ -77,8 +77,9 @@ func AuthMethods() []string {
 	return out
 }
 
-// methodOf gives the entry of that name; one that sends nothing when there is
-// none, which a configuration that was checked does not come to.
+// methodOf returns the method with this name. For an unknown name, which a
+// checked configuration does not have, it returns a method that sends nothing
+// and fails with an error.
 func methodOf(name AuthMethod) method {
 	if i := slices.IndexFunc(methods, func(m method) bool { return m.name == name }); i >= 0 {
 		return methods[i]

@@ -13,18 +13,18 @@ import (
 	"strings"
 )
 
-// Limits of what an answer holds: a megabyte of empty lists would take fifty of
-// memory.
+// Limits of what a document may hold. They protect memory: one megabyte of empty
+// lists would take about fifty megabytes once parsed.
 const (
-	maxValues = 20_000 // of one document
-	maxLevels = 64     // of lists and objects within each other
+	maxValues = 20_000 // values in one document
+	maxLevels = 64     // nested lists and objects
 )
 
-// unread says why a text cannot be read as a document, and stands for one in an
-// answer. It is "" when there is nothing the matter.
+// unread says why a text cannot be read as a document. In a document it stands
+// in place of the body. "" means that the text was read.
 type unread string
 
-// The reasons.
+// The reasons why a text cannot be read.
 const (
 	tooMuch  unread = "holds more than an answer can"
 	doctyped unread = "is XML with a document type declaration (DOCTYPE), which is never read"
@@ -33,11 +33,11 @@ const (
 	page     unread = "is a page for people (HTML)"
 )
 
-// parseBody reads JSON, XML, a form, or, as a last resort, text. Which it is shows
-// by its first character; the type that the server states decides where that is
-// not enough.
+// parseBody reads the body as JSON, XML, a form or, as a last resort, plain
+// text. The first characters usually show which one it is. Where they are not
+// enough, the content type decides.
 func parseBody(contentType, text string) any {
-	media, _, _ := mime.ParseMediaType(contentType) // an unreadable type is no type
+	media, _, _ := mime.ParseMediaType(contentType) // a type that cannot be parsed counts as none
 	saysJSON := media == "application/json" || strings.HasSuffix(media, "+json")
 	if htmlPage.MatchString(text) {
 		return page
@@ -46,7 +46,7 @@ func parseBody(contentType, text string) any {
 	_, isNumber := doc.(json.Number)
 	switch {
 	case isNumber && !saysJSON:
-		return text // a token that happens to look like a number
+		return text // a token that looks like a number
 	case why == "":
 		return doc
 	case strings.HasPrefix(text, "<"), why == tooMuch && documentLike(text):
@@ -70,13 +70,14 @@ func parseBody(contentType, text string) any {
 	return text
 }
 
-// formLike is a form in disguise: some servers call theirs text/plain.
+// formLike matches a form that is not labelled as one: some servers send forms
+// as text/plain.
 var formLike = regexp.MustCompile(`^[A-Za-z_][\w.-]*=[^=\s<>{}"]+$|^[A-Za-z_][\w.-]*=[^=&\s<>{}"]*&[^\s<>{}"]+$`)
 
-// htmlPage is a page for people, and no answer of a program.
+// htmlPage matches an HTML page, which is meant for people and not for programs.
 var htmlPage = regexp.MustCompile(`(?i)^(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+)?html\b`)
 
-// documentLike says whether a text begins like JSON or XML.
+// documentLike reports whether a text begins like JSON or XML.
 func documentLike(text string) bool { return text != "" && strings.IndexByte(`{["<`, text[0]) >= 0 }
 
 // readText reads a text that is JSON or XML.
@@ -87,7 +88,7 @@ func readText(text string) (any, unread) {
 	return parseJSON(text)
 }
 
-// parseJSON reads exactly one JSON value, keeping numbers as they are written.
+// parseJSON reads exactly one JSON value. Numbers stay as they are written.
 func parseJSON(text string) (any, unread) {
 	if !bounded(text) {
 		return nil, tooMuch
@@ -104,8 +105,8 @@ func parseJSON(text string) (any, unread) {
 	return v, ""
 }
 
-// bounded says whether JSON text keeps within the limits, before memory is
-// spent on what it holds.
+// bounded reports whether the JSON text keeps within the limits. It looks at the
+// text only, so nothing is allocated for a text that is too large.
 func bounded(text string) bool {
 	values, levels, inText := 1, 0, false
 	for i := 0; i < len(text); i++ {

@@ -5,29 +5,30 @@ package grant
 
 import "strings"
 
-// Cause is one word for why a mint failed: to count by, and to look for.
+// Cause is one word for why a mint failed. It serves as a label for metrics and
+// as a term to search for.
 type Cause string
 
-// The causes. No two of them call for the same remedy.
+// The causes. Each one calls for a different remedy.
 const (
 	CauseClient     Cause = "client_refused"  // the provider does not know the client, or its secret is wrong
-	CauseGrant      Cause = "grant_refused"   // likewise of the password, the assertion or the refresh token
+	CauseGrant      Cause = "grant_refused"   // the provider refuses the password, the assertion or the refresh token
 	CauseScope      Cause = "scope_refused"   // the client may not have these scopes
 	CauseRequest    Cause = "request_refused" // any other refusal
-	CausePage       Cause = "blocked"         // a page for people came, such as a firewall's
+	CausePage       Cause = "blocked"         // the answer is an HTML page, such as a firewall's
 	CauseClock      Cause = "clock"           // the clocks of both sides differ
 	CauseRate       Cause = "rate_limited"
-	CauseOutage     Cause = "provider_down" // the provider answers that it is out of order
-	CauseName       Cause = "dns"           // no address of its host
-	CauseConnection Cause = "connection"    // no connection, or one that broke
+	CauseOutage     Cause = "provider_down" // the provider answers that it is out of service
+	CauseName       Cause = "dns"           // the provider's host name does not resolve
+	CauseConnection Cause = "connection"    // no connection was made, or it broke
 	CauseTLS        Cause = "tls"
 	CauseProxy      Cause = "proxy"
 	CauseTimeout    Cause = "timeout"
 	CauseAnswer     Cause = "answer_not_understood"
-	CauseConfig     Cause = "misconfigured" // the request cannot be made, or its answer not be used
+	CauseConfig     Cause = "misconfigured" // as configured, the request cannot be made or its answer not used
 )
 
-// Cause says why e came about.
+// Cause returns why the mint failed.
 func (e *Error) Cause() Cause {
 	switch {
 	case e.cause != "":

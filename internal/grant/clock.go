@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// maxAhead is how far a clock may be off for the Date of its answers to be used.
-// What is further off is no clock that drifts, but local time called GMT, or an
-// old answer.
+// maxAhead is the largest difference between the clocks that is corrected. A
+// larger one is not clock drift: the Date is local time labelled as GMT, or the
+// answer is old.
 const maxAhead = 15 * time.Minute
 
-// clockAhead is how far the clock that answered is ahead of this one, by the Date
-// of the answer (RFC 9110 section 6.6.1) and, where a cache answered, its Age
-// (RFC 9111 section 5.1). A Date is of whole seconds, and was written at some
-// moment between the sending of the request and now. So it is 0 for clocks that
-// may agree, and else the largest difference that there may be, by which times of
-// the provider come out too early here rather than too late.
+// clockAhead returns how far the provider's clock is ahead of this one. It
+// compares the Date of the answer (RFC 9110 section 6.6.1) and, if a cache
+// answered, its Age (RFC 9111 section 5.1). Date has whole seconds and was
+// written at some moment between sent and now, so the difference is only known
+// within bounds. If the clocks may agree, the result is 0. Otherwise it is the
+// upper bound, so that the provider's times come out too early here rather than
+// too late.
 func clockAhead(h http.Header, sent, now time.Time) time.Duration {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
@@ -34,18 +35,19 @@ func clockAhead(h http.Header, sent, now time.Time) time.Duration {
 	return most
 }
 
-// ofTime is what servers say of an assertion whose times they do not accept. It
-// passes over RFC 6749's own sentence for invalid_grant ("invalid, expired,
-// revoked, ..."), which says nothing of the time.
+// ofTime reports whether a server's words say that it does not accept the times
+// of an assertion. It ignores RFC 6749's own sentence for invalid_grant
+// ("invalid, expired, revoked, ..."), which says nothing about the times.
 func ofTime(said string) bool {
 	return timeWords.MatchString(said) && !strings.Contains(strings.ToLower(said), "revoked")
 }
 
 var timeWords = regexp.MustCompile(`(?i)expired|not yet valid|not before|nbf|issued in the future|clock|\biat\b|\bexp\b`)
 
-// clocks compares this clock with the one that answered, and says whether they
-// differ, as far as can be told. ofAssertion says that the times that were refused
-// are an assertion's, and not a proof's.
+// clocks compares this clock with the provider's and describes the result. It
+// also reports whether they differ, or cannot be compared. ofAssertion is true
+// if the provider refused the times of an assertion, and false if it refused
+// those of a DPoP proof.
 func clocks(h http.Header, now time.Time, ofAssertion bool) (said string, unlike bool) {
 	_, err := http.ParseTime(h.Get("Date"))
 	differ := clocksDiffer(h, now)
@@ -61,8 +63,8 @@ func clocks(h http.Header, now time.Time, ofAssertion bool) (said string, unlike
 	}
 }
 
-// clocksDiffer says by how much, by the Date of an answer; "" when they do not, or
-// the answer has none.
+// clocksDiffer describes by how much the clocks differ, according to the Date of
+// an answer. It returns "" if they agree or the answer has no Date.
 func clocksDiffer(h http.Header, now time.Time) string {
 	date, err := http.ParseTime(h.Get("Date"))
 	ahead := date.Sub(now).Round(time.Second)

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	maxLayers = 4 // encodings undone on top of each other
-	minBase64 = 6 // characters: less of it is a word
+	maxLayers = 4 // nested encodings that are undone
+	minBase64 = 6 // characters; a shorter run is an ordinary word
 	minHex    = 8 // digits
 )
 
-// anyDecoding says whether hit accepts text, or what any usual encodings that
-// lie on top of each other make of it. Each text that is looked at costs its
-// length of the budget (bytes); a text that would cost more counts as a hit. One
-// that is shorter than shortest is not looked at: no encoding is shorter than
-// what it encodes.
+// anyDecoding reports whether hit accepts the text or any of its decodings, also
+// when several usual encodings are nested. Each text that is checked costs its
+// length (in bytes) of the budget. If the budget is used up, the result is true.
+// Texts shorter than shortest are not checked: encoded text is never shorter
+// than what it encodes.
 func anyDecoding(text string, shortest int, spaces bool, budget *int, hit func(string) bool) bool {
 	seen := map[string]struct{}{}
 	for level, layer := []string{text}, 0; len(level) > 0; layer++ {
@@ -47,8 +47,9 @@ func anyDecoding(text string, shortest int, spaces bool, budget *int, hit func(s
 	return false
 }
 
-// decodings undoes each usual encoding once, wherever in s it is found, if what
-// is looked for has room in it. A form's "+" is undone only where spaces matter.
+// decodings undoes each usual encoding once, wherever it occurs in s. Runs of
+// base64 or hexadecimal digits are decoded only if they are long enough to hold
+// shortest bytes. The "+" of a form is decoded only if spaces is true.
 func decodings(s string, shortest int, spaces bool) []string {
 	var out []string
 	if strings.IndexByte(s, '%') >= 0 {
@@ -63,7 +64,8 @@ func decodings(s string, shortest int, spaces bool) []string {
 	if strings.IndexByte(s, '\\') >= 0 {
 		out = append(out, unbackslash(s))
 	}
-	// A run may be cut anywhere, or follow other text: try each alignment.
+	// A run may be cut at any place or follow other text, so each alignment is
+	// tried.
 	if least := max(minBase64, shortest*4/3); longestRun(s, isBase64) >= least {
 		for skip := range 4 {
 			out = append(out, unbase64(s, least, skip))
@@ -77,7 +79,7 @@ func decodings(s string, shortest int, spaces bool) []string {
 	return out
 }
 
-// unpercent undoes percent-encoding, and leaves a % that encodes nothing.
+// unpercent decodes percent-encoding. A % that encodes nothing stays.
 func unpercent(s string) string {
 	out := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
@@ -91,7 +93,7 @@ func unpercent(s string) string {
 	return string(out)
 }
 
-// unbackslash undoes the backslashes of JSON, JavaScript, Go and Python.
+// unbackslash decodes the backslash escapes of JSON, JavaScript, Go and Python.
 func unbackslash(s string) string {
 	var out strings.Builder
 	out.Grow(len(s))
@@ -108,7 +110,8 @@ func unbackslash(s string) string {
 	}
 }
 
-// unescape reads the escape at the beginning of s, and says how long it is.
+// unescape decodes the escape at the beginning of s. It also returns the length
+// of the escape.
 func unescape(s string) (string, int) {
 	switch s[1] {
 	case 'u':
@@ -137,7 +140,7 @@ func unescape(s string) (string, int) {
 	return s[1:2], 2
 }
 
-// codeUnit reads a backslash, a letter and so many hexadecimal digits.
+// codeUnit reads a backslash, the letter and this number of hexadecimal digits.
 func codeUnit(s string, letter byte, digits int) (rune, bool) {
 	if len(s) < 2+digits || s[0] != '\\' || s[1] != letter {
 		return 0, false
@@ -146,14 +149,14 @@ func codeUnit(s string, letter byte, digits int) (rune, bool) {
 	return rune(n), err == nil
 }
 
-// unbase64 decodes every run of at least so much base64, in either alphabet,
-// from its skip-th character on. A line break within a run is none of it (RFC 2045), nor is the
-// space that becomes of one in a header.
+// unbase64 decodes every run of at least `least` base64 characters, in either
+// alphabet, starting from each run's skip-th character. It ignores line breaks
+// within a run (RFC 2045), and the spaces that replace them in a header.
 func unbase64(s string, least, skip int) string {
 	out := make([]byte, 0, len(s))
 	eachRun(s, isBase64, least, func(run string, encoded bool) {
 		if !encoded {
-			out = append(out, strings.TrimLeft(run, "=")...) // the padding of the run before
+			out = append(out, strings.TrimLeft(run, "=")...) // without the padding of the previous run
 			return
 		}
 		bits, held := uint32(0), 0
@@ -165,7 +168,7 @@ func unbase64(s string, least, skip int) string {
 			default:
 				if bits, held = bits<<6|sextet(run[i]), held+6; held >= 8 {
 					held -= 8
-					out = append(out, byte(bits>>held)) //nolint:gosec // the lowest byte is meant
+					out = append(out, byte(bits>>held)) //nolint:gosec // only the lowest byte is wanted
 				}
 			}
 		}
@@ -173,8 +176,8 @@ func unbase64(s string, least, skip int) string {
 	return string(out)
 }
 
-// unhexRuns decodes every run of at least so many hexadecimal digits from its
-// skip-th on.
+// unhexRuns decodes every run of at least `least` hexadecimal digits, starting
+// from each run's skip-th digit.
 func unhexRuns(s string, least, skip int) string {
 	out := make([]byte, 0, len(s))
 	eachRun(s, isHex, least, func(run string, encoded bool) {
@@ -183,13 +186,13 @@ func unhexRuns(s string, least, skip int) string {
 			return
 		}
 		run = run[skip:]
-		out, _ = hex.AppendDecode(out, []byte(run[:len(run)&^1])) // digits, of an even number
+		out, _ = hex.AppendDecode(out, []byte(run[:len(run)&^1])) // always an even number of digits
 	})
 	return string(out)
 }
 
-// eachRun takes s apart into runs of at least shortest bytes of a kind, and
-// what lies between.
+// eachRun splits s into runs of at least shortest bytes of the kind, and the
+// text between the runs. It calls do for each part in order.
 func eachRun(s string, kind func(byte) bool, shortest int, do func(run string, ofKind bool)) {
 	between := 0
 	for i := 0; i < len(s); {

@@ -31,27 +31,27 @@ const (
 )
 
 const (
-	maxNonces  = 1024     // servers whose nonces are kept
-	maxNonce   = 1 << 10  // bytes of one
+	maxNonces  = 1024     // number of servers whose nonces are kept
+	maxNonce   = 1 << 10  // bytes of one nonce
 	maxRefusal = 64 << 10 // bytes of an answer that may ask for a nonce
 )
 
-// DPoP has a request show that it comes from whoever holds the key.
+// DPoP adds a proof to a request that its sender holds the key.
 type DPoP struct {
 	Key   signing.Key
-	Token string // the access token that goes along; "" for none
+	Token string // the access token that is sent with the request; "" for none
 }
 
-// Proof is a DPoP proof (RFC 9449 section 4.2) to be signed: it is good for one
-// request.
+// Proof is an unsigned DPoP proof (RFC 9449 section 4.2). A proof is valid for
+// one request.
 type Proof struct {
 	Method    string
-	URL       string // without query and fragment
-	TokenHash string // of the access token that goes along; "" for none
-	Nonce     string // the server's; "" for none
+	URL       string // without query or fragment
+	TokenHash string // hash of the access token that is sent along; "" for none
+	Nonce     string // the server's nonce; "" for none
 }
 
-// Sign makes the proof, with a new jti. The key is one for ES256.
+// Sign signs the proof and gives it a new jti. The key must be one for ES256.
 func (p Proof) Sign(k signing.Key, now time.Time) (string, error) {
 	jwk, err := k.BareJWK()
 	if err != nil {
@@ -71,26 +71,27 @@ func (p Proof) Sign(k signing.Key, now time.Time) (string, error) {
 	return text, nil
 }
 
-// TokenHash is the ath of a proof that goes along with that access token: its
-// SHA-256 hash in base64url.
+// TokenHash returns the ath claim of a proof that is sent with this access
+// token: the token's SHA-256 hash in base64url.
 func TokenHash(accessToken string) string {
 	sum := sha256.Sum256([]byte(accessToken))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// CheckNonce says whether text can be a server's nonce (RFC 9449 section 8.1).
+// CheckNonce reports whether the text can be a server's nonce (RFC 9449 section
+// 8.1).
 func CheckNonce(text string) bool {
 	return text != "" && len(text) <= maxNonce && !strings.ContainsFunc(text, func(c rune) bool {
 		return c <= ' ' || c > '~' || c == '"' || c == '\\'
 	})
 }
 
-// nonces holds the last nonce of each server, by its origin.
+// nonces keeps the last nonce of each server, by the server's origin.
 type nonces struct{ byOrigin *lru.Cache[string, string] }
 
 func newNonces() nonces {
 	byOrigin, err := lru.New[string, string](maxNonces)
-	if err != nil { // only a size below one is an error
+	if err != nil { // fails only for a size below one
 		panic(err)
 	}
 	return nonces{byOrigin: byOrigin}
@@ -103,14 +104,14 @@ func (n nonces) of(u *url.URL) string {
 	return nonce
 }
 
-// take keeps the nonce of an answer, if it brings one.
+// take stores the nonce of an answer, if the answer has one.
 func (n nonces) take(u *url.URL, h http.Header) {
 	if nonce := h.Get(headerNonce); CheckNonce(nonce) {
 		n.byOrigin.Add(originOf(u), nonce)
 	}
 }
 
-// prove adds the proof to a request that is about to be sent.
+// prove adds a proof to a request that is about to be sent.
 func (c *Client) prove(req *http.Request, d *DPoP, a *attempt) error {
 	target := *req.URL
 	target.RawQuery, target.ForceQuery, target.Fragment = "", false, ""
@@ -122,14 +123,15 @@ func (c *Client) prove(req *http.Request, d *DPoP, a *attempt) error {
 	if err != nil {
 		return err
 	}
-	req.Header[headerDPoP] = []string{text} // as RFC 9449 writes it
+	req.Header[headerDPoP] = []string{text} // the case that RFC 9449 uses
 	a.secrets = append(a.secrets, text)
 	return nil
 }
 
-// wantsNonce says whether the answer refuses a request for nothing but the nonce
-// that it brings: then nothing has been done or used up (RFC 9449 sections 8
-// and 9). The answer can be read as before.
+// wantsNonce reports whether the answer refuses the request only because the
+// nonce that it brings was missing. In this case the server has done nothing and
+// the grant is not used up (RFC 9449 sections 8 and 9). The answer's body can
+// still be read in full afterwards.
 func wantsNonce(r Request, resp *http.Response) bool {
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusUnauthorized:
@@ -155,13 +157,13 @@ func wantsNonce(r Request, resp *http.Response) bool {
 	return code == CodeUseNonce
 }
 
-// rejoined is a body of which a part has been read already.
+// rejoined is a body of which a part has already been read.
 type rejoined struct {
 	io.Reader
 	io.Closer
 }
 
-// failing is a reader that fails.
+// failing is a reader that always returns err.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }

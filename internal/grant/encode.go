@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// The standard parameters, which a dialect may rename.
+// The standard parameters. A dialect may rename them.
 const (
 	ParamGrantType           = "grant_type"
 	ParamClientID            = "client_id"
@@ -39,8 +39,8 @@ const (
 	ParamActorTokenType   = "actor_token_type"
 )
 
-// StandardParameters lists the names that the engine itself may send, and that
-// Names may rename.
+// StandardParameters returns the names of the parameters that the engine itself
+// may send, and that Names may rename.
 func StandardParameters() []string {
 	return []string{
 		ParamGrantType, ParamClientID, ParamClientSecret, ParamClientAssertion, ParamClientAssertionType, ParamAssertion,
@@ -49,18 +49,19 @@ func StandardParameters() []string {
 	}
 }
 
-// attempt is one attempt at a request: what differs from one to the next, such
-// as an assertion, is made for it.
+// attempt is one attempt at a request. It holds what is made anew for each
+// attempt, such as an assertion.
 type attempt struct {
 	now        time.Time
 	names      map[string]string
-	parameters map[string]any // under the names they are sent by
+	parameters map[string]any // under the names that are sent
 	header     http.Header
-	secrets    []string // that the request has, and those that were made for it
-	composed   []string // texts made of one
+	secrets    []string // secrets of the request, and those made for this attempt
+	composed   []string // texts that contain a secret
 }
 
-// set sets a standard parameter, unless it is renamed to nothing.
+// set sets a standard parameter, under its new name if it is renamed. If the new
+// name is empty, the parameter is left out.
 func (a *attempt) set(name string, v any) {
 	if as, renamed := a.names[name]; renamed {
 		name = as
@@ -106,12 +107,12 @@ func (r Request) attempt(now time.Time) (*attempt, error) {
 		return nil, err
 	}
 	if r.Format == Template {
-		clear(a.parameters) // the body says it all
+		clear(a.parameters) // the body is sent alone
 	}
 	return a, nil
 }
 
-// encode makes the HTTP request of an attempt.
+// encode builds the HTTP request of an attempt.
 func encode(ctx context.Context, r Request, a *attempt, userAgent string) (*http.Request, error) {
 	target, body, contentType := r.URL, []byte(nil), ""
 	if r.Format == Template && r.Body != "" {
@@ -141,7 +142,7 @@ func encode(ctx context.Context, r Request, a *attempt, userAgent string) (*http
 		}
 	}
 
-	var payload io.Reader // an untyped nil, so that an empty request has no body at all
+	var payload io.Reader // must be an untyped nil: an empty request then has no body
 	if body != nil {
 		payload = bytes.NewReader(body)
 	}
@@ -161,14 +162,14 @@ func encode(ctx context.Context, r Request, a *attempt, userAgent string) (*http
 		canonical := http.CanonicalHeaderKey(name)
 		req.Header.Del(canonical)
 		if canonical == "User-Agent" {
-			name = canonical // else net/http would send its own beside it
+			name = canonical // otherwise net/http would send its own as well
 		}
 		req.Header[name] = []string{value}
 	}
 	return req, nil
 }
 
-// form writes parameters as a form, or a query.
+// form encodes parameters as a form or a query.
 func (r Request) form(params map[string]any) string {
 	text := formValues(params).Encode()
 	if r.PercentSpaces {
@@ -177,8 +178,8 @@ func (r Request) form(params map[string]any) string {
 	return text
 }
 
-// basicCredentials is RFC 7617's token68, over the credentials encoded as
-// RFC 6749 section 2.3.1 wants, or raw.
+// basicCredentials returns the token68 of RFC 7617 section 2. The credentials
+// are encoded as RFC 6749 section 2.3.1 requires, or left raw (BasicRaw).
 func (r Request) basicCredentials() string {
 	id, secret := r.ClientID, r.ClientSecret
 	if !r.BasicRaw {
@@ -187,8 +188,8 @@ func (r Request) basicCredentials() string {
 	return base64.StdEncoding.EncodeToString([]byte(id + ":" + secret))
 }
 
-// formValues writes parameters as form pairs: a list repeats the parameter
-// (RFC 8707, RFC 8693), an object is JSON text (RFC 9396).
+// formValues converts parameters to form pairs. A list repeats the parameter
+// (RFC 8707, RFC 8693), and an object becomes JSON text (RFC 9396).
 func formValues(params map[string]any) url.Values {
 	out := make(url.Values, len(params))
 	for name, v := range params {
@@ -215,7 +216,7 @@ func formText(v any) string {
 		return v.String()
 	default:
 		b, err := json.Marshal(v)
-		if err != nil { // cannot happen for values that came out of JSON
+		if err != nil { // cannot happen for values that were read from JSON
 			return fmt.Sprint(v)
 		}
 		return string(b)

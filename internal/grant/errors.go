@@ -11,21 +11,22 @@ import (
 	"time"
 )
 
-// Kind says whose trouble an error is, and so what may help.
+// Kind says who has to act on an error, and so what may help.
 type Kind int
 
 // The kinds of error.
 const (
 	Refused        Kind = iota + 1 // the provider refuses the client or the request
-	Misconfigured                  // the request cannot be made, or its answer not used, as it is configured
-	RateLimited                    // the provider limits the rate
-	Unavailable                    // the provider cannot be reached or is out of order
+	Misconfigured                  // as configured, the request cannot be made or its answer not used
+	RateLimited                    // the provider wants fewer requests
+	Unavailable                    // the provider cannot be reached or is out of service
 	Unintelligible                 // the provider's answer cannot be understood
-	TooSlow                        // no answer in time
+	TooSlow                        // there is no answer in time
 )
 
-// Error codes of RFC 6749 section 5.2 (and 4.1.2.1, which real token endpoints
-// answer as well) and RFC 9449 section 12.2 that the engine acts upon.
+// Error codes that the engine acts on. They come from RFC 6749 section 5.2, from
+// its section 4.1.2.1, whose codes real token endpoints answer as well, and from
+// RFC 9449 section 12.2.
 const (
 	CodeInvalidClient  = "invalid_client"
 	CodeInvalidGrant   = "invalid_grant"
@@ -41,8 +42,8 @@ const (
 	codeUnsupportedGrant   = "unsupported_grant_type"
 )
 
-// registeredCodes are the token endpoint error codes of the IANA registry.
-// They say nothing about a credential, whatever the credential is.
+// registeredCodes are the token endpoint error codes of the IANA registry. Such
+// a code is shown even if a credential has the same text: it gives nothing away.
 var registeredCodes = []string{
 	codeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, codeUnauthorizedClient, codeAccessDenied,
 	codeUnsupportedGrant, "invalid_scope", "invalid_target", CodeInvalidProof, CodeUseNonce,
@@ -50,18 +51,19 @@ var registeredCodes = []string{
 	"authorization_pending", "expired_token", "unsupported_response_type",
 }
 
-// clientCodes are the words, in lower case, in which providers refuse a client.
+// clientCodes are the error codes, in lower case, by which providers refuse a
+// client.
 var clientCodes = []string{
 	CodeInvalidClient,
 	"incorrect_client_credentials",            // GitHub
 	"invalid_client_id",                       // Salesforce, Slack
 	"bad_client_secret",                       // Slack, HubSpot
 	"bad_client_id",                           // HubSpot
-	"invalid_client_credentials",              // Keycloak of old
-	"invalid_client_secret", "unknown_client", // what others make of it
+	"invalid_client_credentials",              // old versions of Keycloak
+	"invalid_client_secret", "unknown_client", // others
 }
 
-// grantCodes are the words, in lower case, in which providers refuse a
+// grantCodes are the error codes, in lower case, by which providers refuse a
 // password, a code or a refresh token.
 var grantCodes = []string{
 	CodeInvalidGrant,
@@ -70,33 +72,34 @@ var grantCodes = []string{
 	"invalid_refresh_token", "invalid_code", // Slack
 }
 
-// Error is a mint that failed. Its text is safe to show: it holds no credential
-// and quotes no answer beyond the error code and description, printable, of at
-// most 200 characters, and free of every credential of the request.
+// Error is a failed mint. Its text is safe to show. It quotes nothing of the
+// answer except the error code and the description, with at most 200 printable
+// characters each, and holds no credential of the request.
 type Error struct {
 	Kind        Kind
-	Status      int           // HTTP status of the answer; 0 without one
-	Code        string        // the provider's error code; "" without one
-	Description string        // what the provider said about it
-	RetryAfter  time.Duration // the provider's wish; 0 without one
-	GrantType   string        // of the request; "" when it named none
+	Status      int           // HTTP status of the answer; 0 without an answer
+	Code        string        // the provider's error code; "" if it sent none
+	Description string        // the provider's description of the error
+	RetryAfter  time.Duration // how long the provider wants no request; 0 if unsaid
+	GrantType   string        // grant type of the request; "" if it named none
 	Proved      bool          // the request carried a DPoP proof
-	Brought     bool          // the request held what one of many callers brought
-	Page        bool          // the answer is a page for people (HTML), as a firewall's is
-	Detail      string        // what this side has to say
-	Showed      string        // what a refused client showed of itself, but for secrets
-	Expired     bool          // there was a token, whose end has come
+	Brought     bool          // the request held a token that one of many callers brought
+	Page        bool          // the answer is an HTML page, such as a firewall's
+	Detail      string        // the engine's own explanation
+	Showed      string        // what a refused client showed of itself, without secrets
+	Expired     bool          // the answer held a token that has already expired
 
-	cause Cause  // what else but the above tells, "" for nothing
-	next  string // the refresh token of an answer that cannot be used otherwise
+	cause Cause  // overrides the cause that the other fields tell; "" does not
+	next  string // refresh token of an answer that is otherwise unusable
 }
 
-// NextRefreshToken is the refresh token that came with an answer which holds no
-// usable access token; "" without one. A grant that has spent the one before
-// goes on with it. It is secret, and no part of the error's text.
+// NextRefreshToken returns the refresh token of an answer that holds no usable
+// access token, or "" if there is none. If the grant has used up its previous
+// refresh token, it continues with this one. It is secret and not part of the
+// error's text.
 func (e *Error) NextRefreshToken() string { return e.next }
 
-// Error says what the provider said and what this side makes of it.
+// Error returns what the provider said, followed by the engine's explanation.
 func (e *Error) Error() string {
 	var b strings.Builder
 	sep := ""
@@ -122,12 +125,16 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// ClientRefused says that the provider does not accept the client: it does not
-// know it, or its secret is wrong. That is invalid_client (RFC 6749 section
-// 5.2), a 401 that says nothing else, and what real providers say instead:
-// unauthorized_client (Keycloak) or access_denied (Auth0) with a 401, and words
-// of their own, also inside a 200. With a 400, unauthorized_client is a client
-// that is known and may not use the grant.
+// ClientRefused reports whether the provider refuses the client: it does not
+// know the client, or the client's secret is wrong. Providers say so in several
+// ways:
+//   - by invalid_client (RFC 6749 section 5.2);
+//   - by a 401 without a code that means something else;
+//   - by a 401 with unauthorized_client (Keycloak) or access_denied (Auth0);
+//   - by codes of their own, even in a 200.
+//
+// With a 400, unauthorized_client means that the provider knows the client, but
+// the client may not use the grant.
 func (e *Error) ClientRefused() bool {
 	code := strings.ToLower(e.Code)
 	switch {
@@ -144,23 +151,23 @@ func (e *Error) ClientRefused() bool {
 	}
 }
 
-// GrantRefused says that the provider does not accept what the grant rests
-// upon: the password, the code, the assertion or the refresh token. That is
-// invalid_grant (RFC 6749 section 5.2), or what real providers say instead.
+// GrantRefused reports whether the provider refuses what the grant is based on:
+// the password, the code, the assertion or the refresh token. Providers say so
+// by invalid_grant (RFC 6749 section 5.2) or by codes of their own.
 func (e *Error) GrantRefused() bool {
 	return e.Kind == Refused && slices.Contains(grantCodes, strings.ToLower(e.Code))
 }
 
-// WantsProof says that the provider asks for a DPoP proof (RFC 9449) where the
-// request carried none. Servers say so by the registered codes, or in words.
+// WantsProof reports whether the provider asks for a DPoP proof (RFC 9449) and
+// the request carried none. Servers ask by the registered codes or in words.
 func (e *Error) WantsProof() bool {
 	return e.Kind == Refused && !e.Proved && strings.Contains(strings.ToLower(e.Code+" "+e.Description), "dpop")
 }
 
-// Holds says that asking again with the same credentials can only be refused
-// again, and may lock an account: the client is refused, or the password or
-// refresh token is. A provider that refuses a password in words of its own, or
-// with a bare 403, counts as well.
+// Holds reports whether another request with the same credentials would only be
+// refused again, and may lock an account. This is so if the provider refuses the
+// client, the password or the refresh token. For a password, a code of the
+// provider's own and a 403 without a code count as a refusal as well.
 func (e *Error) Holds() bool {
 	if e.ClientRefused() {
 		return true
@@ -176,12 +183,14 @@ func (e *Error) Holds() bool {
 	return false
 }
 
-// OfRequest says that the failure belongs to this one request, such as to its
-// scopes or its parameters, or to how its answer is to be read. Another request
-// of the same client may fare better. It is false when the client, the endpoint
-// or the provider as a whole is the matter. What a caller brought is the matter
-// unless the provider says clearly that it is not: else one caller could have
-// the others wait.
+// OfRequest reports whether the failure concerns only this request, such as its
+// scopes, its parameters or how its answer is read. Another request of the same
+// client may then succeed. It is false if the failure concerns the client, the
+// endpoint or the provider as a whole.
+//
+// If a caller brought a part of the request, that part is taken as the cause
+// unless the provider clearly says otherwise. Otherwise one caller could make all
+// others wait.
 func (e *Error) OfRequest() bool {
 	if e.Brought && e.Status == http.StatusInternalServerError {
 		return true
@@ -190,11 +199,11 @@ func (e *Error) OfRequest() bool {
 	case Misconfigured:
 		return true
 	case Unintelligible:
-		return e.Status >= 200 && e.Status < 300 // else a redirect
+		return e.Status >= 200 && e.Status < 300 // otherwise it is a redirect
 	case Refused:
 		switch e.Status {
 		case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusUnsupportedMediaType:
-			return false // the endpoint is another
+			return false // the endpoint is a different one
 		}
 		if code := strings.ToLower(e.Code); e.Brought && e.Status == http.StatusUnauthorized && code != codeUnauthorizedClient && !slices.Contains(clientCodes, code) {
 			return true
@@ -223,15 +232,16 @@ func kindOf(status int, code string) Kind {
 	}
 }
 
-// Ended says that the answer's token has ended: the provider repeats it, and is
-// about to issue the next one.
+// Ended reports whether the token of the answer has already expired. The
+// provider repeats its old token and is about to issue the next one.
 func (e *Error) Ended() bool { return e.Expired }
 
-// RetryHint is the time for which the provider wants no further request.
+// RetryHint returns for how long the provider wants no further request.
 func (e *Error) RetryHint() time.Duration { return e.RetryAfter }
 
-// InWords is a time as people say it: 5m, not 4m59.861148306s or 5m0s. From a
-// second on it is rounded to seconds. All texts say their times so.
+// InWords returns a duration as people write it: 5m, not 4m59.861148306s or
+// 5m0s. From one second on, it is rounded to whole seconds. All texts write
+// their durations this way.
 func InWords(d time.Duration) string {
 	if d >= time.Second {
 		d = d.Round(time.Second)

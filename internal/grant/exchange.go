@@ -5,15 +5,15 @@ package grant
 
 import "time"
 
-// Exchange is what one exchange with a provider was like, whatever came of it.
+// Exchange describes one exchange with a provider, whether it succeeded or not.
 type Exchange struct {
-	Status   int           // HTTP status of the last answer; 0 without one
-	Attempts int           // requests sent, those that were sent again included
-	Took     time.Duration // all of them, with the pauses between
+	Status   int           // HTTP status of the last answer; 0 without an answer
+	Attempts int           // requests sent, including retries
+	Took     time.Duration // time for all attempts and the pauses between them
 	Quota    Quota
 }
 
-// exchange tells what s has come to.
+// exchange returns a description of what s has done.
 func (s *sender) exchange(took time.Duration) Exchange {
 	x := Exchange{Attempts: s.attempts, Took: took, Quota: unknownQuota()}
 	if s.answer != nil {

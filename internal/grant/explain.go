@@ -12,10 +12,10 @@ import (
 	"strings"
 )
 
-// maxNames bounds the member names that an error tells.
+// maxNames limits how many member names an error lists.
 const maxNames = 20
 
-// withoutToken says why doc holds no access token that could be used.
+// withoutToken explains why doc holds no usable access token.
 func (a Answer) withoutToken(doc document, redact redactor) string {
 	for _, p := range a.AccessToken {
 		v, found := doc.lookup(p)
@@ -41,7 +41,7 @@ func (a Answer) withoutToken(doc document, redact redactor) string {
 	return text
 }
 
-// headers tells the names of an answer's headers, never their values.
+// headers lists the names of an answer's headers, but never their values.
 func headers(h http.Header, redact redactor) string {
 	if len(h) == 0 {
 		return "no headers"
@@ -53,13 +53,12 @@ func headers(h http.Header, redact redactor) string {
 	return "the headers " + named(paths, redact)
 }
 
-// named lists where members stand, the first of them in the order of the
-// alphabet.
+// named lists the paths of members in alphabetical order, at most maxNames.
 func named(paths [][]string, redact redactor) string {
 	slices.SortFunc(paths, slices.Compare)
 	var out []string
 	for i, path := range paths {
-		if i == maxNames { // what comes of a name takes a while to tell
+		if i == maxNames { // checking each name for credentials takes time
 			out = append(out, "…")
 			break
 		}
@@ -71,7 +70,7 @@ func named(paths [][]string, redact redactor) string {
 	return strings.Join(out, ", ")
 }
 
-// unusable says what keeps v from being a token.
+// unusable explains why v is not a token.
 func unusable(v any, redact redactor) string {
 	switch v := v.(type) {
 	case nil:
@@ -107,7 +106,7 @@ func list(pointers []Pointer) string {
 	return strings.Join(quoted, ", ")
 }
 
-// members tells the names of what an answer holds, never its values.
+// members lists the names of the members of an answer, but never their values.
 func members(doc any, redact redactor) string {
 	switch doc := doc.(type) {
 	case map[string]any:

@@ -14,30 +14,32 @@ import (
 )
 
 const (
-	maxFiltered      = 8 << 20 // bytes looked at, of one answer
-	usualSecrets     = 32      // with more of them, fewer bytes are looked at
-	maxRefreshTokens = 64      // of one answer
-	maxTexts         = 8       // texts that are documents, within each other
+	maxFiltered      = 8 << 20 // bytes searched in one answer
+	usualSecrets     = 32      // with more secrets than this, fewer bytes are searched
+	maxRefreshTokens = 64      // per answer
+	maxTexts         = 8       // nested texts that are documents
 )
 
-// filter is what everything passes that a reader of a good answer gets to see:
-// the access token, its type, the scope, the lifetime and the extra fields. It
-// serves one answer, which is looked through once, however many fields show it.
+// filter checks everything that a reader of a good answer gets to see: the access
+// token, its type, the scope, the lifetime and the extra fields. A filter serves
+// one answer. Each map and list of it is searched only once, even if several
+// fields show it.
 type filter struct {
 	redactor
-	shortest int // bytes of the shortest credential
-	budget   int // bytes to be looked at
+	shortest int // length of the shortest credential in bytes
+	budget   int // bytes that may still be searched
 	seen     map[uintptr]bool
 
-	// echoed says whether the answer repeats a credential that reading can take
-	// apart, none of whose parts is shown then; nil where there is none such.
+	// echoed reports whether the answer repeats a credential that parsing can split
+	// into parts. If it does, no part of that credential is shown. It is nil if
+	// there is no such credential.
 	echoed func() bool
 }
 
 func (r redactor) filter() *filter {
 	f := &filter{
 		redactor: r, shortest: maxBody, seen: map[uintptr]bool{},
-		budget: maxFiltered * usualSecrets / max(usualSecrets, len(r.whole)), // each text is searched for all of them
+		budget: maxFiltered * usualSecrets / max(usualSecrets, len(r.whole)), // each text is searched for all secrets
 	}
 	for _, s := range slices.Concat(r.whole, r.alone) {
 		f.shortest = min(f.shortest, len(s))
@@ -45,8 +47,9 @@ func (r redactor) filter() *filter {
 	return f
 }
 
-// answerFilter is the filter for an answer with those refresh tokens. Of what
-// has parts and is repeated in the answer, no part is shown.
+// answerFilter returns the filter for an answer that holds these refresh tokens.
+// If the body repeats a credential that parsing can split into parts, the filter
+// hides the parts as well.
 func (r redactor) answerFilter(body []byte, refreshTokens []string) *filter {
 	f := r.withWhole(refreshTokens).filter()
 	if len(r.parts.of) > 0 {
@@ -56,8 +59,9 @@ func (r redactor) answerFilter(body []byte, refreshTokens []string) *filter {
 	return f
 }
 
-// repeats says whether v holds a whole credential anywhere, in any usual
-// encoding, or is one that is too short to be looked for within other text.
+// repeats reports whether v holds a whole credential anywhere, in any usual
+// encoding. A credential that is too short to be searched for in other text
+// counts only if it is the whole value.
 func (f *filter) repeats(v any) bool {
 	switch v := v.(type) {
 	case string:
@@ -79,16 +83,17 @@ func (f *filter) repeats(v any) bool {
 	return false
 }
 
-// repeatsWithin says so of a lifetime, where a short number means nothing.
+// repeatsWithin is repeats for a lifetime or a time. There, a short number that
+// equals a credential means nothing.
 func (f *filter) repeatsWithin(v any) bool {
 	text, _ := errorText(v)
 	return len(text) >= window && f.tells(text)
 }
 
-// once remembers the verdict on a map or a list.
+// once judges a map or a list and remembers the verdict.
 func (f *filter) once(v any, size int, judge func() bool) bool {
 	if size == 0 {
-		return false // and empty lists may share an address
+		return false // besides, empty lists may share an address
 	}
 	at := reflect.ValueOf(v).Pointer()
 	verdict, judged := f.seen[at]
@@ -112,13 +117,13 @@ func (f *filter) tells(text string) bool {
 	})
 }
 
-// refreshTokens are what an answer holds where a refresh token stands: at the
-// pointers, and under its name, in a header or at any depth of the body, also
-// within text. It reports false when there is more than can be looked through.
+// refreshTokens returns what the answer holds in places for a refresh token: at
+// the pointers, and under the name of a refresh token in a header or at any depth
+// of the body, also within text. It returns false if there is too much to search.
 func (a Answer) refreshTokens(doc document) ([]string, bool) {
 	g := gathering{found: map[string]struct{}{}}
 	if _, isUnread := doc.body.(unread); isUnread || doc.body == nil {
-		g.walk(doc.text, false) // a header may repeat what stands there
+		g.walk(doc.text, false) // a header may repeat a token of an unread body
 	} else {
 		g.walk(doc.body, false)
 	}
@@ -137,18 +142,18 @@ func (a Answer) refreshTokens(doc document) ([]string, bool) {
 
 type gathering struct {
 	found map[string]struct{}
-	texts int  // that lie within each other where the walk is
-	over  bool // there is more than can be looked through
+	texts int  // how many texts contain the place where the walk is
+	over  bool // there is too much to search
 }
 
-// isRefreshToken says whether a member or a header of that name holds a refresh
-// token: refresh_token, refreshToken, X-Auth-Refresh-Token.
+// isRefreshToken reports whether the name of a member or a header is that of a
+// refresh token: refresh_token, refreshToken, X-Auth-Refresh-Token.
 func isRefreshToken(name string) bool {
 	const bare = "refreshtoken"
-	left, joints := len(bare), 2 // letters, and what may stand between words
+	left, joints := len(bare), 2 // letters, and separators between words
 	for i := len(name) - 1; i >= 0 && left > 0; i-- {
 		switch c := name[i]; {
-		case c|0x20 == bare[left-1]: // in either case
+		case c|0x20 == bare[left-1]: // in upper or lower case
 			left--
 		case (c == '_' || c == '-' || c == ' ') && joints > 0:
 			joints--
@@ -159,12 +164,11 @@ func isRefreshToken(name string) bool {
 	return left == 0
 }
 
-// refreshTokenInText finds one in text that is no document by itself: a form, a
-// header, a log line, a document that was cut.
+// refreshTokenInText finds a refresh token in text that is not a document itself:
+// a form, a header, a log line, or a document that was cut short.
 var refreshTokenInText = regexp.MustCompile(`(?i)refresh[_-]?token[\\"']*\s*[:=>]\s*[\\"']*([^\s"'&,;<>\\}]+)`)
 
-// walk looks through v, which is named when it stands below a refresh token's
-// name.
+// walk searches v. named is true if v is below the name of a refresh token.
 func (g *gathering) walk(v any, named bool) {
 	if g.over {
 		return

@@ -10,16 +10,17 @@ import (
 	"time"
 )
 
-// How long a document is used without asking again: as its server says, within
-// bounds. A server that forbids to keep it is still not asked for it by every
-// mint, and one that lets it be kept for a year can move within a day.
+// Bounds for how long a document is used before the server is asked again. Within
+// them, the server decides. The lower bound avoids a request for each mint when
+// the server forbids caching. The upper bound lets a server that allows caching
+// for a year move within a day.
 const (
 	leastFresh = 5 * time.Minute
-	usualFresh = time.Hour // where the server says nothing
+	usualFresh = time.Hour // if the server states nothing
 	mostFresh  = 24 * time.Hour
 )
 
-// freshness is for how long an answer may be used from now on (RFC 9111 section
+// freshness returns how long an answer may be used from now on (RFC 9111 section
 // 4.2.1), within bounds.
 func freshness(h http.Header, now time.Time) time.Duration {
 	life, said := usualFresh, false
@@ -33,7 +34,7 @@ func freshness(h http.Header, now time.Time) time.Duration {
 		}
 	}
 	if expires := h.Values("Expires"); !said && len(expires) > 0 {
-		life = 0 // what is no date has passed (RFC 9111 section 5.3)
+		life = 0 // an invalid date counts as past (RFC 9111 section 5.3)
 		if at, err := http.ParseTime(expires[0]); err == nil {
 			life = at.Sub(dated(h, now))
 		}
@@ -41,7 +42,8 @@ func freshness(h http.Header, now time.Time) time.Duration {
 	return min(max(life-seconds(h.Get("Age")), leastFresh), mostFresh)
 }
 
-// dated is when the answer was made by its server's clock, now without a date.
+// dated returns when the answer was made, according to its server's clock. It
+// returns now if the answer has no date.
 func dated(h http.Header, now time.Time) time.Time {
 	if at, err := http.ParseTime(h.Get("Date")); err == nil {
 		return at
@@ -49,7 +51,8 @@ func dated(h http.Header, now time.Time) time.Time {
 	return now
 }
 
-// seconds reads a delta-seconds (RFC 9111 section 1.2.2), as none what is not.
+// seconds reads delta-seconds (RFC 9111 section 1.2.2). Any other text counts as
+// 0.
 func seconds(text string) time.Duration {
 	n, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(text), `"`), 10, 31)
 	if err != nil {

@@ -20,12 +20,12 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// The operations of a *net.OpError that say what was under way.
+// Operations of a *net.OpError. They name the step that failed.
 const (
 	opDial         = "dial"
 	opProxy        = "proxyconnect"
 	opSOCKS        = "socks connect"
-	opAlert        = "remote error" // the other side's TLS alert
+	opAlert        = "remote error" // a TLS alert from the other side
 	opAlertOfOurs  = "local error"
 	tlsErrorPrefix = "tls: "
 )
@@ -46,19 +46,20 @@ func defaultTransport() *http.Transport {
 	}
 }
 
-// sender makes each attempt at a request anew, whatever the outline of it that
-// it is given.
+// sender is the transport that go-retryablehttp calls. It ignores the request
+// that it is given, except its context, and builds each attempt from the Request.
 type sender struct {
 	transport http.RoundTripper
 	request   Request
 	client    *Client
 	last      *attempt
 	attempts  int
-	answer    *http.Response // the last one, nil without; its body is another's to read
+	answer    *http.Response // the last answer; nil without one. The caller of RoundTrip reads its body.
 }
 
-// RoundTrip makes the next attempt. Attempts follow each other. A server that
-// asks for its nonce gets it at once, and that is no attempt of its own.
+// RoundTrip makes the next attempt. It must not be called concurrently. When a
+// server refuses the attempt and sends a DPoP nonce, RoundTrip sends the request
+// once more with that nonce. This does not count as another attempt.
 func (s *sender) RoundTrip(outline *http.Request) (*http.Response, error) {
 	s.attempts++
 	s.answer = nil
@@ -66,7 +67,7 @@ func (s *sender) RoundTrip(outline *http.Request) (*http.Response, error) {
 	if err != nil || s.request.DPoP == nil || !wantsNonce(s.request, resp) {
 		return resp, err
 	}
-	_ = resp.Body.Close() // the next answer counts
+	_ = resp.Body.Close() // only the next answer is used
 	return s.send(outline)
 }
 
@@ -98,10 +99,16 @@ func (s *sender) send(outline *http.Request) (*http.Response, error) {
 	return s.answer, err
 }
 
-// retrying wraps transport in the retries that section 4 of the design allows.
-// No logger: go-retryablehttp's prints URLs, and a URL may hold a secret.
+// retrying returns a client that sends a request through transport and retries
+// it at most maxRetries times. It retries after a failed connection (see
+// retryableError), and after a 502, 503 or 504 that asks for no wait. It does
+// not retry if the wait could exceed the deadline. If the grant spends
+// something, it retries only when no connection was made.
+//
+// The client has no logger: go-retryablehttp logs URLs, and a URL may hold a
+// secret.
 func retrying(transport http.RoundTripper, spends bool, wait time.Duration, now func() time.Time) *retryablehttp.Client {
-	rc := &retryablehttp.Client{} // NewClient would make a pool of connections that nobody uses
+	rc := &retryablehttp.Client{} // NewClient would create an unused connection pool
 	rc.RetryMax = maxRetries
 	rc.RetryWaitMin = wait
 	rc.RetryWaitMax = 5 * wait
@@ -109,10 +116,11 @@ func retrying(transport http.RoundTripper, spends bool, wait time.Duration, now 
 	rc.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	rc.HTTPClient = &http.Client{
 		Transport: transport,
-		// A redirect would carry the credentials to a host nobody named.
+		// Following a redirect would send the credentials to a host that is not
+		// configured.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	longest := time.Duration(0) // wait before the next attempt
+	longest := time.Duration(0) // the longest wait before the next attempt
 	rc.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		longest += rc.RetryWaitMax
 		deadline, bounded := ctx.Deadline()
@@ -120,7 +128,7 @@ func retrying(transport http.RoundTripper, spends bool, wait time.Duration, now 
 		case ctx.Err() != nil:
 			return false, ctx.Err()
 		case bounded && time.Until(deadline) < longest:
-			return false, nil // what is known now says more than the timeout would
+			return false, nil // this result tells more than a timeout would
 		case err != nil:
 			return retryableError(err, spends), nil
 		case spends || asksToWait(resp.Header, now()):
@@ -135,10 +143,10 @@ func retrying(transport http.RoundTripper, spends bool, wait time.Duration, now 
 	return rc
 }
 
-// retryableError says whether asking again may help: a refused or broken
-// connection, but no certificate, no TLS alert, no malformed answer, no timeout.
-// A grant that spends something may only be repeated when no connection came
-// about.
+// retryableError reports whether another attempt may help. It is true for a
+// refused or broken connection. It is false for a certificate error, a TLS
+// alert, a malformed answer and a timeout. If the grant spends something
+// (spends), it is true only when no connection was made.
 func retryableError(err error, spends bool) bool {
 	var op *net.OpError
 	if !errors.As(err, &op) {
@@ -154,9 +162,10 @@ func retryableError(err error, spends bool) bool {
 	}
 }
 
-// transportError classifies a failure to get an answer at all, and says what may
-// help. It repeats nothing but what this side knows: an *url.Error holds the
-// URL, and the errors of a malformed answer quote the answer.
+// transportError classifies an error that left the request without an answer,
+// and describes what may help. It does not quote errors that can hold foreign
+// text: a *url.Error holds the URL, and the error of a malformed answer quotes
+// the answer.
 func transportError(err error, r Request, now time.Time) error {
 	var own *Error
 	if errors.As(err, &own) {
@@ -190,7 +199,8 @@ func transportError(err error, r Request, now time.Time) error {
 	}
 }
 
-// connectError says why no connection came about, "" when one did.
+// connectError describes why no connection was made. It returns "" if a
+// connection was made.
 func connectError(err error, p Proxy) (Cause, string) {
 	var (
 		op  *net.OpError
@@ -217,8 +227,8 @@ func connectError(err error, p Proxy) (Cause, string) {
 	}
 }
 
-// tlsError says why the two sides cannot agree on TLS, "" when that is not the
-// matter.
+// tlsError describes why the two sides cannot agree on TLS. It returns "" if the
+// error is not about TLS.
 func tlsError(err error, c Connection, now time.Time) string {
 	var (
 		op      *net.OpError
@@ -240,7 +250,7 @@ func tlsError(err error, c Connection, now time.Time) string {
 	return ""
 }
 
-// certificateError says why a provider's certificate is not accepted.
+// certificateError describes why the provider's certificate is not accepted.
 func certificateError(err error) string {
 	var (
 		name    x509.HostnameError
@@ -256,8 +266,9 @@ func certificateError(err error) string {
 	return "its certificate is not trusted (" + printable(err.Error()) + "); " + remedy
 }
 
-// alertError says what a TLS alert means, or an error of Go's own TLS. The text
-// is one of crypto/tls, whoever sent the alert.
+// alertError describes what a TLS alert, or an error of Go's own TLS code,
+// means. The text always comes from crypto/tls, even when the other side sent
+// the alert.
 func alertError(text string, c Connection, now time.Time) string {
 	says := func(parts ...string) bool {
 		for _, part := range parts {
