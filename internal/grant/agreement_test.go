@@ -131,8 +131,8 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// connectProxy runs a proxy for CONNECT (RFC 9110 section 9.3.6) that asks for
-// that login, if it is set, and answers with that status, if it is set.
+// connectProxy runs a proxy for CONNECT (RFC 9110 section 9.3.6). It asks for the
+// given login and answers with the given status, if they are set.
 func connectProxy(t *testing.T, login string, status int) string {
 	t.Helper()
 	return listen(t, connecting(login, status))

@@ -33,7 +33,7 @@ func generated(t *testing.T, a signing.Algorithm) signing.Key {
 	return k
 }
 
-// verified reads an assertion with the key that verifies it.
+// verified reads an assertion and verifies it with the given key.
 func verified(t *testing.T, text string, a signing.Algorithm, key any) (header jose.Header, claims map[string]any) {
 	t.Helper()
 	parsed, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(a)})

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ofClock is an answer of a clock that is so far ahead of this one.
+// ofClock returns an answer from a clock that is this far ahead of this one.
 func ofClock(ahead time.Duration, more ...string) http.Header {
 	h := http.Header{"Date": {clock().Add(ahead).Format(http.TimeFormat)}}
 	for i := 0; i < len(more); i += 2 {

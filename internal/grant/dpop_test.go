@@ -36,8 +36,8 @@ func boundRequest(t *testing.T, url string) Request {
 	return r
 }
 
-// proofParts are the header and the claims of a proof, whose signature is that
-// of the key in its header.
+// proofParts returns the header and the claims of a proof. It checks the
+// signature with the key in the header.
 func proofParts(t *testing.T, text string) (header, claims map[string]any) {
 	t.Helper()
 	parts := strings.Split(text, ".")

@@ -32,7 +32,7 @@ const (
 	ParamScope               = "scope"
 	ParamRefreshToken        = "refresh_token"
 
-	// Of a token exchange, RFC 8693 section 2.1.
+	// The parameters of a token exchange (RFC 8693 section 2.1).
 	ParamSubjectToken     = "subject_token"
 	ParamSubjectTokenType = "subject_token_type"
 	ParamActorToken       = "actor_token"
@@ -71,7 +71,8 @@ func (a *attempt) set(name string, v any) {
 	}
 }
 
-// setMissing is set, unless the request has one of that name already.
+// setMissing is like set, but does nothing if the request already has a parameter
+// with this name.
 func (a *attempt) setMissing(name string, v any) {
 	as, renamed := a.names[name]
 	if !renamed {

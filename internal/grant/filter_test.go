@@ -111,7 +111,8 @@ func TestNoMemberHandsOutACredential(t *testing.T) {
 	}
 }
 
-// inHeaderOf is text as Go's servers write it into a header, and clients read it.
+// inHeaderOf returns the text as Go's servers write it into a header and clients
+// read it.
 func inHeaderOf(text string) string {
 	return strings.TrimSpace(strings.NewReplacer("\n", " ", "\r", " ").Replace(text))
 }

@@ -1,13 +1,13 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package grant speaks to token endpoints (RFC 6749 section 3.2): it turns a
-// literal description of a token request into HTTP, and whatever comes back
+// Package grant sends requests to token endpoints (RFC 6749 section 3.2). It
+// turns the literal description of a token request into HTTP, and the answer
 // into a token or a classified error.
 //
-// The package knows nothing of Vault, of storage or of placeholders. Nothing
-// that it returns or logs holds a credential of the request, also when the
-// provider echoes the request in its answer.
+// The package knows nothing of Vault, storage or placeholders. Nothing that it
+// returns or logs holds a credential of the request, even if the provider
+// repeats the request in its answer.
 package grant
 
 import (
@@ -25,35 +25,37 @@ import (
 
 // Limits of one token request.
 const (
-	maxBody    = 1 << 20     // bytes read of an answer, at most
-	maxReading = 2 * maxBody // bytes of answers that are made sense of at a time
+	maxBody    = 1 << 20     // bytes of an answer's body
+	maxReading = 2 * maxBody // bytes of answers that are parsed at the same time
 	maxHeader  = 256 << 10
 	maxRetries = 2 // after the first attempt
 	retryWait  = 200 * time.Millisecond
 )
 
-// Request is one token request with nothing left to resolve: every value is
-// literal and is sent as it stands.
+// Request is one token request. Every value is literal and is sent as it is:
+// nothing is left to resolve.
 type Request struct {
-	URL    string     // absolute; a query in it is kept
-	Field  string     // of the API, that holds the URL: what errors say to check; "" is token_url
+	URL    string     // absolute; its query is kept
+	Field  string     // API field that holds the URL; errors name it as what to check; "" is token_url
 	Method string     // http.MethodPost or http.MethodGet
 	Format Format     // where the parameters go
 	Auth   AuthMethod // how the client authenticates
 
-	// DPoP has the token bound to a key (RFC 9449); nil does not.
+	// DPoP makes the provider bind the token to a key (RFC 9449). nil does not.
 	DPoP *DPoP
 
-	// ClientAssertion is what the methods by JWT show; nil for others.
+	// ClientAssertion is what the client sends if it authenticates by a JWT; nil
+	// for other methods.
 	ClientAssertion *Assertion
 
-	// GrantAssertion is what the JWT bearer grant sends, or, without it,
-	// Assertion: one that was made elsewhere.
+	// GrantAssertion is what the JWT bearer grant sends. If it is nil, the grant
+	// sends Assertion, which was made elsewhere.
 	GrantAssertion *Assertion
 	Assertion      string
 
-	// BasicRaw leaves the credentials of HTTP Basic as they are. RFC 6749
-	// section 2.3.1 form-urlencodes them first; real servers split on it.
+	// BasicRaw sends the credentials of HTTP Basic without encoding them. RFC 6749
+	// section 2.3.1 requires them to be form-urlencoded first, but real servers
+	// disagree about this.
 	BasicRaw bool
 
 	GrantType      string // "" sends no grant_type
@@ -62,65 +64,68 @@ type Request struct {
 	Username       string // sent when GrantType is "password"
 	Password       string
 	RefreshToken   string    // sent when GrantType is "refresh_token"
-	Subject        Exchanged // what a token exchange is about, and who acts
+	Subject        Exchanged // Subject is the token to exchange; Actor is the token of the acting party
 	Actor          Exchanged
 	Scopes         []string
 	ScopeSeparator string // ScopeList sends a list
 
-	// Parameters are sent beside the standard ones. In a form a list repeats
-	// the parameter and an object is JSON text; in JSON they stay as they are.
+	// Parameters are sent in addition to the standard ones. In a form, a list
+	// repeats the parameter, and an object becomes JSON text. In JSON they stay as
+	// they are.
 	Parameters map[string]any
 
-	// Names renames standard parameters; an empty name leaves one out.
+	// Names gives standard parameters other names. An empty name leaves the
+	// parameter out.
 	Names map[string]string
 
-	// PercentSpaces writes a space in a form or a query as %20, and not as +.
+	// PercentSpaces encodes a space in a form or a query as %20 instead of +.
 	PercentSpaces bool
 
-	// Headers are sent by their names as they are written here, as far as HTTP/1.1
-	// is spoken: some servers insist. HTTP/2 has lower-case names alone.
+	// Headers are sent over HTTP/1.1 with their names exactly as written here,
+	// because some servers insist on the case. HTTP/2 always uses lower case.
 	Headers map[string]string
 
-	// Body is the whole body where Format is Template: nothing is added to it,
-	// and Headers say what it is.
+	// Body is the whole body if Format is Template. Nothing is added to it. Headers
+	// must state its content type.
 	Body string
 
 	Answer Answer
 
-	// Secrets are values that nothing may repeat, beyond the credentials above.
-	// Composed are texts made of one, as they are sent: no part of them by
-	// itself is secret, but none of them is handed out whole.
+	// Secrets are further values that no result may repeat, in addition to the
+	// credentials above. Composed are texts, as they are sent, that contain a
+	// secret. A part of such a text is not secret in itself, but the whole text is
+	// never returned.
 	Secrets  []string
 	Composed []string
 
-	// Brought says that the request holds what one of many callers brought: what
-	// it is refused for may be the matter with that.
+	// Brought means that the request holds a token that one of many callers
+	// brought. If the provider refuses the request, that token may be the cause.
 	Brought bool
 
-	// Spends says that the grant uses something up (a rotating refresh token),
-	// so that it is not sent again once a connection was there.
+	// Spends means that the grant uses something up (a rotating refresh token). The
+	// request is then not repeated once a connection was made.
 	Spends bool
 
-	Timeout time.Duration // for the whole mint, retries included
+	Timeout time.Duration // for the whole mint, including retries
 
-	// Observed is told what the exchange was like, however it ended; nil is
-	// nobody.
+	// Observed is called with a description of the exchange after it ends, even if
+	// it failed. It may be nil.
 	Observed func(Exchange)
 
-	// Anew makes the request for each attempt anew, where what it sends differs
-	// from one to the next; nil otherwise. What is sent is what it gives; how the
-	// answer is read stays as it is here.
+	// Anew returns the request to send for each attempt, if the attempts differ in
+	// what they send; otherwise it is nil. The answer is still read as this Request
+	// says.
 	Anew func(now time.Time) (Request, error)
 
 	Connection
 
-	known *prepared // nil before Prepare
+	known *prepared // set by Prepare
 }
 
-// ScopeList as a Request's ScopeSeparator sends the scopes as a list.
+// ScopeList, as the ScopeSeparator of a Request, sends the scopes as a list.
 const ScopeList = "list"
 
-// Format says where the parameters of a request go.
+// Format says where the parameters of a request are placed.
 type Format string
 
 // The request formats.
@@ -129,14 +134,14 @@ const (
 	JSON  Format = "json"  // an application/json object
 	Query Format = "query" // the URL's query
 
-	// Template sends the Body as it is, and no parameters.
+	// Template sends only Body, and no parameters.
 	Template Format = "template"
 )
 
 // LifetimeSource says where a token's expiry comes from.
 type LifetimeSource string
 
-// The sources, in the order in which they are asked.
+// The sources, in the order in which they are tried.
 const (
 	LifetimeExpiresIn LifetimeSource = "expires_in"
 	LifetimeExpiresAt LifetimeSource = "expires_at"
@@ -148,24 +153,23 @@ const (
 type Token struct {
 	AccessToken  string         `json:"access_token"`
 	TokenType    string         `json:"token_type"`
-	Scope        string         `json:"scope,omitempty"` // space separated; "" when unknown
+	Scope        string         `json:"scope,omitempty"` // separated by spaces; "" if unknown
 	RefreshToken string         `json:"refresh_token,omitempty"`
-	Extra        map[string]any `json:"extra,omitempty"` // the asked-for further members that were there
+	Extra        map[string]any `json:"extra,omitempty"` // requested further members that the answer holds
 
-	IssuedAt  time.Time      `json:"issued_at"` // when the answer was there
+	IssuedAt  time.Time      `json:"issued_at"` // when the answer arrived
 	ExpiresAt time.Time      `json:"expires_at"`
 	Lifetime  LifetimeSource `json:"lifetime"`
 }
 
-// Options configures a Client. The zero value is usable.
+// Options configures a Client. The zero value works.
 type Options struct {
-	Transport *http.Transport  // template for all connections; nil is a hardened default
-	Now       func() time.Time // nil is time.Now
-	UserAgent string           // "" is Go's own
+	Transport *http.Transport  // template for all connections; nil uses a hardened default
+	Now       func() time.Time // nil uses time.Now
+	UserAgent string           // "" uses Go's own
 }
 
-// Client mints tokens. It is safe for concurrent use and keeps connections
-// between mints.
+// Client mints tokens. It is safe for concurrent use and reuses connections.
 type Client struct {
 	transports *transports
 	nonces     nonces
@@ -191,13 +195,13 @@ func NewClient(o Options) *Client {
 	return c
 }
 
-// Close lets go of idle connections.
+// Close closes idle connections.
 func (c *Client) Close() { c.transports.closeIdle() }
 
-// Mint runs the grant. It asks the provider once, and again (twice at most)
-// only after a failed connection or a 502, 503 or 504 that asks for no wait.
-// It answers within r.Timeout. Every error is an *Error, except that ctx was
-// cancelled.
+// Mint runs the grant. It normally asks the provider once. It asks again, at
+// most twice, only after a failed connection or after a 502, 503 or 504 that
+// asks for no wait. It returns within r.Timeout. Every error is an *Error,
+// except when ctx was cancelled.
 func (c *Client) Mint(ctx context.Context, r Request) (*Token, error) {
 	t, err := c.mint(ctx, r)
 	var failed *Error
@@ -216,20 +220,20 @@ func (c *Client) mint(ctx context.Context, r Request) (*Token, error) {
 	return readAnswer(r, got, c.now(), r.redactor(got.sent))
 }
 
-// reply is what came back, read.
+// reply is an answer whose body has been read.
 type reply struct {
 	status int
 	header http.Header
 	body   []byte
-	sent   *attempt // that it is the answer to
+	sent   *attempt // the attempt that it answers
 }
 
 func (r reply) ok() bool { return r.status >= 200 && r.status < 300 }
 
-// startReading waits until there is room to make sense of an answer, which can
-// take much more memory than it has bytes. It gives what ends it. Reading takes
-// no more than a moment, and an answer may hold what cannot be had again, so
-// that ctx being cancelled does not end the wait.
+// startReading waits until there is room to parse an answer, which can take
+// much more memory than the answer has bytes. The caller calls the returned
+// function when it has finished. A cancelled ctx does not end the wait: parsing
+// takes only a moment, and the answer may hold what cannot be obtained again.
 func (c *Client) startReading(ctx context.Context, got reply) func() {
 	size := len(got.body)
 	for name, values := range got.header {
@@ -237,12 +241,12 @@ func (c *Client) startReading(ctx context.Context, got reply) func() {
 	}
 	weight := min(int64(size), maxReading)
 	if c.reading.Acquire(context.WithoutCancel(ctx), weight) != nil {
-		return func() {} // never: no answer is larger than the room
+		return func() {} // cannot happen: no answer is larger than the room
 	}
 	return func() { c.reading.Release(weight) }
 }
 
-// sentAt is when the request was sent; now for one that was not.
+// sentAt returns when the request was sent, or now if none was sent.
 func (r reply) sentAt(now time.Time) time.Time {
 	if r.sent == nil {
 		return now
@@ -255,13 +259,13 @@ func (r reply) document() document {
 	return document{text: text, body: parseBody(r.header.Get("Content-Type"), text), header: r.header, within: readTextOnce()}
 }
 
-// exchange sends r and reads what comes back.
+// exchange sends r and reads the answer.
 func (c *Client) exchange(ctx context.Context, r Request) (reply, error) {
 	got, err := c.send(ctx, r)
 	return got, r.about(err)
 }
 
-// about has an error name the field that holds r's URL.
+// about makes an error name the field that holds r's URL.
 func (r Request) about(err error) error {
 	var failed *Error
 	if r.Field != "" && errors.As(err, &failed) {
@@ -289,8 +293,8 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 	}
 	resp, err := retrying(sender, r.Spends, c.retryWait, c.now).Do(outline)
 	if resp != nil {
-		// The end of a context does not end the reading of every body: not of
-		// one whose connection changed hands, as with a 101.
+		// A context that ends does not stop every body from being read: after a 101,
+		// the connection is no longer controlled by it.
 		stop := context.AfterFunc(ctx, func() { _ = resp.Body.Close() })
 		defer func() { stop(); _ = resp.Body.Close() }()
 	}
@@ -305,12 +309,12 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 		got.body, err = readBounded(resp.Body)
 		switch {
 		case err == nil && ctx.Err() != nil && endsWithConnection(resp):
-			err = ctx.Err() // its end may be ours
+			err = ctx.Err() // the end of the body may come from our timeout
 		case err == nil:
 			return got, nil
 		}
 		if ctx.Err() == nil && !got.ok() {
-			return reply{status: got.status, header: got.header, sent: got.sent}, nil // the status says enough
+			return reply{status: got.status, header: got.header, sent: got.sent}, nil // the status is enough to report
 		}
 	}
 	switch caller.Err() {
@@ -320,20 +324,20 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 		return reply{}, &Error{Kind: TooSlow, Detail: "no answer in time"}
 	}
 	if ctx.Err() != nil {
-		err = ctx.Err() // whatever broke because of it
+		err = ctx.Err() // the context ended first and caused err
 	}
 	return reply{}, transportError(err, r, c.now())
 }
 
-// endsWithConnection says whether nothing but the end of the connection ends the
-// answer's body (RFC 9112 section 6.3).
+// endsWithConnection reports whether only the end of the connection marks the
+// end of the answer's body (RFC 9112 section 6.3).
 func endsWithConnection(r *http.Response) bool {
 	return r.ProtoMajor == 1 && r.ContentLength < 0 && len(r.TransferEncoding) == 0
 }
 
-// Revoke asks a revocation endpoint (RFC 7009), once. A token that the provider
-// says is gone counts as revoked, also when it says so with a 404 or 410. Its
-// errors are those of Mint.
+// Revoke sends one token to a revocation endpoint (RFC 7009). If the provider
+// says that the token does not exist, also by a 404 or 410, the token counts as
+// revoked. The errors are the same as those of Mint.
 func (c *Client) Revoke(ctx context.Context, r Request) error {
 	got, err := c.exchange(ctx, r)
 	if err != nil {

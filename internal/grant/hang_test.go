@@ -87,8 +87,8 @@ func TestNothingOutlivesTheTimeout(t *testing.T) {
 	}
 }
 
-// overTLS runs a TLS server that does handle with each connection. It gives its
-// URL and the certificate of its authority.
+// overTLS runs a TLS server that calls handle for each connection. It returns the
+// server's URL and the certificate of its authority.
 func overTLS(t *testing.T, change func(*tls.Config), handle func(net.Conn)) (url, authority string) {
 	t.Helper()
 	s := httptest.NewTLSServer(nil) // for its certificate

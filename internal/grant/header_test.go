@@ -13,7 +13,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// inHeaders says that the token stands in that header, and lives a minute.
+// inHeaders makes r expect the token in a header, and a lifetime of one minute.
 func inHeaders(r *Request) {
 	r.Answer.AccessToken, r.Answer.DefaultLifetime = []Pointer{"header:X-Subject-Token"}, time.Minute
 }

@@ -39,7 +39,7 @@ func standardRequest(url string) Request {
 	}
 }
 
-// granting runs a token endpoint that grants whatever it is asked.
+// granting runs a token endpoint that grants every request.
 func granting(t *testing.T) *providertest.Server {
 	t.Helper()
 	return grantingOver(t, nil)
@@ -53,7 +53,7 @@ func grantingOver(t *testing.T, w *providertest.Wire) *providertest.Server {
 	})
 }
 
-// answering runs a token endpoint that always answers so.
+// answering runs a token endpoint that always gives this answer.
 func answering(t *testing.T, status int, contentType, body string) *providertest.Server {
 	t.Helper()
 	s := granting(t)
@@ -63,7 +63,8 @@ func answering(t *testing.T, status int, contentType, body string) *providertest
 	return s
 }
 
-// overAWire runs f in a bubble, where time passes only while everybody waits.
+// overAWire runs f in a bubble, in which time passes only while every goroutine
+// waits.
 func overAWire(t *testing.T, f func(t *testing.T, w *providertest.Wire)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(t, &providertest.Wire{}) })
@@ -81,7 +82,7 @@ func mintBy(t *testing.T, o Options, r Request) (*Token, error) {
 	return c.Mint(t.Context(), r)
 }
 
-// refusal mints and expects an *Error.
+// refusal mints and requires an *Error.
 func refusal(t *testing.T, r Request) *Error {
 	t.Helper()
 	return refusalBy(t, Options{Now: clock}, r)
@@ -126,7 +127,7 @@ func awkwardSecrets() map[string]string {
 	}
 }
 
-// redactorFor is the redactor of an exchange in which r was sent.
+// redactorFor returns the redactor of an exchange in which r was sent.
 func redactorFor(r Request) redactor {
 	a, err := r.attempt(clock())
 	if err != nil {

@@ -14,16 +14,16 @@ const (
 	GrantTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 section 2.1
 )
 
-// kind is one kind of grant.
+// kind describes one grant type.
 type kind struct {
 	name  string
-	sends []string // the standard parameters that it may add to a request
-	needs []need   // the fields of a registration that it cannot do without
+	sends []string // standard parameters that the grant may add to a request
+	needs []need   // fields of a registration that the grant requires
 	add   func(Request, *attempt) error
 }
 
-// kinds is the table of the grants that send parameters of their own. Any other
-// literal is a grant that sends just its name.
+// kinds lists the grant types that send parameters of their own. Any other
+// grant type sends only its name.
 var kinds = []kind{
 	{GrantPassword, []string{ParamUsername, ParamPassword, ParamRefreshToken}, []need{{"username"}, {"password"}}, func(r Request, a *attempt) error {
 		a.set(ParamUsername, r.Username)
@@ -57,15 +57,15 @@ var kinds = []kind{
 	}},
 }
 
-// TypeAccessToken is the type of a token that is exchanged when nothing says
-// another (RFC 8693 section 3).
+// TypeAccessToken is the default type of a token that is exchanged (RFC 8693
+// section 3).
 const TypeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
 
-// Exchanged is a token that is given for another one (RFC 8693 section 2.1). The
-// zero Exchanged is none: the parameters of the request may hold one.
+// Exchanged is a token that is exchanged for another one (RFC 8693 section 2.1).
+// The zero Exchanged sends nothing: the request's parameters may hold the token.
 type Exchanged struct {
 	Token string
-	Type  string // a URI; "" is TypeAccessToken, unless the parameters say one
+	Type  string // a URI; "" is TypeAccessToken, unless the parameters hold a type
 }
 
 func (x Exchanged) add(a *attempt, token, tokenType string) {
@@ -80,7 +80,7 @@ func (x Exchanged) add(a *attempt, token, tokenType string) {
 	a.set(token, x.Token)
 }
 
-// kindOfGrant gives the entry of that name, or one that adds nothing.
+// kindOfGrant returns the entry with this name, or one that adds nothing.
 func kindOfGrant(name string) kind {
 	if i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name }); i >= 0 {
 		return kinds[i]
@@ -88,22 +88,22 @@ func kindOfGrant(name string) kind {
 	return kind{name: name, add: func(Request, *attempt) error { return nil }}
 }
 
-// Sends lists the standard parameters that a request by this grant and method
-// may hold, beside grant_type and scope.
+// Sends lists the standard parameters that a request with this grant type and
+// method may hold, besides grant_type and scope.
 func Sends(grantType string, m AuthMethod) []string {
 	return slices.Concat(kindOfGrant(grantType).sends, methodOf(m).sends)
 }
 
-// need is a field that has to be set, with others that serve in its place.
+// need is a required field, followed by fields that can be set instead of it.
 type need []string
 
-// Need is a field of a registration that has to be set.
+// Need is a required field of a registration.
 type Need struct {
-	Fields []string // any one of them is enough; the first one is the usual one
-	For    string   // whose need it is: a field of a dialect and its value
+	Fields []string // one of them is enough; the first one is the usual one
+	For    string   // what requires it: a field of a dialect and its value
 }
 
-// Needs lists what this grant and method cannot do without.
+// Needs lists the fields that this grant type and method require.
 func Needs(grantType string, m AuthMethod) []Need {
 	var out []Need
 	for _, n := range methodOf(m).needs {

@@ -13,20 +13,24 @@ import (
 	"time"
 )
 
-// maxLifetime keeps arithmetic with absurd lifetimes within time.Duration.
+// maxLifetime limits lifetimes so that arithmetic with them stays within
+// time.Duration.
 const maxLifetime = 100 * 365 * 24 * time.Hour
 
-// longestLife is what no token lives: a lifetime of more is a moment in its place,
-// if that is one of these years.
+// longestLife is longer than any token lives. A "lifetime" of at least this
+// length is read as a time instead, if that time lies between one day ago and
+// longestLife from now.
 const longestLife = 30 * 365 * 24 * time.Hour
 
-// maxSpelled is far more bytes than any lifetime or moment takes.
+// maxSpelled is the maximum length of a lifetime or a time in bytes. It is far
+// more than any real one needs.
 const maxSpelled = 256
 
-// expire finds out until when t lives: the answer's word, else the JWT's, else
-// the configured default. A word that cannot be read counts as none, and is an
-// error when nothing else says it. A moment is one of the provider's clock, which
-// need not agree with this one.
+// expire sets when t expires. It takes the lifetime that the answer states,
+// else the expiry in a JWT, else the configured default. A statement that
+// cannot be read is skipped; it is an error only if no other source has a
+// lifetime. Times are corrected by the difference between the provider's clock
+// and this one.
 func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error {
 	lifetime := func(v any) (time.Duration, bool) {
 		if f.repeatsWithin(v) {
@@ -35,7 +39,7 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 		d, ok := durationOf(v, a.ExpiresInUnit)
 		if at, isMoment := (Moment{}).read(v); d >= longestLife && isMoment {
 			if left := at.Add(-doc.ahead).Sub(now); left > -24*time.Hour && left < longestLife {
-				return left, true // a moment in the place of a lifetime, as some servers have it
+				return left, true // some servers send a time instead of a lifetime
 			}
 		}
 		return d, ok
@@ -72,8 +76,8 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 	return nil
 }
 
-// withoutLifetime says what was wrong with what the answer says of the token's
-// lifetime, if anything.
+// withoutLifetime returns an error that explains why the answer's lifetime
+// cannot be read, or that the answer states none.
 func (a Answer) withoutLifetime(doc document) *Error {
 	const remedy = "; set default_token_lifetime, or the pointer where it stands"
 	if _, found := first(doc, a.ExpiresIn, present); found {
@@ -92,8 +96,8 @@ func (a Answer) withoutLifetime(doc document) *Error {
 		"the answer states no lifetime (looked at %s and %s)%s", list(a.ExpiresIn), list(a.ExpiresAt), remedy)}
 }
 
-// durationOf reads a lifetime: a number of units, or a text that states its
-// units itself.
+// durationOf reads a lifetime: either a number of units, or a text that states
+// its own units.
 func durationOf(v any, unit time.Duration) (time.Duration, bool) {
 	if unit == 0 {
 		unit = time.Second
@@ -108,19 +112,20 @@ func durationOf(v any, unit time.Duration) (time.Duration, bool) {
 
 const decimal = `(\d+(?:[.,]\d+)?)`
 
-// The ways to spell a duration, each with the groups weeks, days, hours, minutes
-// and seconds.
+// The notations of a duration. Each has groups for weeks, days, hours, minutes and
+// seconds.
 var (
-	// ISO 8601. Years and months are of no certain length.
+	// ISO 8601. Years and months are left out, because their length varies.
 	isoDuration = regexp.MustCompile(`^P(?:` + decimal + `W)?(?:` + decimal + `D)?(?:T(?:` + decimal + `H)?(?:` + decimal + `M)?(?:` + decimal + `S)?)?$`)
-	// As Go and protocol buffers write it, and people do.
+	// As written by Go, by protocol buffers and by people.
 	unitDuration = regexp.MustCompile(`(?i)^(?:` + decimal + ` ?w(?:eeks?)?)?,? ?(?:` + decimal + ` ?d(?:ays?)?)?,? ?(?:` + decimal + ` ?h(?:(?:ou)?rs?)?)?,? ?(?:` +
 		decimal + ` ?m(?:in(?:ute)?s?)?)?,? ?(?:` + decimal + ` ?s(?:ec(?:ond)?s?)?)?$`)
 	// D:HH:MM:SS and HH:MM:SS, also as .NET writes them.
 	clockDuration = regexp.MustCompile(`^()(?:(\d{1,6})[:.])?(\d{1,4}):([0-5]?\d):([0-5]?\d(?:[.,]\d+)?)$`)
 )
 
-// spelledDuration reads a duration in any of those forms, as nanoseconds.
+// spelledDuration reads a duration in any of these forms and returns
+// nanoseconds.
 func spelledDuration(text string) (float64, bool) {
 	for _, form := range []*regexp.Regexp{isoDuration, unitDuration, clockDuration} {
 		m := form.FindStringSubmatch(text)
@@ -149,12 +154,13 @@ func unitName(unit time.Duration) string {
 	}
 }
 
-// JWTEnd is when a JWT says that it ends (RFC 7519 section 4.1.4), and false for
-// what is no JWT or does not say. Nothing vouches for what it says.
+// JWTEnd returns when a JWT expires, according to its exp claim (RFC 7519 section
+// 4.1.4). It returns false if the token is not a JWT or has no such claim. The
+// claim is not verified.
 func JWTEnd(token string) (time.Time, bool) { return jwtExpiry(token) }
 
-// jwtExpiry reads exp (RFC 7519 section 4.1.4), unverified: it is only asked
-// when to come back.
+// jwtExpiry reads the exp claim (RFC 7519 section 4.1.4) without verifying the
+// JWT: the result only decides when to ask for the next token.
 func jwtExpiry(token string) (time.Time, bool) {
 	parts := strings.SplitN(token, ".", 4)
 	if len(parts) != 3 {

@@ -166,7 +166,7 @@ func TestTheLifetimeOfAToken(t *testing.T) {
 func unit(d time.Duration) func(*Answer)      { return func(a *Answer) { a.ExpiresInUnit = d } }
 func otherwise(d time.Duration) func(*Answer) { return func(a *Answer) { a.DefaultLifetime = d } }
 
-// jwt is a token with those claims; nobody checks its signature.
+// jwt returns a token with these claims. Nothing checks its signature.
 func jwt(claims string) string {
 	encode := base64.RawURLEncoding.EncodeToString
 	return encode([]byte(`{"alg":"none"}`)) + "." + encode([]byte(claims)) + ".c2ln"

@@ -13,38 +13,39 @@ import (
 	"time"
 )
 
-// Limits of what is kept of a metadata document.
+// Limits of what is stored from a metadata document.
 const (
-	maxAddress = 2048 // bytes of a URL, or of another text
-	maxListed  = 64   // texts of a list
+	maxAddress = 2048 // bytes of a URL or another text
+	maxListed  = 64   // texts in a list
 )
 
-// MetadataRequest says how a server is asked for a document about itself. None of
-// the client's credentials go along, except a certificate of the connection.
+// MetadataRequest says how to ask a server for a document about itself. The
+// request holds no credentials of the client, except the certificate of its
+// connection.
 type MetadataRequest struct {
-	Field   string        // of the API, which errors name as what to check
+	Field   string        // API field that errors name as what to check
 	Timeout time.Duration // for all addresses together
 	Connection
 }
 
-// Endpoints are those of an authorization server that the engine asks. An empty
-// one is not there.
+// Endpoints are the endpoints of an authorization server that the engine uses.
+// An empty address means that the server does not have the endpoint.
 type Endpoints struct {
 	Token      string `json:"token,omitempty"`
 	Revocation string `json:"revocation,omitempty"`
 }
 
-// Validity is when a document was read, and until when its server lets it be
-// used without asking again (RFC 9111), within bounds.
+// Validity says when a document was read, and until when it is used without
+// asking its server again (RFC 9111), within bounds.
 type Validity struct {
 	ReadAt     time.Time `json:"read_at"`
 	FreshUntil time.Time `json:"fresh_until"`
 }
 
-// ServerMetadata is what an authorization server says of itself (RFC 8414
-// section 2, OpenID Connect Discovery 1.0 section 3). Its texts are visible ASCII
-// of at most 2048 bytes; whether an endpoint may be asked is left to the caller.
-// A list is nil when the server does not state it.
+// ServerMetadata is what an authorization server publishes about itself (RFC
+// 8414 section 2, OpenID Connect Discovery 1.0 section 3). Its texts are
+// visible ASCII of at most 2048 bytes. The caller must decide whether an
+// endpoint may be used. A list is nil if the server does not state it.
 type ServerMetadata struct {
 	Issuer string `json:"issuer"`
 	Endpoints
@@ -54,18 +55,18 @@ type ServerMetadata struct {
 	Validity
 }
 
-// ResourceMetadata is what a protected resource says of itself (RFC 9728
-// section 2).
+// ResourceMetadata is what a protected resource publishes about itself (RFC
+// 9728 section 2).
 type ResourceMetadata struct {
 	Resource             string
 	AuthorizationServers []string // issuer identifiers
 	Validity
 }
 
-// ServerMetadata asks an authorization server for its metadata at the well-known
-// addresses of RFC 8414 section 3 and of OpenID Connect Discovery 1.0 section 4.
-// A document counts only if its issuer is identical to the one asked for. Every
-// error is an *Error, except that ctx was cancelled.
+// ServerMetadata asks an authorization server for its metadata at the
+// well-known addresses of RFC 8414 section 3 and of OpenID Connect Discovery
+// 1.0 section 4. A document is accepted only if its issuer is identical to the
+// requested one. Every error is an *Error, except when ctx was cancelled.
 func (c *Client) ServerMetadata(ctx context.Context, issuer string, r MetadataRequest) (*ServerMetadata, error) {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -93,9 +94,9 @@ func (c *Client) ServerMetadata(ctx context.Context, issuer string, r MetadataRe
 }
 
 // ResourceMetadata asks a protected resource for its metadata at the well-known
-// addresses of RFC 9728 section 3.1, or else at that of its whole host. A
-// document counts only if its resource is identical to the one asked for
-// (section 3.3). Its errors are those of ServerMetadata.
+// address of RFC 9728 section 3.1, and then at the address for its whole host.
+// A document is accepted only if its resource is identical to the requested one
+// (section 3.3). The errors are the same as those of ServerMetadata.
 func (c *Client) ResourceMetadata(ctx context.Context, resource string, r MetadataRequest) (*ResourceMetadata, error) {
 	u, err := url.Parse(resource)
 	if err != nil {
@@ -110,8 +111,9 @@ func (c *Client) ResourceMetadata(ctx context.Context, resource string, r Metada
 	return &ResourceMetadata{Resource: resource, AuthorizationServers: names(document["authorization_servers"]), Validity: validity}, nil
 }
 
-// inserted is the well-known address of that name: between the host of u and its
-// path, from which a slash at the end is removed (RFC 8414 section 3.1).
+// inserted returns the well-known address with this name. The name is inserted
+// between the host and the path of u, and a slash at the end of the path is
+// removed (RFC 8414 section 3.1).
 func inserted(u *url.URL, name string) string {
 	out := u.Scheme + "://" + u.Host + "/.well-known/" + name + strings.TrimSuffix(u.EscapedPath(), "/")
 	if u.RawQuery != "" {
@@ -120,14 +122,15 @@ func inserted(u *url.URL, name string) string {
 	return out
 }
 
-// published gives the document that says by its own member what it is about.
-// An address with another document, or with none, leads on to the next; the
-// error tells of each, as the operator wants to know which one to repair.
+// published returns the first document whose member equals the identifier. If
+// an address has another document or none, the next address is tried. The error
+// describes the result of each address, so that the operator knows which one to
+// repair.
 func (c *Client) published(ctx context.Context, r MetadataRequest, member, identifier string, addresses []string) (map[string]any, Validity, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	var (
-		trouble *Error // of a server that may have the document at another time
+		trouble *Error // a failure that may pass, so that the document may be there later
 		problem []string
 	)
 	for i, address := range addresses {
@@ -167,7 +170,8 @@ func (c *Client) published(ctx context.Context, r MetadataRequest, member, ident
 	return nil, Validity{}, trouble
 }
 
-// readDocument gives the JSON object of a good answer, nil where there is none.
+// readDocument returns the JSON object of a good answer, or nil if there is
+// none.
 func (c *Client) readDocument(ctx context.Context, got reply) map[string]any {
 	defer c.startReading(ctx, got)()
 	if !got.ok() {
@@ -188,13 +192,14 @@ func endpoints(document map[string]any) Endpoints {
 	return Endpoints{Token: address("token_endpoint"), Revocation: address("revocation_endpoint")}
 }
 
-// plain says whether a text is of the kind that addresses and registered names
-// are: visible ASCII, and not endless.
+// plain reports whether a text looks like an address or a registered name:
+// visible ASCII of limited length.
 func plain(text string) bool {
 	return len(text) <= maxAddress && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
-// names reads a list of plain texts, without those that are no such texts.
+// names reads a list of plain texts. Items that are not plain texts are left
+// out.
 func names(v any) []string {
 	list, isList := v.([]any)
 	if !isList {

@@ -16,19 +16,19 @@ import (
 	"github.com/ncruces/go-strftime"
 )
 
-// Moment says how an answer writes moments.
+// Moment says how an answer writes times.
 type Moment struct {
-	Format string         // as C's strptime reads them; "" is any standard's
-	Zone   *time.Location // of those that state none; nil is UTC
+	Format string         // format for C's strptime; "" accepts any standard format
+	Zone   *time.Location // zone of times that state none; nil is UTC
 }
 
-// zoneless are the ways in which moments are written, of ISO 8601 and of those
-// who have not read it, without a zone.
+// zoneless returns the layouts of times without a zone: those of ISO 8601 and
+// common deviations from it.
 func zoneless() []string {
 	return []string{"2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "20060102T150405", "20060102150405"}
 }
 
-// zoned are those with one.
+// zoned returns the layouts of times with a zone.
 func zoned() []string {
 	return []string{
 		time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 Z0700", "2006-01-02 15:04:05 UTC",
@@ -36,14 +36,16 @@ func zoned() []string {
 	}
 }
 
-// compactTime is no time since the epoch, of which it would be the year 2600.
+// compactTime matches a date and time without separators. Such a number is not
+// a time since the epoch: as that, it would be in the year 2600.
 var compactTime = regexp.MustCompile(`^20\d{12}$`)
 
-// dotnetDate is how .NET wrote moments in JSON: milliseconds since the epoch.
+// dotnetDate matches the way in which .NET used to write times in JSON:
+// milliseconds since the epoch.
 var dotnetDate = regexp.MustCompile(`^/Date\((\d+)(?:[+-]\d{4})?\)/$`)
 
-// read reads a moment in that format, or else in that of any standard: ISO 8601,
-// RFC 3339, HTTP's own, seconds or milliseconds since the epoch.
+// read reads a time in m's format. Without a format, it accepts ISO 8601, RFC
+// 3339, HTTP dates, and seconds or milliseconds since the epoch.
 func (m Moment) read(v any) (time.Time, bool) {
 	text, isText := errorText(v)
 	text = strings.TrimSpace(text)
@@ -62,7 +64,7 @@ func (m Moment) read(v any) (time.Time, bool) {
 		}
 		return epoch(n), n <= 253402300799 // the last second of 9999
 	}
-	text, _, _ = strings.Cut(text, " (") // the name of a zone, behind its offset
+	text, _, _ = strings.Cut(text, " (") // without the zone's name behind the offset
 	for _, layout := range zoned() {
 		if at, err := time.Parse(layout, text); err == nil {
 			return at, true
@@ -82,7 +84,7 @@ var (
 	zoneName   = regexp.MustCompile(`%[Z+]`)
 )
 
-// formatted reads a moment in the format of m.
+// formatted reads a time in the format of m.
 func (m Moment) formatted(text string) (time.Time, bool) {
 	at, err := strftime.Parse(m.Format, text)
 	if err != nil {
@@ -104,10 +106,10 @@ func (m Moment) formatted(text string) (time.Time, bool) {
 	}
 }
 
-// there is the moment at which the clocks of the zone show what at shows. When
-// they show it twice it is the first of these, or the one of which the zone has
-// that name. There is none when the zone never has it: what EST means depends on
-// who says it.
+// there returns the moment at which the clocks in m's zone show the date and
+// time of at. If they show it twice, it returns the moment at which the zone
+// has the given name, or the first one if name is "". It returns false if the
+// zone never uses that name: what EST means depends on the place.
 func (m Moment) there(at time.Time, name string) (time.Time, bool) {
 	zone := m.Zone
 	if zone == nil {
@@ -115,7 +117,7 @@ func (m Moment) there(at time.Time, name string) (time.Time, bool) {
 	}
 	shown := func(t time.Time) string { return t.Format("2006-01-02T15:04:05.999999999") }
 	there := time.Date(at.Year(), at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second(), at.Nanosecond(), zone)
-	for _, turn := range []time.Duration{-time.Hour, 0, time.Hour} { // of a summer time
+	for _, turn := range []time.Duration{-time.Hour, 0, time.Hour} { // summer time may shift the clocks by an hour
 		t := there.Add(turn)
 		if has, _ := t.Zone(); shown(t) == shown(at) && (name == "" || name == has) {
 			return t, true
@@ -124,8 +126,8 @@ func (m Moment) there(at time.Time, name string) (time.Time, bool) {
 	return there, name == ""
 }
 
-// Check says what is wrong with the format, if anything: a moment that is written
-// by it has to be read by it, on the same day at least.
+// Check returns an error if the format cannot be used. A time that is written
+// in the format must be readable by it, at least to the correct day.
 func (m Moment) Check() error {
 	if m.Format == "" {
 		return nil
@@ -145,8 +147,8 @@ func (m Moment) Check() error {
 	return nil
 }
 
-// ZoneNamed is the time zone of that name: one of the IANA's, such as
-// Europe/Berlin, or an offset from UTC, such as +02:00. "" is UTC.
+// ZoneNamed returns the time zone with this name: an IANA name such as
+// Europe/Berlin, or an offset from UTC such as +02:00. "" is UTC.
 func ZoneNamed(name string) (*time.Location, error) {
 	if at, err := time.Parse("-07:00", name); err == nil {
 		_, offset := at.Zone()

@@ -14,24 +14,25 @@ import (
 	"time"
 )
 
-// Pointer says where in an answer a value stands: an RFC 6901 JSON pointer into
-// the body, of which "" is the whole, or "header:" and the name of a header.
+// Pointer says where a value is in an answer. It is either an RFC 6901 JSON
+// pointer into the body, where "" means the whole body, or "header:" followed
+// by the name of a header.
 type Pointer string
 
-// inHeader begins a pointer to a header.
+// inHeader is the prefix of a pointer to a header.
 const inHeader = "header:"
 
-// header is the name of the header that p leads to, in the case in which
-// net/http keeps it, and false when p leads into the body.
+// header returns the name of the header that p leads to, in the case that
+// net/http uses. It returns false if p leads into the body.
 func (p Pointer) header() (string, bool) {
 	name, found := strings.CutPrefix(string(p), inHeader)
 	return textproto.CanonicalMIMEHeaderKey(name), found
 }
 
-// headerName is a token of RFC 9110 section 5.6.2.
+// headerName matches a token of RFC 9110 section 5.6.2.
 var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
-// Check says what is wrong with p's syntax, if anything.
+// Check returns an error if p's syntax is wrong.
 func (p Pointer) Check() error {
 	if name, isHeader := p.header(); isHeader {
 		if !headerName.MatchString(name) {
@@ -57,7 +58,7 @@ func (p Pointer) Check() error {
 	}
 }
 
-// Within says whether the value at p is, or holds, the value at q.
+// Within reports whether the value at q is the value at p or lies inside it.
 func (p Pointer) Within(q Pointer) bool {
 	ours, inHeader := p.header()
 	theirs, alsoInHeader := q.header()
@@ -67,23 +68,23 @@ func (p Pointer) Within(q Pointer) bool {
 	return p == q || strings.HasPrefix(string(q), string(p)+"/")
 }
 
-// NamesRefreshToken says whether p leads to, or into, a member or a header whose
-// name is that of a refresh token.
+// NamesRefreshToken reports whether p leads to, or into, a member or a header
+// with the name of a refresh token.
 func (p Pointer) NamesRefreshToken() bool {
 	return slices.ContainsFunc(strings.Split(string(p), "/"), isRefreshToken)
 }
 
-// document is an answer as pointers look into it.
+// document is an answer in the form that pointers look into.
 type document struct {
 	text   string // the body
-	body   any    // what encoding/json makes of one
+	body   any    // the parsed body, as encoding/json represents it
 	header http.Header
-	within func(text string) (any, unread) // reads a text of the answer that is a document
-	ahead  time.Duration                   // the clock that answered, of this one
+	within func(text string) (any, unread) // parses a text in the answer that is a document itself
+	ahead  time.Duration                   // how far the provider's clock is ahead of this one
 }
 
-// lookup finds the value at p. Of a header that is there several times it is the
-// first one.
+// lookup returns the value at p. If a header occurs several times, it returns
+// the first one.
 func (d document) lookup(p Pointer) (any, bool) {
 	if name, isHeader := p.header(); isHeader {
 		values := d.header[name]
@@ -95,9 +96,9 @@ func (d document) lookup(p Pointer) (any, bool) {
 	return p.lookup(d.body, d.within)
 }
 
-// lookup finds the value at p in the body doc. Unlike RFC 6901 it reads through
-// a string that itself is JSON or XML, by way of read, because providers wrap
-// their answers so.
+// lookup returns the value at p in the body doc. Unlike RFC 6901, it can lead
+// into a string that is itself JSON or XML, because some providers wrap their
+// answers this way. read parses such a string.
 func (p Pointer) lookup(doc any, read func(string) (any, unread)) (any, bool) {
 	if p == "" {
 		return doc, true
@@ -133,8 +134,8 @@ func (p Pointer) lookup(doc any, read func(string) (any, unread)) (any, bool) {
 	return doc, true
 }
 
-// readTextOnce is readText for one answer: what a text holds is kept, however
-// many pointers lead into it.
+// readTextOnce returns a version of readText for one answer. It parses each
+// text only once, however many pointers lead into it.
 func readTextOnce() func(string) (any, unread) {
 	type inner struct {
 		value any

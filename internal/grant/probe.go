@@ -5,9 +5,9 @@ package grant
 
 import "context"
 
-// Probe sends r, which holds an access token in its headers, and gives the HTTP
-// status of the answer, whatever it is. The body is read and thrown away. An
-// error means that there was no answer; it is an *Error, as those of Mint.
+// Probe sends r, which holds an access token in its headers, and returns the
+// HTTP status of the answer, whatever it is. The body is discarded. An error
+// means that there was no answer. The errors are the same as those of Mint.
 func (c *Client) Probe(ctx context.Context, r Request) (int, error) {
 	got, err := c.exchange(ctx, r)
 	if err != nil {

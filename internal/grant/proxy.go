@@ -13,8 +13,8 @@ import (
 	"net/url"
 )
 
-// Proxy is the way to a provider. The zero Proxy is what Vault's environment
-// says (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+// Proxy is the proxy through which a provider is reached. The zero Proxy means
+// the proxy of Vault's environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
 type Proxy struct {
 	URL                string // http, https or socks5, without a login
 	Username, Password string
@@ -22,7 +22,8 @@ type Proxy struct {
 
 func (p Proxy) set() bool { return p != Proxy{} }
 
-// of gives the URL of the proxy with its login. Its error repeats nothing of it.
+// of returns the URL of the proxy with its login. Its error repeats nothing of
+// the URL or the login.
 func (p Proxy) of(*http.Request) (*url.URL, error) {
 	u, err := url.Parse(p.URL)
 	if err != nil {
@@ -34,9 +35,10 @@ func (p Proxy) of(*http.Request) (*url.URL, error) {
 	return u, nil
 }
 
-// through has t go by way of the proxy. A proxy that speaks TLS shows a
-// certificate of the authorities that t trusts now, whatever authority the
-// provider's is of, and gets to see no certificate of the client.
+// through makes t use the proxy. If the proxy speaks TLS, its certificate must
+// come from an authority that t trusts at the time of the call; an authority
+// that is configured for the provider does not count. The proxy never sees a
+// certificate of the client.
 func (p Proxy) through(t *http.Transport) {
 	t.Proxy = p.of
 	t.OnProxyConnectResponse = p.connected
@@ -48,7 +50,8 @@ func (p Proxy) through(t *http.Transport) {
 	if u, err := url.Parse(p.URL); err != nil || u.Scheme != "https" {
 		return
 	}
-	// What is dialled by TLS is the proxy: the provider is behind it.
+	// Only the connection to the proxy is dialled by TLS here. The provider is
+	// reached through it.
 	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
@@ -58,15 +61,15 @@ func (p Proxy) through(t *http.Transport) {
 		config.ServerName, _, _ = net.SplitHostPort(address)
 		over := tls.Client(conn, config)
 		if err := over.HandshakeContext(ctx); err != nil {
-			_ = conn.Close() // what matters is why
+			_ = conn.Close() // the error of the handshake is the one to report
 			return nil, err
 		}
 		return over, nil
 	}
 }
 
-// connected tells what is the matter with a proxy. Without that, a refusal is
-// known by no more than the proxy's own words.
+// connected turns the refusal of a proxy into an error that explains it.
+// Without this, the error would consist only of the proxy's own words.
 func (p Proxy) connected(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 	if answer.StatusCode == http.StatusOK {
 		return nil
@@ -74,15 +77,15 @@ func (p Proxy) connected(_ context.Context, _ *url.URL, _ *http.Request, answer 
 	return p.refusal(answer.StatusCode)
 }
 
-// mindingProxies is t, with errors that tell what is the matter with a proxy of
-// the environment.
+// mindingProxies returns a copy of t whose errors explain problems with a proxy
+// of the environment.
 func mindingProxies(t *http.Transport) *http.Transport {
 	t = t.Clone()
 	t.OnProxyConnectResponse = Proxy{}.connected
 	if choose := t.Proxy; choose != nil {
 		t.Proxy = func(r *http.Request) (*url.URL, error) {
 			u, err := choose(r)
-			if err != nil { // which quotes the address, with its login
+			if err != nil { // err quotes the address with its login
 				return nil, &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the address of the proxy is no URL; check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
 			}
 			return u, nil
@@ -91,7 +94,7 @@ func mindingProxies(t *http.Transport) *http.Transport {
 	return t
 }
 
-// refusal is the error for a proxy that does not let a request through.
+// refusal returns the error for a proxy that does not let a request through.
 func (p Proxy) refusal(status int) *Error {
 	e := &Error{Kind: Unavailable, cause: CauseProxy}
 	login, around := "write it into HTTPS_PROXY (or HTTP_PROXY) in Vault's environment, or name the provider's host in NO_PROXY", "or name it in NO_PROXY in Vault's environment"
@@ -112,7 +115,7 @@ func (p Proxy) refusal(status int) *Error {
 	return e
 }
 
-// unreachable says why there is no connection to or through the proxy.
+// unreachable explains why there is no connection to or through the proxy.
 func (p Proxy) unreachable(err error) string {
 	var certErr *tls.CertificateVerificationError
 	switch {

@@ -20,7 +20,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// ofEnvironment is a transport that must not ask the environment for a proxy.
+// ofEnvironment returns a transport that must not ask the environment for a
+// proxy.
 func ofEnvironment() *http.Transport {
 	t := defaultTransport()
 	t.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New("the environment was asked") }

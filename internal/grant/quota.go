@@ -13,30 +13,31 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// Quota is what an answer's headers say of how often the provider may be asked: of
-// the window that has the fewest requests left, if they tell of several. Nothing
-// but numbers and times is read: a header may hold anything, such as a part of the
-// request.
+// Quota says how often the provider may be asked, according to the headers of
+// an answer. If they describe several windows, it is the one with the fewest
+// requests left. Only numbers and times are read, because a header may hold
+// anything, such as a part of the request.
 type Quota struct {
-	Limit     int64     // requests that the window allows; -1 when unsaid
-	Remaining int64     // those of them that are left; -1 when unsaid
-	Reset     time.Time // when the window ends; zero when unsaid
+	Limit     int64     // requests that the window allows; -1 if unsaid
+	Remaining int64     // requests that are left; -1 if unsaid
+	Reset     time.Time // when the window ends; zero if unsaid
 }
 
-// unknownQuota is what an answer says that says nothing.
+// unknownQuota returns the quota of an answer that states none.
 func unknownQuota() Quota { return Quota{Limit: -1, Remaining: -1} }
 
-// Known says whether the answer said anything.
+// Known reports whether the answer stated anything.
 func (q Quota) Known() bool { return q != unknownQuota() }
 
-// quotaOf reads the RateLimit fields of draft-ietf-httpapi-ratelimit-headers, of
-// its present form and of earlier ones, and what came before them.
+// quotaOf reads the RateLimit fields of draft-ietf-httpapi-ratelimit-headers,
+// in its current and earlier forms, and the older headers that came before the
+// draft.
 func quotaOf(h http.Header, now time.Time) Quota {
 	said := false
 	for name := range h {
-		said = said || strings.HasPrefix(strings.TrimPrefix(name, "X-"), "Rate") // as all of them, in canonical form
+		said = said || strings.HasPrefix(strings.TrimPrefix(name, "X-"), "Rate") // all these headers begin this way in canonical form
 	}
-	if !said { // as by most
+	if !said { // most answers have none of them
 		return unknownQuota()
 	}
 	if q := structuredQuota(h, now); q.Known() {
@@ -55,13 +56,14 @@ func quotaOf(h http.Header, now time.Time) Quota {
 	return unknownQuota()
 }
 
-// maxQuotaFields is far more bytes than a few windows and their policies take.
+// maxQuotaFields is the maximum length of the fields in bytes. It is far more
+// than a few windows and their policies need.
 const maxQuotaFields = 4 << 10
 
-// structuredQuota reads the RateLimit field, a list of windows of which each has
-// the parameters r (remaining) and t (seconds to the reset); their limits are the
-// parameters q of the RateLimit-Policy field. In the seventh draft it was a
-// dictionary.
+// structuredQuota reads the RateLimit field. It is a list of windows, each with
+// the parameters r (remaining requests) and t (seconds until the reset). Their
+// limits are the q parameters of the RateLimit-Policy field. In the seventh
+// draft, the RateLimit field was a dictionary.
 func structuredQuota(h http.Header, now time.Time) Quota {
 	fields, policyFields := h.Values("RateLimit"), h.Values("RateLimit-Policy")
 	if len(fields) == 0 || len(strings.Join(slices.Concat(fields, policyFields), ",")) > maxQuotaFields {
@@ -114,7 +116,7 @@ func parameter(of httpsfv.Item, name string) int64 {
 	return integer(v)
 }
 
-// integer is a number of requests or seconds, -1 when v is none.
+// integer returns a number of requests or seconds, or -1 if v is not one.
 func integer(v any) int64 {
 	if n, isInteger := v.(int64); isInteger && n >= 0 {
 		return n
@@ -122,8 +124,8 @@ func integer(v any) int64 {
 	return -1
 }
 
-// count reads a number of requests, -1 when there is none. Several windows may
-// be behind the one that counts: "100, 100;w=60".
+// count reads a number of requests, or returns -1 if there is none. Other
+// windows may follow the number: "100, 100;w=60". They are ignored.
 func count(text string) int64 {
 	text, _, _ = strings.Cut(text, ",")
 	text, _, _ = strings.Cut(text, ";")
@@ -134,8 +136,8 @@ func count(text string) int64 {
 	return n
 }
 
-// wait is the time until a new window begins, when nothing is left of this one;
-// otherwise 0.
+// wait returns the time until the window ends, if no requests are left in it.
+// Otherwise it returns 0.
 func (q Quota) wait(now time.Time) time.Duration {
 	if q.Remaining > 0 || q.Reset.IsZero() {
 		return 0
@@ -143,13 +145,13 @@ func (q Quota) wait(now time.Time) time.Duration {
 	return max(q.Reset.Sub(now), 0)
 }
 
-// maxRetryAfter bounds a provider's wish to be left alone.
+// maxRetryAfter limits how long a provider's request to wait is obeyed.
 const maxRetryAfter = 24 * time.Hour
 
 // waitOf reads a time to wait: a number of seconds, a time, or the seconds or
-// milliseconds since the epoch. It gives whole seconds, rounded up. With
-// milliseconds, a number of more than a day is one of those, as some servers send
-// it.
+// milliseconds since the epoch. The result is rounded up to whole seconds. If
+// milliseconds is true, a number of more than a day in seconds is read as
+// milliseconds, because some servers send these.
 func waitOf(text string, now time.Time, milliseconds bool) (time.Duration, bool) {
 	if text = strings.TrimSpace(text); text == "" {
 		return 0, false
@@ -158,7 +160,7 @@ func waitOf(text string, now time.Time, milliseconds bool) (time.Duration, bool)
 	wait := at.Sub(now)
 	if n, isNumber := number(text); isNumber {
 		switch {
-		case isTime && n >= 1e9 && (n < 1e11 || n >= 1e12): // a time from 2001 on
+		case isTime && n >= 1e9 && (n < 1e11 || n >= 1e12): // a time since the epoch, from 2001 on
 		case milliseconds && n > maxRetryAfter.Seconds():
 			n /= 1000
 			fallthrough
@@ -172,9 +174,10 @@ func waitOf(text string, now time.Time, milliseconds bool) (time.Duration, bool)
 	return (wait + time.Second - 1).Truncate(time.Second), true
 }
 
-// heed takes from an answer for how long the provider wants no further request.
-// Where it refuses without saying so by Retry-After (RFC 9110 section 10.2.3), and
-// has no requests left, it is until there are new ones.
+// heed reads from an answer for how long the provider wants no further request.
+// Retry-After (RFC 9110 section 10.2.3) decides. Without it, if the provider
+// limits the rate or is unavailable and no requests are left, the wait lasts
+// until the window ends.
 func (e *Error) heed(h http.Header, now time.Time) {
 	wait, _ := waitOf(h.Get("Retry-After"), now.Add(clockAhead(h, now, now)), false)
 	if wait == 0 && (e.Kind == RateLimited || e.Kind == Unavailable) {
@@ -183,7 +186,7 @@ func (e *Error) heed(h http.Header, now time.Time) {
 	e.RetryAfter = min(wait, maxRetryAfter)
 }
 
-// asksToWait says whether the provider wants no further request at once.
+// asksToWait reports whether the provider wants no further request right now.
 func asksToWait(h http.Header, now time.Time) bool {
 	return h.Get("Retry-After") != "" || quotaOf(h, now).wait(now) > 0
 }

@@ -19,35 +19,37 @@ import (
 const (
 	maxText = 200 // characters of the provider's own words in an error
 	maxRead = 4096
-	window  = 8 // so many consecutive bytes of a credential give it away
+	window  = 8 // this many consecutive bytes of a credential reveal it
 
-	maxDecoded  = 128 << 10 // bytes looked at, of one text of an error
-	maxWindowed = 16 << 10  // bytes of a credential whose windows are kept
-	maxPieces   = 8         // of a credential, between letters beyond ASCII
+	maxDecoded  = 128 << 10 // bytes searched for one text of an error
+	maxWindowed = 16 << 10  // bytes of a credential that are split into windows
+	maxPieces   = 8         // pieces of a credential between characters beyond ASCII
 
 	withheld = "(withheld: it repeats a credential)"
 )
 
-// redactor keeps credentials out of what a provider says: those of the request
-// and, of an answer, the refresh tokens. It undoes the encodings in which they
-// can be echoed.
+// redactor removes credentials from what a provider says: the credentials of
+// the request and the refresh tokens of the answer. It undoes the encodings in
+// which a provider may repeat them.
 //
-// Of the text of an error it looks for parts of a credential, since an echo may
-// be cut anywhere. The members of a good answer can be long and opaque (a JWT),
-// so there it looks for whole ones: see filter.
+// In the text of an error it searches for parts of a credential, because the
+// provider may cut the repeated text anywhere. The members of a good answer can
+// be long and random (a JWT), so there it searches for whole credentials: see
+// filter.
 type redactor struct {
-	public  []string // what the request shows of itself
-	short   []string // the credentials of at most a window, folded
-	windows *windows // of the longer ones, folded
-	parts   *windows // those of credentials that reading can take apart
-	whole   []string // the credentials that mean something within other text, folded
-	alone   []string // those that are too short for that, or public
+	public  []string // values of the request that are not secret
+	short   []string // credentials not longer than a window, folded
+	windows *windows // windows of longer credentials, folded
+	parts   *windows // windows of credentials that parsing can split
+	whole   []string // credentials that are searched for within other text, folded
+	alone   []string // credentials too short for that, or public: only an equal text counts
 
-	spaces, beyondASCII bool // whether any of them holds such characters (spaces of any kind)
+	spaces, beyondASCII bool // whether any credential holds such characters (any kind of space)
 }
 
-// Prepare is r, ready to be made again and again: it holds what its answers are
-// searched for, unless each attempt signs or makes something of its own.
+// Prepare returns r with its redactor built in advance, so that r can be sent
+// many times. It changes nothing if each attempt signs an assertion or makes
+// the request anew.
 func (r Request) Prepare() (Request, error) {
 	if r.Anew != nil || r.ClientAssertion != nil || r.GrantAssertion != nil {
 		return r, nil
@@ -60,22 +62,23 @@ func (r Request) Prepare() (Request, error) {
 	return r, nil
 }
 
-// prepared is what is known of every attempt at a request.
+// prepared holds what is the same for every attempt at a request.
 type prepared struct {
-	secrets  int // how many an attempt has
+	secrets  int // number of secrets that an attempt has
 	redactor redactor
 }
 
-// redactor knows the secrets of r and of the attempt at it that was sent.
+// redactor returns a redactor that knows the secrets of r and of the attempt
+// that was sent.
 func (r Request) redactor(sent *attempt) redactor {
-	if r.known != nil && len(sent.secrets) == r.known.secrets { // else it made one, such as a proof
+	if r.known != nil && len(sent.secrets) == r.known.secrets { // otherwise the attempt made a secret, such as a proof
 		return r.known.redactor
 	}
 	return newRedactor(r, sent)
 }
 
-// newRedactor knows the secrets of r and of the attempt at it that was sent, nil
-// when none was.
+// newRedactor returns a redactor that knows the secrets of r and of the attempt
+// that was sent. sent is nil if there was no attempt.
 func newRedactor(r Request, sent *attempt) redactor {
 	out := redactor{
 		public:  append([]string{r.ClientID, r.Username, r.GrantType}, r.Scopes...),
@@ -89,7 +92,7 @@ func newRedactor(r Request, sent *attempt) redactor {
 	for _, secret := range secrets {
 		out.keep(secret)
 		out.keepWhole(secret)
-		if strings.ContainsAny(secret, `&{[<"'`) { // at what ends a member of a form, of JSON or of XML
+		if strings.ContainsAny(secret, `&{[<"'`) { // characters that end a member of a form, JSON or XML
 			out.parts.add(secret)
 		}
 	}
@@ -100,7 +103,8 @@ func newRedactor(r Request, sent *attempt) redactor {
 		out.keepWhole(r.ClientID + ":" + r.ClientSecret)
 		out.keepWhole(url.QueryEscape(r.ClientID) + ":" + url.QueryEscape(r.ClientSecret))
 	}
-	// With its name beside it, as an echo has it, a short one is none by chance.
+	// A short secret is found by its name beside it, as in a repeated request. With
+	// the name, a match is not a coincidence.
 	for name, v := range sent.parameters {
 		if text, isText := v.(string); isText && text != "" && slices.Contains(secrets, text) && !out.isPublic(text) {
 			out.keepWhole(name + "=" + text)
@@ -110,8 +114,9 @@ func newRedactor(r Request, sent *attempt) redactor {
 	return out
 }
 
-// with is r with the secrets of an answer. Short ones stand alone: what some
-// answers write for none (null, none) would else be taken for one everywhere.
+// with returns r with the secrets of an answer added. Short secrets count only
+// if they are the whole text. Otherwise the words that some answers write for
+// no token (null, none) would be hidden everywhere.
 func (r redactor) with(secrets []string) redactor {
 	if len(secrets) == 0 {
 		return r
@@ -126,7 +131,8 @@ func (r redactor) with(secrets []string) redactor {
 	return r
 }
 
-// withWhole is r with the secrets of an answer, for the members of a good one.
+// withWhole returns r with the secrets of an answer added, for checking the
+// members of a good answer.
 func (r redactor) withWhole(secrets []string) redactor {
 	r.whole, r.alone = slices.Clip(r.whole), slices.Clip(r.alone)
 	for _, secret := range secrets {
@@ -135,9 +141,9 @@ func (r redactor) withWhole(secrets []string) redactor {
 	return r
 }
 
-// asRead is secret, and what reading makes of it where an answer repeats it
-// without encoding it first: in a form, in XML or HTML, in JSON, or in a text that
-// cannot hold what is beyond ASCII.
+// asRead returns the secret and the texts that parsing makes of it if an answer
+// repeats it without encoding it first: in a form, in XML or HTML, in JSON, or
+// in a text that cannot hold characters beyond ASCII.
 func asRead(secret string) []string {
 	out := []string{secret}
 	for _, read := range []string{
@@ -158,7 +164,7 @@ func asRead(secret string) []string {
 	return out
 }
 
-// keep keeps secret out of errors.
+// keep makes errors hide the secret.
 func (r *redactor) keep(secret string) {
 	for _, text := range asRead(secret) {
 		r.notice(text)
@@ -173,9 +179,9 @@ func (r *redactor) keep(secret string) {
 	}
 }
 
-// windows are parts of credentials. They are taken apart when they are first
-// looked for, which most answers give no reason to, and kept by value: there may
-// be many.
+// windows holds parts of credentials. The credentials are split only when a
+// text is first searched, because most answers do not need it. The parts are
+// stored by value, because there may be many.
 type windows struct {
 	of    []string
 	once  sync.Once
@@ -184,7 +190,7 @@ type windows struct {
 
 func (w *windows) add(secret string) { w.of = append(w.of, secret) }
 
-// within says whether text holds any of them. nil has none.
+// within reports whether the text holds any of the parts. A nil w has no parts.
 func (w *windows) within(text string) bool {
 	if w == nil || len(w.of) == 0 {
 		return false
@@ -213,7 +219,7 @@ func (w *windows) takeApart() {
 	}
 }
 
-// keepWhole keeps secret out of the members of good answers.
+// keepWhole keeps the secret out of the members of good answers.
 func (r *redactor) keepWhole(secret string) {
 	public := r.isPublic(secret)
 	for _, text := range asRead(secret) {
@@ -239,9 +245,9 @@ func (r *redactor) notice(secret string) {
 	r.beyondASCII = r.beyondASCII || strings.ContainsFunc(secret, func(c rune) bool { return c >= utf8.RuneSelf })
 }
 
-// leaks says whether text gives away a part of a credential, in any usual
-// encoding, also of several on top of each other. A text that would take too
-// long to tell counts as one that does.
+// leaks reports whether the text reveals a part of a credential, in any usual
+// encoding or in several nested ones. If checking would take too long, the
+// result is true.
 func (r redactor) leaks(text string) bool {
 	if len(r.short)+len(r.windows.of) == 0 {
 		return false
@@ -265,10 +271,11 @@ func (r redactor) holdsPart(text string) bool {
 	return false
 }
 
-// folded is s in lower case, once by its bytes alone, since what was cut within
-// a letter is no text any more, and once by its letters, where that may matter.
-// With spaces, any number of them counts as one, and around s they count as
-// none: in a header and in XML they do not come back as they were sent.
+// folded returns s in lower case. The first form changes only ASCII letters,
+// byte by byte, because text that was cut within a character is no longer
+// valid. A second form changes all letters, if letters is true and this makes a
+// difference. If spaces is true, any number of spaces becomes one, and spaces
+// around s are removed: headers and XML do not preserve them.
 func folded(s string, letters, spaces bool) []string {
 	upper, beyond := false, false
 	for i := range len(s) {
@@ -294,7 +301,8 @@ func folded(s string, letters, spaces bool) []string {
 	return []string{ascii}
 }
 
-// lower is s with its letters in lower case. What is no text stays as it is.
+// lower returns s with its letters in lower case. Bytes that are not valid
+// UTF-8 stay as they are.
 func lower(s string) string {
 	var b strings.Builder
 	b.Grow(len(s))
@@ -310,8 +318,9 @@ func lower(s string) string {
 	return b.String()
 }
 
-// spellings are the forms in which a secret is looked for in what is folded. One
-// that is no text is so in JSON, which has a mark in the place of each such byte.
+// spellings returns the forms of a secret that are searched for in folded text.
+// If the secret is not valid UTF-8, they include its form in JSON, where a
+// replacement character stands for each invalid byte.
 func spellings(secret string) []string {
 	out := folded(secret, true, true)
 	if !utf8.ValidString(secret) {
@@ -320,7 +329,7 @@ func spellings(secret string) []string {
 	return out
 }
 
-// loose says whether s holds other spaces than single ones between words.
+// loose reports whether s holds spaces other than single ones between words.
 func loose(s string, beyondASCII bool) bool {
 	between := false // words
 	for i := range len(s) {
@@ -336,7 +345,8 @@ func loose(s string, beyondASCII bool) bool {
 	return beyondASCII && strings.ContainsFunc(s, func(c rune) bool { return c >= utf8.RuneSelf && unicode.IsSpace(c) })
 }
 
-// text is a provider's own words as an error may show them.
+// text returns a provider's own words in the form in which an error may show
+// them.
 func (r redactor) text(s string) string {
 	if s == "" || slices.Contains(registeredCodes, s) {
 		return s
@@ -348,16 +358,16 @@ func (r redactor) text(s string) string {
 		return withheld
 	}
 	shown := printable(opaque.ReplaceAllString(s, "[…]"))
-	if shown != s && r.leaks(shown) { // put together by what was left out
+	if shown != s && r.leaks(shown) { // the removal may have joined parts of a credential
 		return withheld
 	}
 	return shown
 }
 
-// opaque is what looks like a token or a key, whoever's it is.
+// opaque matches what looks like a token or a key, no matter whose it is.
 var opaque = regexp.MustCompile(`[A-Za-z0-9+/_=-]{40,}|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*`)
 
-// printable keeps at most 200 printable characters of s.
+// printable returns at most 200 printable characters of s.
 func printable(s string) string {
 	s = strings.ToValidUTF8(s, "�")
 	s = strings.Join(strings.FieldsFunc(s, func(c rune) bool {

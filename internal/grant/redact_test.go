@@ -101,8 +101,9 @@ func encodings() map[string]func(string) string {
 	return out
 }
 
-// givesAway says whether text, which a reader sees, holds a part of secret as
-// it was encoded: eight bytes' worth.
+// givesAway returns the part of the secret that the text, which a reader sees,
+// gives away: eight bytes of it, or three quarters of its encoding. It returns ""
+// if there is none. A shorter secret counts as a whole.
 func givesAway(text, secret string, encode func(string) string) string {
 	if len(secret) <= window {
 		if strings.Contains(text, encode(secret)) {

@@ -12,10 +12,11 @@ import (
 	"time"
 )
 
-// showed is what the client showed of itself, as far as it is public: providers
-// tell their clients little more than that they are refused, so that the operator
-// has to compare it with the client's registration. It is "" for a secret.
-// ofCertificate says that the provider's error speaks of a certificate.
+// showed describes what the client showed of itself, as far as it is public.
+// Providers often tell a client no more than that it is refused, so the
+// operator has to compare this text with the client's registration. It is "" if
+// the client showed only a secret. ofCertificate is true if the provider's
+// error speaks of a certificate.
 func (r Request) showed(redact redactor, now time.Time, ofCertificate bool) string {
 	var out []string
 	if r.ClientAssertion != nil {
@@ -24,7 +25,7 @@ func (r Request) showed(redact redactor, now time.Time, ofCertificate bool) stri
 	if r.GrantAssertion != nil {
 		out = append(out, r.GrantAssertion.showed(redact, "iss", "sub"))
 	}
-	ofTLS := ofCertificate && len(out) == 0 // else it is that of the assertion's key
+	ofTLS := ofCertificate && len(out) == 0 // otherwise the error means the certificate of the assertion's key
 	presents := len(r.Certificates) > 0
 	switch {
 	case presents && (ofTLS || r.Auth == AuthTLS || r.Auth == AuthSelfSignedTLS || now.After(r.Certificates.Ends())):
@@ -35,8 +36,8 @@ func (r Request) showed(redact redactor, now time.Time, ofCertificate bool) stri
 	return strings.Join(out, ", and ")
 }
 
-// showed names what a server looks at in an assertion, and the claims of those
-// names.
+// showed describes the parts of an assertion that a server checks, and the
+// claims whose names are given in more.
 func (a Assertion) showed(redact redactor, more ...string) string {
 	headers := a.headers()
 	claims := map[string]any{"iss": a.Issuer, "sub": a.Subject, "aud": a.Audience}
@@ -76,7 +77,7 @@ func (a Assertion) showed(redact redactor, more ...string) string {
 	return out
 }
 
-// showed names the certificate that the client presents.
+// showed describes the certificate that the client presents.
 func (c Connection) showed(now time.Time) string {
 	verb, ends := "ends", c.Certificates.Ends().UTC()
 	if now.After(ends) {

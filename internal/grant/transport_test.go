@@ -309,8 +309,8 @@ func TestATrustedAuthority(t *testing.T) {
 	}
 }
 
-// listen runs a TCP server that does handle with each connection, or, without
-// one, gives an address where nobody listens.
+// listen runs a TCP server that calls handle for each connection. Without handle,
+// it returns an address at which nothing listens.
 func listen(t *testing.T, handle func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -15,21 +15,22 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// maxTransports bounds the transports that are kept beside the shared one.
+// maxTransports limits how many transports are kept in addition to the shared
+// one.
 const maxTransports = 64
 
-// Connection says whom a request trusts, what it shows of itself to be let in, and
-// by what way it goes. The zero Connection trusts the system's roots and shows
-// nothing.
+// Connection says whom a request trusts, how it identifies itself and by which
+// way it travels. The zero Connection trusts the system's root certificates and
+// presents no certificate.
 type Connection struct {
 	CACertificate string               // PEM; replaces the system's roots
 	Certificates  signing.Certificates // the client's own, leaf first (RFC 8705)
-	Key           signing.Key          // of the first of them
-	Proxy         Proxy                // on the way
+	Key           signing.Key          // private key of the first certificate
+	Proxy         Proxy                // proxy to go through
 }
 
 // transports keeps a transport for each connection that differs from the usual
-// one, so that a request finds an open connection of the one before.
+// one, so that a request can reuse an open connection.
 type transports struct {
 	shared *http.Transport
 	others *lru.Cache[[sha256.Size]byte, *http.Transport]
@@ -37,19 +38,20 @@ type transports struct {
 
 func newTransports(shared *http.Transport) *transports {
 	others, err := lru.NewWithEvict(maxTransports, func(_ [sha256.Size]byte, t *http.Transport) { t.CloseIdleConnections() })
-	if err != nil { // only a size below one is an error
+	if err != nil { // fails only for a size below one
 		panic(err)
 	}
 	return &transports{shared: shared, others: others}
 }
 
-// closeIdle lets go of idle connections.
+// closeIdle closes idle connections.
 func (ts *transports) closeIdle() {
 	ts.shared.CloseIdleConnections()
 	ts.others.Purge()
 }
 
-// of gives the transport for c. Its error, a *Error, names what cannot be used.
+// of returns the transport for c. Its error is an *Error that names what cannot
+// be used.
 func (ts *transports) of(c Connection) (*http.Transport, error) {
 	if c.CACertificate == "" && len(c.Certificates) == 0 && !c.Proxy.set() {
 		return ts.shared, nil
@@ -77,19 +79,20 @@ func (ts *transports) of(c Connection) (*http.Transport, error) {
 	}
 	if len(c.Certificates) > 0 {
 		own := &tls.Certificate{Certificate: c.Certificates.DER(), PrivateKey: c.Key.Signer(), Leaf: c.Certificates[0]}
-		// Shown whatever authorities the server names: one that takes
-		// self-signed certificates cannot name them.
+		// The certificate is presented whatever authorities the server names: a server
+		// that accepts self-signed certificates cannot name them.
 		t.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil }
 	}
-	t.ForceAttemptHTTP2 = true // a configured TLS would turn it off
+	t.ForceAttemptHTTP2 = true // Go turns HTTP/2 off if TLS is configured
 	if before, raced, _ := ts.others.PeekOrAdd(id, t); raced {
 		return before, nil
 	}
 	return t, nil
 }
 
-// ID is equal for connections that can share a transport: they trust the same
-// servers, and show the same of themselves. It holds no secret.
+// ID is equal for connections that can share a transport, because they trust
+// the same servers and identify themselves in the same way. It reveals no
+// secret.
 func (c Connection) ID() ([sha256.Size]byte, error) {
 	key := ""
 	if !c.Key.IsZero() {

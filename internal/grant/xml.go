@@ -10,27 +10,30 @@ import (
 	"strings"
 )
 
-// xmlText is the member that holds the text of an XML element which has
-// attributes or child elements as well.
+// xmlText is the member that holds the text of an XML element with attributes
+// or child elements.
 const xmlText = "#text"
 
-// parseXML reads one XML document as the tree that JSON would make of it: an
-// object with the root element by its name. An element without attributes and
-// children is its text, without the white space around it. Any other is an
-// object: its children by their names, its attributes by "@" and their names,
-// its text, if there is any, by xmlText. What is there several times is a list.
-// Names are without their namespace prefix, and the declarations of namespaces
-// count as nothing.
+// parseXML reads one XML document as the tree that equivalent JSON would give: an
+// object with the root element under its name. Elements become values as follows:
+//   - An element without attributes and children is its text, without the white
+//     space around it.
+//   - Any other element is an object. It holds the children under their names,
+//     the attributes under "@" and their names, and the text, if there is any,
+//     under xmlText.
+//   - Elements that occur several times under the same name become a list.
 //
-// A document type declaration is refused, so that there are no entities but XML's
-// own five, and nothing outside of the document is ever read.
+// Names have no namespace prefix, and namespace declarations are ignored.
+//
+// A document type declaration is refused. So there are no entities except XML's
+// own five, and nothing outside the document is ever read.
 func parseXML(text string) (any, unread) {
 	if strings.Count(text, "=") > 3*maxValues {
-		return nil, tooMuch // the attributes of an element are read all at once, and take much more memory than bytes
+		return nil, tooMuch // all attributes of an element are read at once, and take much more memory than they have bytes
 	}
 	dec := xml.NewDecoder(strings.NewReader(strings.ToValidUTF8(text, "\ufffd")))
-	// Whatever encoding the document declares, all that matters of it is ASCII;
-	// and many that declare UTF-16 are UTF-8.
+	// The declared encoding is ignored: everything that matters is ASCII, and many
+	// documents that declare UTF-16 are UTF-8.
 	dec.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
 	tree, out := xmlTree{dec: dec}, map[string]any(nil)
 	for {
@@ -63,10 +66,10 @@ func parseXML(text string) (any, unread) {
 // xmlTree is a tree that is being read.
 type xmlTree struct {
 	dec    *xml.Decoder
-	values int // elements and attributes that were read
+	values int // number of elements and attributes read so far
 }
 
-// element reads the rest of an element that is the level-th within others.
+// element reads the rest of an element. level is its depth; the root's is 1.
 func (t *xmlTree) element(start xml.StartElement, level int) (any, unread) {
 	t.values += 1 + len(start.Attr)
 	if t.values > maxValues || level > maxLevels {
@@ -118,8 +121,8 @@ func (t *xmlTree) element(start xml.StartElement, level int) (any, unread) {
 	}
 }
 
-// textOf is the text of an XML element with attributes, where a text is wanted,
-// and otherwise v itself.
+// textOf returns the text of an XML element that has attributes or children. It
+// returns any other v unchanged.
 func textOf(v any) any {
 	if members, isObject := v.(map[string]any); isObject {
 		if text, isText := members[xmlText].(string); isText {

@@ -228,7 +228,7 @@ func TestErrorsInXML(t *testing.T) {
 	}
 }
 
-// escaped is text as XML writes it.
+// escaped returns the text as XML writes it.
 func escaped(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", `"`, "&quot;", "\r", "&#13;").Replace(text)
 }
