@@ -169,7 +169,7 @@ func connecting(login string, status int) func(net.Conn) {
 	}
 }
 
-// answers does HTTP by hand: it grants a token.
+// answers speaks HTTP by hand and grants a token.
 func answers(c net.Conn) {
 	_, _ = c.Read(make([]byte, 1<<16))
 	body := `{"access_token":"granted","expires_in":60}`

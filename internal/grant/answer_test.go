@@ -157,7 +157,7 @@ func TestAnswersThatHoldAToken(t *testing.T) {
 	}
 }
 
-// below looks for everything one level down.
+// below makes r look for the token and its lifetime one level down, inside p.
 func below(p Pointer) func(*Request) {
 	return func(r *Request) {
 		r.Answer.AccessToken, r.Answer.ExpiresIn = []Pointer{p + "/access_token"}, []Pointer{p + "/expires_in"}

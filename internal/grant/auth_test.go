@@ -213,7 +213,7 @@ func sameJSON(t *testing.T, a, b any) bool {
 	return string(left) == string(right)
 }
 
-// A server refuses a jti that it has seen, so that a retry needs another one.
+// A server refuses a jti that it has seen, so a retry needs a new one.
 func TestEachAttemptHasAnAssertionOfItsOwn(t *testing.T) {
 	t.Parallel()
 	k := generated(t, signing.ES256)
@@ -238,7 +238,7 @@ func TestEachAttemptHasAnAssertionOfItsOwn(t *testing.T) {
 	}
 }
 
-// An assertion is a credential for as long as it lives.
+// An assertion is a credential until it expires.
 func TestAnEchoedAssertionIsWithheld(t *testing.T) {
 	t.Parallel()
 	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
@@ -330,7 +330,7 @@ func TestARefusalForItsTimesComparesTheClocks(t *testing.T) {
 	}
 }
 
-// A proof has a time as well (RFC 9449 section 4.3), and no lifetime of its own.
+// A proof has a time as well (RFC 9449 section 4.3), but no lifetime.
 func TestARefusedProofComparesTheClocks(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -5,7 +5,7 @@ package grant
 
 import "testing"
 
-// What a transport finds out about connections is in TestConnectionsThatCannotBe.
+// The causes of failed connections are tested in TestConnectionsThatCannotBe.
 func TestCauseOfAnAnswer(t *testing.T) {
 	t.Parallel()
 	for want, errs := range map[Cause][]Error{

@@ -36,8 +36,9 @@ func clockAhead(h http.Header, sent, now time.Time) time.Duration {
 }
 
 // ofTime reports whether a server's words say that it does not accept the times
-// of an assertion. It ignores RFC 6749's own sentence for invalid_grant
-// ("invalid, expired, revoked, ..."), which says nothing about the times.
+// of an assertion or a proof. It ignores RFC 6749's own sentence for
+// invalid_grant ("invalid, expired, revoked, ..."), which says nothing about
+// the times.
 func ofTime(said string) bool {
 	return timeWords.MatchString(said) && !strings.Contains(strings.ToLower(said), "revoked")
 }

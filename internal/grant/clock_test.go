@@ -80,7 +80,8 @@ func TestAMomentIsOneOfTheProvidersClock(t *testing.T) {
 	}
 }
 
-// The moment at which a provider may be asked again is one of its clock, too.
+// The time at which a provider may be asked again is also on the provider's
+// clock.
 func TestAWaitIsOneOnTheProvidersClock(t *testing.T) {
 	t.Parallel()
 	reset := "1767323105" // a minute later

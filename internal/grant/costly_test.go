@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// costlyAnswers are bodies of up to 1 MiB that cost much more than their size.
+// costlyAnswers are bodies of up to 1 MiB whose processing costs much more than
+// their size suggests.
 func costlyAnswers() map[string]string {
 	fill := func(head, item, tail string) string {
 		return head + strings.Repeat(item, (maxBody-len(head)-len(tail))/len(item)) + tail
@@ -58,7 +59,8 @@ func longRefreshTokens(head, tail string) string {
 	return head + b.String() + tail
 }
 
-// xmlInXML is as much XML within the text of XML, and so on, as a megabyte holds.
+// xmlInXML returns XML inside the text of XML, nested as deeply as one megabyte
+// allows.
 func xmlInXML() string {
 	text := "tok"
 	for {
@@ -140,8 +142,9 @@ func TestAnswersHoldNoMoreThanAnAnswerCan(t *testing.T) {
 	}
 }
 
-// An answer of a megabyte could take gigabytes and minutes to look through, also
-// for a thousand fields that lead into one text.
+// Without limits, processing an answer of one megabyte could take gigabytes and
+// minutes. A thousand fields that lead into one text must not change this
+// either.
 func TestACostlyAnswerCostsLittle(t *testing.T) {
 	r := standardRequest("")
 	r.Secrets = []string{"another-secret", "a third secret of the client"}
@@ -163,8 +166,9 @@ func TestACostlyAnswerCostsLittle(t *testing.T) {
 	}
 }
 
-// Each text is searched for each secret: the more there are of these, the less
-// is looked at of a text, and what is not counts as one that repeats a secret.
+// Each text is searched for each secret. The more secrets there are, the less
+// of a text is searched. Text that is not searched counts as repeating a
+// secret.
 func TestAThousandSecretsCostLittle(t *testing.T) {
 	t.Parallel()
 	r := standardRequest("")
@@ -221,7 +225,7 @@ func TestFewLargeAnswersAreReadAtATime(t *testing.T) {
 	})
 }
 
-// A hostile answer costs about what its megabyte is worth.
+// A hostile answer costs about as much as a harmless one of one megabyte.
 func BenchmarkReadCostlyAnswer(b *testing.B) {
 	r := standardRequest("")
 	r.Secrets = []string{"another-secret", "a third secret of the client"}

@@ -28,7 +28,7 @@ func boundKey(t *testing.T) signing.Key {
 	return k
 }
 
-// boundRequest is a standard request for a token that is bound to a key.
+// boundRequest returns a standard request for a token that is bound to a key.
 func boundRequest(t *testing.T, url string) Request {
 	t.Helper()
 	r := standardRequest(url)
@@ -68,8 +68,8 @@ func proofParts(t *testing.T, text string) (header, claims map[string]any) {
 	return header, claims
 }
 
-// RFC 9449 figures 2 (section 4.2) and 12 (section 7.1): what a proof holds, and
-// nothing else.
+// A proof holds exactly what figures 2 (section 4.2) and 12 (section 7.1) of
+// RFC 9449 show.
 func TestAProofHasTheShapeOfTheRFC(t *testing.T) {
 	t.Parallel()
 	k := boundKey(t)
@@ -116,8 +116,8 @@ func TestAProofHasTheShapeOfTheRFC(t *testing.T) {
 	}
 }
 
-// noncing is a token endpoint that wants its current nonce, which is current for
-// so many requests.
+// noncing runs a token endpoint that requires its current nonce. Each nonce is
+// current for `lasts` requests.
 func noncing(t *testing.T, lasts int, refusal func(w http.ResponseWriter)) *providertest.Server {
 	t.Helper()
 	requests := 0
@@ -259,7 +259,8 @@ func TestNoncesAreTheirServers(t *testing.T) {
 	}
 }
 
-// A proof is good for a moment, for whoever has the client's secret as well.
+// A proof is valid for a moment, and usable by anyone who also has the client's
+// secret.
 func TestAProofThatIsEchoedIsWithheld(t *testing.T) {
 	t.Parallel()
 	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {

@@ -210,7 +210,7 @@ func TestTheRequestIsExactlyThis(t *testing.T) {
 	}
 }
 
-// minimal leaves nothing to send.
+// minimal makes r send nothing.
 func minimal(r *Request) { r.Auth, r.ClientID, r.GrantType = AuthNone, "", "" }
 
 func everyValue() map[string]any {
@@ -242,7 +242,8 @@ func TestHeadersOfTheRequestReplaceTheDefaults(t *testing.T) {
 	}
 }
 
-// Some servers look at the case of a name, or take no name twice.
+// Some servers distinguish the case of a header's name, or refuse a name that
+// occurs twice.
 func TestNamesOfHeadersKeepTheirCase(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -278,8 +279,8 @@ func TestNamesOfHeadersKeepTheirCase(t *testing.T) {
 	}
 }
 
-// The strict servers compare the credentials with their own: what arrives
-// changed is refused.
+// The strict servers compare the credentials with their own and refuse any that
+// arrive changed.
 func TestAwkwardSecretsArriveUnchanged(t *testing.T) {
 	t.Parallel()
 	for name, secret := range awkwardSecrets() {

@@ -98,7 +98,8 @@ func TestClientRefused(t *testing.T) {
 	}
 }
 
-// A refusal of credentials holds; what belongs to a request harms no other.
+// After refused credentials, further requests are held back. A failure of one
+// request does not affect other requests.
 func TestWhoseTroubleAFailureIs(t *testing.T) {
 	t.Parallel()
 	const both, holds, ofRequest, neither = 3, 1, 2, 0
@@ -251,7 +252,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// A redirect would carry the credentials to a host that nobody named.
+// Following a redirect would send the credentials to a host that is not
+// configured.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {

@@ -55,8 +55,8 @@ func wholeEncodings() map[string]func(string) string {
 	return out
 }
 
-// Whoever may write a config can point at any member of any answer of the same
-// origin, also of an endpoint that repeats what it is sent.
+// A user who may write a config can point at any member of any answer from the
+// same origin, including an endpoint that repeats the request.
 func TestNoMemberHandsOutACredential(t *testing.T) {
 	t.Parallel()
 	for name, secret := range awkwardSecrets() {
@@ -117,7 +117,7 @@ func inHeaderOf(text string) string {
 	return strings.TrimSpace(strings.NewReplacer("\n", " ", "\r", " ").Replace(text))
 }
 
-// What is sent can be more than the secret by itself.
+// A request may send a secret as a part of a longer text.
 func TestWhatIsMadeOfAShortSecretIsNotHandedOut(t *testing.T) {
 	t.Parallel()
 	r := standardRequest("")
@@ -252,7 +252,7 @@ func TestNoMemberHandsOutTheRefreshToken(t *testing.T) {
 	}
 }
 
-// The grant itself goes on with it.
+// The grant itself needs the refresh token for its next request.
 func TestTheRefreshTokenIsKeptForTheGrant(t *testing.T) {
 	t.Parallel()
 	r := standardRequest("")
@@ -302,7 +302,8 @@ func TestAnAccessTokenIsInNoError(t *testing.T) {
 	}
 }
 
-// What some answers write for no token is in no way of what others say.
+// Some answers write a word for "no token". Errors that contain this word must
+// still be shown.
 func TestAWordInPlaceOfATokenHidesNoWords(t *testing.T) {
 	t.Parallel()
 	const words = "none of the grants is null or an error"
@@ -316,7 +317,8 @@ func TestAWordInPlaceOfATokenHidesNoWords(t *testing.T) {
 	}
 }
 
-// A pointer reads through text that is JSON, and a form comes apart at its "&".
+// A pointer leads into text that is JSON, and a form is split at "&". So a part
+// of a credential can become a value.
 func TestNoPartOfARepeatedCredentialIsHandedOut(t *testing.T) {
 	t.Parallel()
 	key := `{"type":"service_account","private_key":"-----BEGIN-KEY-----MIIEvQIBADANBgkq","client_email":"x@example.com"}`
@@ -345,7 +347,7 @@ func TestNoPartOfARepeatedCredentialIsHandedOut(t *testing.T) {
 	}
 }
 
-// latin1 is text as a server writes it that knows no other letters.
+// latin1 returns the text as a server writes it that knows only Latin-1.
 func latin1(text string) string {
 	var out []byte
 	for _, c := range text {
@@ -361,9 +363,9 @@ func toASCII(c rune) rune {
 	return c
 }
 
-// Whoever writes a template of a request that an endpoint repeats chooses what
-// stands around a credential, and so how it is read: within a form a + of it
-// becomes a space, and within JSON a \n a line break.
+// If an endpoint repeats the request, the author of the request's template
+// chooses the text around a credential, and so how it is parsed: in a form, a +
+// becomes a space; in JSON, a \n becomes a line break.
 func TestWhatReadingMakesOfARawEchoIsNotHandedOut(t *testing.T) {
 	t.Parallel()
 	secrets := awkwardSecrets()

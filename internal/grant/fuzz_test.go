@@ -17,8 +17,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzAnswer reads any answer: it is a token that can be used and stored, or
-// an error that can be shown, and no panic.
+// FuzzAnswer reads arbitrary answers. The result must be a token that can be
+// used and stored, or an error that can be shown. Nothing may panic.
 func FuzzAnswer(f *testing.F) {
 	for _, body := range []string{
 		`{"access_token":"tok","expires_in":60,"scope":"a b","refresh_token":"r"}`,
@@ -134,8 +134,8 @@ func FuzzPointer(f *testing.F) {
 	})
 }
 
-// FuzzXML reads anything as XML: it is a tree within the limits, which is the
-// same when it is written and read again.
+// FuzzXML reads arbitrary text as XML. The result must be a tree within the
+// limits, and be the same after it is written and read again.
 func FuzzXML(f *testing.F) {
 	for _, text := range []string{
 		`<a>x</a>`, `<a b="1" c='2'><d/> x <d>y</d></a>`, `<?xml version="1.0" encoding="utf-16"?><s:a xmlns:s="urn:s"><![CDATA[<]]>&#x41;</s:a>`,
@@ -195,7 +195,7 @@ func writeXML(to *strings.Builder, name string, element any) {
 	to.WriteString("</x:" + name + ">")
 }
 
-// FuzzDecoding undoes what encodings there are in anything, within its budget.
+// FuzzDecoding decodes arbitrary text and must stay within its budget.
 func FuzzDecoding(f *testing.F) {
 	for _, s := range []string{"", "%", "%4", "%41%zz", "\\", `\u00`, `\ud83d\udd11\u12`, `\U0001f511`, `\x4`, "QUJDREVG==\nQUJD", "616263646566a", "&amp;&#x41;", "a+b", "=====", "\xff\xfe"} {
 		f.Add(s)

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// FuzzMoment reads anything in any format that Check lets pass: what is read is
-// some moment that can be stored, and no token lives until one that has passed.
+// FuzzMoment reads arbitrary text in every format that Check accepts. The
+// result must be a time that can be stored, and no token may expire at a time
+// that has already passed.
 func FuzzMoment(f *testing.F) {
 	for _, format := range []string{"", "%d/%m/%Y %I:%M %p", "%Y%m%d%H%M%S%z", "%F %T %Z", "%A, %e %b %y %R", "%c", "%D", "%", "%%", "%-d.%-m.%Y", "%j %Y", "%F.%f"} {
 		for _, zone := range []string{"", "Europe/Berlin", "+05:30", "Local", "../x"} {
@@ -41,8 +42,8 @@ func FuzzMoment(f *testing.F) {
 	})
 }
 
-// FuzzHeaders reads what any headers say of times and quotas: it is within
-// bounds.
+// FuzzHeaders reads times and quotas from arbitrary headers. The results must
+// be within bounds.
 func FuzzHeaders(f *testing.F) {
 	for _, h := range quotas() {
 		f.Add(h.Get("Retry-After"), h.Get("RateLimit"), h.Get("RateLimit-Policy"), h.Get("X-RateLimit-Reset"), "Fri, 02 Jan 2026 03:04:00 GMT", "1")

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Whatever a provider does with its connection, a request is over when its
-// time is, or before.
+// Whatever a provider does with its connection, a request ends within its
+// timeout.
 func TestNothingOutlivesTheTimeout(t *testing.T) {
 	t.Parallel()
 	drip := func(head, drop string) func(net.Conn) {

@@ -16,7 +16,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// clock is when every test of this package takes place.
+// clock returns the time at which every test of this package runs.
 func clock() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
 // standardAnswer reads the answer of RFC 6749 section 5.
@@ -30,7 +30,7 @@ func standardAnswer() Answer {
 	}
 }
 
-// standardRequest is a plain client credentials request to url.
+// standardRequest returns a plain client credentials request to the URL.
 func standardRequest(url string) Request {
 	return Request{
 		URL: url, Method: http.MethodPost, Format: Form, Auth: AuthPost, GrantType: "client_credentials",
@@ -106,8 +106,8 @@ func refusalBy(t *testing.T, o Options, r Request) *Error {
 	return e
 }
 
-// awkwardSecrets are what encoders get wrong, each longer than a redaction
-// window.
+// awkwardSecrets are secrets that encoders often get wrong. Each is longer than
+// a redaction window.
 func awkwardSecrets() map[string]string {
 	return map[string]string{
 		"form syntax":         "p+l&u=s%41%2Bp;l?u#s",

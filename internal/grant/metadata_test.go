@@ -17,7 +17,7 @@ import (
 
 type object = map[string]any
 
-// publisher runs a server that publishes nothing yet.
+// publisher runs a server that does not publish anything at first.
 func publisher(t *testing.T) *providertest.Server {
 	t.Helper()
 	return providertest.Start(t, providertest.RFC6749, providertest.Options{})

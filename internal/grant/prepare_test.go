@@ -17,8 +17,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// What a prepared request is answered is kept as clean as what any other is, also
-// of what an attempt made for itself.
+// The answer to a prepared request hides the same secrets as any other answer,
+// including those that an attempt made itself.
 func TestPreparedRequestKnowsTheSecretsOfEachAttempt(t *testing.T) {
 	echo := map[string]func(*http.Request) string{ // of what the attempt shows
 		"client_secret":    func(r *http.Request) string { return r.FormValue("client_secret") },

@@ -107,8 +107,8 @@ func TestAConfigHasAProxyOfItsOwn(t *testing.T) {
 	}
 }
 
-// A proxy that speaks TLS is trusted by the system's authorities, and is shown no
-// certificate that is for the provider.
+// A proxy that speaks TLS must have a certificate of the system's authorities.
+// It is not shown the client certificate, which is for the provider.
 func TestAProxyBehindTLSIsNotTheProvider(t *testing.T) {
 	t.Parallel()
 	var shown atomic.Int32
@@ -152,7 +152,7 @@ func TestAProxyBehindTLSIsNotTheProvider(t *testing.T) {
 	}
 }
 
-// Who has one way to a provider does not go by another's.
+// A request with one proxy must not use the connection of another proxy.
 func TestConfigsDoNotShareProxies(t *testing.T) {
 	t.Parallel()
 	target, authority := overTLS(t, nil, answers)

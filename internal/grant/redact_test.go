@@ -19,7 +19,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// encodings are the ways in which a provider may echo what it was sent.
+// encodings are the ways in which a provider may repeat what it was sent.
 func encodings() map[string]func(string) string {
 	percent := func(format string) func(string) string {
 		return func(s string) string {
@@ -183,7 +183,8 @@ func TestHarmlessDescriptionsSurvive(t *testing.T) {
 	}
 }
 
-// They say nothing about a credential, whatever the credential is.
+// Registered codes reveal nothing about a credential, even one with the same
+// text.
 func TestRegisteredCodesAlwaysSurvive(t *testing.T) {
 	t.Parallel()
 	for _, code := range registeredCodes {
@@ -218,7 +219,7 @@ func TestEachCredentialIsASecret(t *testing.T) {
 	}
 }
 
-// A provider may quote the whole request in each string of its error.
+// A provider may quote the whole request in each text of its error.
 func TestAnEchoOfTheRequestShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	for name, secret := range awkwardSecrets() {
@@ -270,7 +271,7 @@ func TestSecretsInTheNamesOfMembersAndInTypesAreNotShown(t *testing.T) {
 	}
 }
 
-// A private key is long, and an answer may be made to be slow to read.
+// A private key is long, and an answer may be designed to be slow to read.
 func BenchmarkRedact(b *testing.B) {
 	r := standardRequest("")
 	r.Secrets = []string{strings.Repeat("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ", 60)}

@@ -51,7 +51,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// Its answer is one like any other.
+// The answer to a revocation is treated like any other answer.
 func TestTheRefusalOfARevocationShowsNoRefreshToken(t *testing.T) {
 	t.Parallel()
 	s := answering(t, http.StatusBadRequest, asJSON, `{"error":"invalid_request","error_description":"keep the-live-refresh-token","refreshToken":"the-live-refresh-token"}`)

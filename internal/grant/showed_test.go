@@ -102,7 +102,7 @@ func TestARefusalNamesWhatTheClientShowed(t *testing.T) {
 	}
 }
 
-// What a server does not like about a certificate it may say by a TLS alert.
+// A server may use a TLS alert to say what is wrong with a certificate.
 func TestAnAlertNamesTheCertificate(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())

@@ -151,7 +151,8 @@ func TestNoAnswerInTimeIsTooSlow(t *testing.T) {
 	}
 }
 
-// A server that takes the connection and says nothing, of the system's network.
+// The server accepts the connection and stays silent. This test uses the
+// system's network.
 func TestSilenceIsTooSlow(t *testing.T) {
 	t.Parallel()
 	silent := listen(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1<<16)); _, _ = c.Read(make([]byte, 1)) })

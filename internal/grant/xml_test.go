@@ -233,7 +233,7 @@ func escaped(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", `"`, "&quot;", "\r", "&#13;").Replace(text)
 }
 
-// What is a credential in JSON is one in XML.
+// A text that is a credential in JSON is also one in XML.
 func TestNoElementHandsOutACredential(t *testing.T) {
 	t.Parallel()
 	for name, secret := range awkwardSecrets() {
@@ -280,7 +280,7 @@ func TestNoElementHandsOutACredential(t *testing.T) {
 	}
 }
 
-// A header may repeat what stands in a body that is not read.
+// A header may repeat a refresh token from a body that cannot be parsed.
 func TestNoHeaderHandsOutTheRefreshTokenOfABrokenBody(t *testing.T) {
 	t.Parallel()
 	const live = "the-live-refresh-token"
