@@ -122,7 +122,7 @@ type Request struct {
 	known *prepared // set by Prepare
 }
 
-// ScopeList, as the ScopeSeparator of a Request, sends the scopes as a list.
+// ScopeList as the ScopeSeparator of a Request sends the scopes as a list.
 const ScopeList = "list"
 
 // Format says where the parameters of a request are placed.
