@@ -25,21 +25,21 @@ const (
 	maxRequestTimeout     = 60 * time.Second
 )
 
-// config is a client registration, perhaps seen through a role, with all that
-// it comes to for some inputs.
+// config is a client registration as a target and inputs resolve it: its own
+// fields, those of a role if there is one, and the effective request.
 type config struct {
 	target
 	inputs
 	entry *configEntry
 	settings
 	effective *provider.Effective
-	origin    string      // where its credentials go, and what vouches for that
-	names     []string    // of the caller's identity, in its parameters; none where the caller makes no difference
-	proofKey  signing.Key // that its tokens are bound to, none without dpop
-	until     time.Time   // when it has to be read again, though nothing that is known of was written
+	origin    string      // where its credentials may go, and which authority vouches for that
+	names     []string    // the parts of the caller's identity that its parameters name; none if the caller makes no difference
+	proofKey  signing.Key // the key that its tokens are bound to; none without dpop
+	until     time.Time   // when it must be read again, even if no write is known of
 
-	// fixed is the request for a token that effective comes to, where it was kept
-	// and is the same for each attempt. Nobody may change what is in it.
+	// fixed is the request for a token, if it has been kept because each attempt makes
+	// the same one. Nobody may change what is in it.
 	fixed *grant.Request
 
 	sources      []source          // whose tokens go into its request
@@ -67,7 +67,7 @@ func (c *config) fix() error {
 	return nil
 }
 
-// request is the request by which the client that e is asks for a token.
+// request returns the request by which the client of e asks for a token.
 func (c *config) request(e *provider.Effective) (grant.Request, error) {
 	if e == c.effective && c.fixed != nil {
 		return *c.fixed, nil
@@ -75,10 +75,10 @@ func (c *config) request(e *provider.Effective) (grant.Request, error) {
 	return e.Request()
 }
 
-// perCaller says that each caller's token is its own.
+// perCaller reports whether each caller has a token of its own.
 func (c *config) perCaller() bool { return len(c.names) > 0 }
 
-// settings say how tokens are handed out: a config's, with a role's over them.
+// settings say how tokens are handed out: those of a config, overridden by a role's.
 type settings struct {
 	Provider       string `json:"provider"`
 	TTL            int64  `json:"ttl"` // seconds, as all durations here
@@ -96,11 +96,11 @@ type settings struct {
 	Renewable        bool  `json:"renewable"`
 	VerifyConnection bool  `json:"verify_connection"`
 
-	// The shorter ones of the config's and the role's.
+	// The shorter limit of the config's and the role's.
 	ttl, maxTTL limit
 }
 
-// settingsFields declares the fields of settings, and what a config or a role is for.
+// settingsFields declares the fields of settings, and the description.
 func settingsFields() []provider.Field {
 	return []provider.Field{
 		{Name: "provider", Type: provider.Word, In: provider.OnConfig, Description: "The provider: a name from the list of provider/ (generic)."},
@@ -120,13 +120,13 @@ func settingsFields() []provider.Field {
 	}
 }
 
-// limit bounds a lease.
+// limit is an upper bound of a lease.
 type limit struct {
-	length time.Duration // 0 is none
-	by     string        // whose it is
+	length time.Duration // 0 is no limit
+	by     string        // what the limit belongs to
 }
 
-// cap gives the shorter of l and d.
+// cap returns the shorter of l and d.
 func (l limit) cap(d time.Duration) time.Duration {
 	if l.length > 0 && l.length < d {
 		return l.length
@@ -143,7 +143,7 @@ func (l *limit) lower(seconds int64, by string) {
 func (s settings) reused() bool { return s.Reuse == nil || *s.Reuse }
 func (s settings) leased() bool { return s.Leased == nil || *s.Leased }
 
-// minLeft is the least usable life to hand out. Less than a second is none:
+// minLeft returns the minimum usable life to hand out, at least one second, because
 // lease durations are whole seconds.
 func (s settings) minLeft() time.Duration {
 	return max(time.Duration(s.MinTTL)*time.Second, time.Second)
@@ -177,7 +177,7 @@ func (s settings) check() error {
 	return nil
 }
 
-// setLimits finds the limits that hold for a config seen through a role.
+// setLimits sets the limits that apply to a config seen through a role.
 func (s *settings) setLimits(config, role provider.Layer) error {
 	for _, layer := range []struct {
 		of     string
@@ -196,8 +196,8 @@ func (s *settings) setLimits(config, role provider.Layer) error {
 	return nil
 }
 
-// warnings are what is allowed, and most likely not meant, of a write that
-// sends data, beside what else there is to say: nil when that is nothing.
+// warnings returns what a write may do but most likely does not mean, together with
+// the other warnings; nil if there are none.
 func (c *config) warnings(data provider.Layer, more ...string) *logical.Response {
 	resp := &logical.Response{}
 	if e := c.effective.Dialect; e.ScopesRequired && len(e.Scopes) == 0 {
@@ -220,11 +220,11 @@ func (c *config) warnings(data provider.Layer, more ...string) *logical.Response
 	return resp
 }
 
-// key names the token that c comes to: it is the config's name and a hash of the
-// effective request, with the inputs in it, keyed by the epoch. So it changes
-// with anything that changes the request, and says nothing about it. An input
-// that is no part of the effective request is to be hashed after it, and nothing
-// when there is none: tokens that are stored already stay where they are.
+// key returns the key of c's token: the config's name and a hash of the effective
+// request, inputs included, keyed by the epoch. It changes with anything that
+// changes the request, and reveals nothing of it. An input that is not part of the
+// effective request must be hashed after it, and must add nothing when it is absent,
+// so that the keys of stored tokens stay the same.
 func (c *config) key() (string, error) {
 	if c.perCaller() && c.identity == nil {
 		return "", fmt.Errorf("%s: its tokens are each a caller's own, and no caller is known", c.target)
@@ -251,17 +251,17 @@ func (c *config) with(given map[string]string) *config {
 // spends says that c's grant uses up a refresh token.
 func (c *config) spends() bool { return c.effective.Dialect.GrantType == grant.GrantRefreshToken }
 
-// revocable says that c's provider revokes tokens.
+// revocable reports whether c's provider revokes tokens.
 func (c *config) revocable() bool { return c.effective.Dialect.RevocationURL != "" }
 
-// outlives says that a mint of c goes on when its readers have gone, since it
-// may use up a refresh token: where the grant is by password as well, once one
-// has come along.
+// outlives reports whether a mint of c continues when its readers have left, because
+// it may use up a refresh token. That includes the password grant after an answer
+// with a refresh token.
 func (c *config) outlives() bool {
 	return c.spends() || c.effective.Dialect.GrantType == grant.GrantPassword
 }
 
-// late says that c's shared token is replaced no earlier than it must be.
+// late reports whether c's shared token is replaced as late as possible.
 func (c *config) late() bool { return c.effective.Dialect.Refresh == provider.RefreshLate }
 
 func newEpoch() ([]byte, error) {
@@ -272,7 +272,7 @@ func newEpoch() ([]byte, error) {
 	return epoch, nil
 }
 
-// remarshal reads a layer into its typed form.
+// remarshal decodes a layer into its typed form.
 func remarshal(l provider.Layer, into any) error {
 	raw, err := json.Marshal(l)
 	if err == nil {

@@ -16,9 +16,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// deleteConfig has the config's tokens revoked as long as there is a client to
-// ask for it. The config goes last, so that a deletion that fails can be
-// repeated.
+// deleteConfig first revokes the config's tokens, while there is still a client to
+// ask as. It deletes the config last, so that a deletion that fails can be repeated.
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := targetOf(d).config
 	leave, err := b.writers.enter(ctx, configPrefix+name)
@@ -71,27 +70,27 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 	if err := clearChains(ctx, req.Storage, name); err != nil {
 		b.log().Warn("the refresh tokens of a deleted config could not be deleted", "config", name, "error", err)
 	}
-	last := first.again() // for what was minted meanwhile
+	last := first.again() // for tokens that were minted meanwhile
 	if err := errors.Join(last.all(asking), last.clear(ctx)); err != nil {
 		b.log().Warn("some tokens of a deleted config were not found, and live on until they expire", "config", name, "error", err)
 	}
 	return last.parted(), nil
 }
 
-// farewell is the purge of a config that is to be deleted, though it may be one
-// that cannot be read.
+// farewell is the purge of a config that is about to be deleted. The config may be
+// unreadable.
 func (b *backend) farewell(ctx context.Context, s logical.Storage, name string) *purge {
 	c, err := b.revoker(ctx, s, name, nil)
 	return &purge{b: b, storage: s, config: name, as: c, broken: err, seen: map[string]bool{}}
 }
 
-// all revokes whatever the config holds.
+// all revokes everything that the config holds.
 func (p *purge) all(ctx context.Context) error {
 	err := p.collect(context.WithoutCancel(ctx), p.b.tokens.Forget(p.config, ""), "")
 	return errors.Join(err, p.sweep(ctx, "", true))
 }
 
-// again is the same purge from the start.
+// again returns the same purge, from the start.
 func (p *purge) again() *purge {
 	out := &purge{b: p.b, storage: p.storage, config: p.config, as: p.as, broken: p.broken, seen: p.seen}
 	if !p.revocable() { // then no ledger holds what was counted
@@ -100,8 +99,8 @@ func (p *purge) again() *purge {
 	return out
 }
 
-// clear removes the ledgers, when there is nobody left to ask as. What nobody
-// was given is being revoked, as the client that memory holds.
+// clear removes the ledgers if there is no client left to ask as. Tokens that no
+// reader got are being revoked as the client that memory holds.
 func (p *purge) clear(ctx context.Context) error {
 	if err := logical.ClearView(ctx, logical.NewStorageView(p.storage, ledgerPrefix+p.config+"/")); err != nil {
 		return fmt.Errorf("deleting %s%s/ from storage: %w", ledgerPrefix, p.config, err)
@@ -110,7 +109,7 @@ func (p *purge) clear(ctx context.Context) error {
 	return nil
 }
 
-// parted tells what lives on when the config is gone.
+// parted returns a warning about the tokens that live on without their config.
 func (p *purge) parted() *logical.Response {
 	if p.left+p.lost == 0 {
 		return nil

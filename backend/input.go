@@ -14,8 +14,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// declare gives path the fields that the bodies of its writes may hold, beside
-// those of its pattern, and remembers them for prepare.
+// declare sets the fields that the bodies of path's writes may hold, beside those of
+// its pattern, and remembers them for prepare.
 func (b *backend) declare(path *framework.Path, fields []provider.Field) *framework.Path {
 	if path.Fields == nil {
 		path.Fields = map[string]*framework.FieldSchema{}
@@ -26,8 +26,8 @@ func (b *backend) declare(path *framework.Path, fields []provider.Field) *framew
 	return path
 }
 
-// queryable gives path the fields that the queries of its reads and deletes
-// may hold. Vault delivers no body with either.
+// queryable sets the fields that the queries of path's reads and deletes may hold.
+// Vault delivers no body with either.
 func (b *backend) queryable(path *framework.Path, fields []provider.Field) *framework.Path {
 	for name, schema := range schemaOf(fields) {
 		schema.Query = true
@@ -39,9 +39,9 @@ func (b *backend) queryable(path *framework.Path, fields []provider.Field) *fram
 	return path
 }
 
-// input is what the requests to a path may hold.
+// input describes what the requests to a path may hold.
 type input struct {
-	captured    []string // said by the path itself
+	captured    []string // named by the path itself
 	body, query []provider.Field
 }
 
@@ -87,7 +87,7 @@ func allowed(f provider.Field) []any {
 	return out
 }
 
-// label is a field's name as a form shows it.
+// label returns a field's name as a form shows it.
 func label(name string) string {
 	words := strings.Split(name, "_")
 	words[0] = strings.ToUpper(words[0][:1]) + words[0][1:]
@@ -100,8 +100,8 @@ func label(name string) string {
 }
 
 // prepare checks a request's data and brings it into canonical form before the
-// framework sees it: the framework would quote a value of the wrong type in
-// its error, to the client and into Vault's log, ignore an unknown field, and
+// framework sees it. The framework would quote a value of the wrong type in its
+// error, to the client and into Vault's log; it would ignore an unknown field, and
 // take a null for "erase this".
 func (b *backend) prepare(req *logical.Request) error {
 	switch req.Operation {
@@ -122,7 +122,7 @@ func (b *backend) prepare(req *logical.Request) error {
 	case logical.ListOperation:
 		fields = nil
 	}
-	// A client that repeats the path's names in the body is right, if redundant.
+	// A client may repeat the path's names in the body.
 	for _, name := range in.captured {
 		delete(req.Data, name)
 	}

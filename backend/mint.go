@@ -17,14 +17,14 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
 )
 
-// minted is a token with how it came about.
+// minted is a token together with how it was minted.
 type minted struct {
 	Token    grant.Token
 	Fallback bool   // with fallback_client_secret
-	Origin   string // the mark of where it came from
-	Ledger   []byte // its config's at the time
-	ref      string // its entry in the ledger, if a lease of its own is to hold it
-	chain    chain  // that it came from, if it did
+	Origin   string // the mark of the origin that issued it
+	Ledger   []byte // the config's ledger at the time
+	ref      string // its entry in the ledger, if it has a lease of its own
+	chain    chain  // the chain that it came from, if any
 }
 
 type (
@@ -36,15 +36,15 @@ func (m *minted) held() held {
 	return held{Value: m, Born: m.Token.IssuedAt, Expires: m.Token.ExpiresAt}
 }
 
-// heldAs is m, to be replaced no earlier than it must be if it is a late one.
+// heldAs returns m for the cache; late means that it is replaced as late as possible.
 func (m *minted) heldAs(late bool) held {
 	h := m.held()
 	h.Late = late
 	return h
 }
 
-// again says whether a provider handed out the token that was there first once
-// more, and gives it with the life that was stated first.
+// again reports whether a provider returned the same token as before, and returns it
+// with the lifetime that was stated first.
 func again(first, m held) (held, bool) {
 	if m.Value.Token.AccessToken != first.Value.Token.AccessToken {
 		return m, false
@@ -54,8 +54,8 @@ func again(first, m held) (held, bool) {
 	return same.heldAs(m.Late), true
 }
 
-// storeTime is for how long the outcome of a mint is written, however little
-// of request_timeout the provider left.
+// storeTime is how long storing the result of a mint may take, even if the provider
+// used up most of request_timeout.
 const storeTime = 5 * time.Second
 
 // mintFor mints v's token, unless the config has come to another request
@@ -94,7 +94,7 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew 
 	return m.heldAs(v.late), c, nil
 }
 
-// mintWithin mints as mint does, within c's budget.
+// mintWithin mints like mint, within c's budget.
 func (b *backend) mintWithin(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
 	done, err := b.afford(ctx, s, c)
 	if err != nil {
@@ -108,7 +108,7 @@ func (b *backend) mintWithin(ctx context.Context, s logical.Storage, c *config, 
 	return m, err
 }
 
-// count has a mint counted, and noted down where there is a budget.
+// count counts a mint, and stores the count if there is a budget.
 func (b *backend) count(ctx context.Context, s logical.Storage, c *config, m *minted) {
 	b.observer.minted(c.target, m)
 	b.noteMint(ctx, s, c)
@@ -170,7 +170,7 @@ func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Eff
 		if err != nil {
 			return err
 		}
-		if r.Spends { // the answer holds what the next request is made of
+		if r.Spends { // the answer holds what the next request needs
 			r.Timeout = tokencache.SpendTime
 		}
 		var x grant.Exchange
@@ -193,9 +193,9 @@ func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Eff
 	return m, nil
 }
 
-// withFallback does something as the client that e is, and once more with the
-// fallback secret when the provider refuses the client. It says whether that
-// was what worked.
+// withFallback calls do as the client of e, and once more with the fallback secret
+// if the provider refuses the client. It reports whether the fallback secret was
+// what worked.
 func withFallback(e *provider.Effective, do func(*provider.Effective) error) (bool, error) {
 	err := do(e)
 	var failed *grant.Error
@@ -212,9 +212,8 @@ func withFallback(e *provider.Effective, do func(*provider.Effective) error) (bo
 	return true, nil
 }
 
-// refreshed renews by the stored refresh token. It gives neither token nor
-// error when there is none, or when the provider no longer takes it: then the
-// password is what is left.
+// refreshed renews by the stored refresh token. It returns neither a token nor an
+// error if there is none, or if the provider refuses it: then the password is used.
 func (b *backend) refreshed(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
 	if key == "" {
 		return nil, nil
@@ -237,13 +236,13 @@ func (b *backend) refreshed(ctx context.Context, s logical.Storage, c *config, k
 		m.Token.RefreshToken = entry.Token.RefreshToken // RFC 6749 section 6: not replaced, so still good
 	}
 	if m.Token.Scope == "" {
-		m.Token.Scope = entry.Token.Scope // likewise
+		m.Token.Scope = entry.Token.Scope // the same holds for the scope
 	}
 	return m, nil
 }
 
-// tryOut runs the grant of a config that is not written yet. What comes of it
-// is the caller's to keep, but for the next refresh token of a chain.
+// tryOut runs the grant of a config that is not written yet. The caller keeps the
+// result; only the next refresh token of a chain is stored.
 func (b *backend) tryOut(ctx context.Context, s logical.Storage, c *config) (*minted, error) {
 	got, err := b.tokens.Apart(ctx, tokencache.Ask[*minted]{
 		Timeout: c.timeout(), Spends: c.outlives(),
@@ -259,8 +258,8 @@ func (b *backend) tryOut(ctx context.Context, s logical.Storage, c *config) (*mi
 	return got.Value, cause(err)
 }
 
-// cause is why a mint failed, for whoever made that attempt: nothing about when
-// the next one is due.
+// cause returns why a mint failed, for the caller that made the attempt: without the
+// time of the next one.
 func cause(err error) error {
 	var failure *tokencache.Failure
 	if errors.As(err, &failure) {
@@ -269,12 +268,12 @@ func cause(err error) error {
 	return err
 }
 
-// adopt makes the token that a config was verified by the current one of its
-// readers: some providers let a client have one at a time. Where each reader has
-// a token of its own it is revoked.
+// adopt makes the token of a verified write the current token of the config's
+// readers, because some providers allow one token per client. If each reader has its
+// own token (reuse=false), the token is revoked.
 func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key string, m *minted) {
 	m.Ledger = c.entry.Ledger // a new config had none yet
-	b.observer.of(c.config)   // likewise
+	b.observer.of(c.config)   // begins its history
 	b.count(ctx, s, c, m)
 	if !c.reused() {
 		b.dismiss(ctx, s, c, m)
@@ -284,29 +283,28 @@ func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key s
 	b.tokens.Put(key, c.config, m.heldAs(c.late()))
 }
 
-// dismiss has a token revoked that nobody gets, where that can be, if need be as
-// the client c that it was minted as: its config may be gone.
+// dismiss revokes a token that no reader gets, if that is possible. It does so as
+// the client c that minted it, if necessary, because the config may be gone.
 func (b *backend) dismiss(ctx context.Context, s logical.Storage, c *config, m *minted) {
 	if !c.revocable() {
 		return
 	}
-	if ref, err := b.remember(ctx, s, c.config, c, m); err == nil { // else it is being revoked
+	if ref, err := b.remember(ctx, s, c.config, c, m); err == nil { // otherwise remember revokes it
 		b.endSoon(ctx, s, ref)
 	}
 }
 
-// undo dismisses a token, if there is one, that a grant brought in vain: the
-// grant can be repeated.
-// One of a chain is left to expire, since a provider may end the refresh token
-// with it (RFC 7009 section 2.1).
+// undo dismisses a token that a failed operation minted; the operation can be
+// repeated. A token of a chain is left to expire, because a provider may end the
+// refresh token together with it (RFC 7009 section 2.1).
 func (b *backend) undo(ctx context.Context, s logical.Storage, c *config, m *minted) {
 	if m != nil && m.chain == (chain{}) {
 		b.dismiss(ctx, s, c, m)
 	}
 }
 
-// replace stores a token over the one before, which those who have it go on to
-// use: where that can be revoked, the kill switch is to find it.
+// replace stores a token over the previous one, which its readers continue to use.
+// If the previous one can be revoked, the ledger keeps it for the kill switch.
 func (b *backend) replace(ctx context.Context, s logical.Storage, key string, revocable bool, m *minted) {
 	if revocable {
 		before, err := b.heldOrStored(ctx, s, key)
@@ -320,8 +318,8 @@ func (b *backend) replace(ctx context.Context, s logical.Storage, key string, re
 	b.keep(ctx, s, key, m)
 }
 
-// keep stores a token. Failing to is no reason to withhold it: it costs one
-// more mint after a restart.
+// keep stores a token. If that fails, the token is handed out all the same: the only
+// cost is another mint after a restart.
 func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *minted) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
@@ -331,9 +329,9 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 	}
 }
 
-// discard removes what a mint stored whose token nobody gets: the token, and
-// the chain, if its config names it no longer. The token is revoked as well,
-// where that can be.
+// discard removes what a mint stored if no reader gets its token: the token, and the
+// chain if its config no longer names it. It also revokes the token, if that is
+// possible.
 func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, c *config, m *minted) {
 	defer b.guard("a discard")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
@@ -344,7 +342,7 @@ func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, c *co
 		b.dismiss(ctx, s, c, m)
 	}
 	stored, err := loadTokenEntry(ctx, s, v.key)
-	if err == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // and not a later one
+	if err == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // not if it is a later one
 		err = s.Delete(ctx, tokenPrefix+v.key)
 	}
 	if m.chain != (chain{}) {
@@ -355,7 +353,7 @@ func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, c *co
 	}
 }
 
-// heldOrStored gives the token of that key, nil when there is none.
+// heldOrStored returns the token of that key, nil without one.
 func (b *backend) heldOrStored(ctx context.Context, s logical.Storage, key string) (*held, error) {
 	if h := b.tokens.Held(key); h != nil {
 		return h, nil
@@ -363,7 +361,7 @@ func (b *backend) heldOrStored(ctx context.Context, s logical.Storage, key strin
 	return loadToken(ctx, s, key)
 }
 
-// loadToken gives the stored token of that key, nil when there is none.
+// loadToken returns the stored token of that key, nil without one.
 func loadToken(ctx context.Context, s logical.Storage, key string) (*held, error) {
 	entry, err := loadTokenEntry(ctx, s, key)
 	if err != nil || entry == nil {

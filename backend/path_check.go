@@ -128,9 +128,9 @@ func (b *backend) writeCheck(ctx context.Context, req *logical.Request, d *frame
 	return resp, b.probe(ctx, c, m.Token.AccessToken, resp)
 }
 
-// probe uses the token once, where the provider has a check_url, and tells in
-// resp what the API made of it. A token that the API refuses is no failed
-// grant, so it makes a warning.
+// probe uses the token once if the provider has a check_url, and adds the API's
+// status to resp. A token that the API refuses is only a warning, because the grant
+// itself has succeeded.
 func (b *backend) probe(ctx context.Context, c *config, token string, resp *logical.Response) error {
 	request, ok, err := c.effective.ProbeRequest(token)
 	if err != nil || !ok {

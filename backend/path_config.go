@@ -36,13 +36,13 @@ A deletion has the config's tokens revoked first, where there is a
 revocation_url; a warning says how many live on, why, and until when.
 `
 
-// declared gives every field that a provider, a config or a role may set.
+// declared returns every field that a provider, a config or a role may set.
 func declared() []provider.Field {
 	return slices.Concat(provider.Declared(), settingsFields())
 }
 
-// ConfigFields gives what a config may set: the dialect as overrides, the
-// registration, and how its tokens are handed out.
+// ConfigFields returns the fields of a config: the dialect's as overrides, the
+// registration's, and those that say how its tokens are handed out.
 func ConfigFields() []provider.Field { return provider.FieldsOn(provider.OnConfig, declared()) }
 
 func (b *backend) configPaths() []*framework.Path {
@@ -129,7 +129,7 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *frame
 	return resp, nil
 }
 
-// describe is what a config comes to, for its operator to read.
+// describe returns a config as its operator reads it.
 func (c *config) describe() (map[string]any, error) {
 	out, err := c.effective.Describe()
 	if err != nil {
@@ -142,8 +142,8 @@ func (c *config) describe() (map[string]any, error) {
 	return out, nil
 }
 
-// merged applies what req sends to fields: an update replaces each field that
-// is sent, a patch follows RFC 7396.
+// merged applies what req sends to fields. An update replaces each field that is
+// sent; a patch follows RFC 7396.
 func merged(fields provider.Layer, req *logical.Request) (provider.Layer, error) {
 	if req.Operation != logical.PatchOperation {
 		out := provider.Layer{}
@@ -175,16 +175,16 @@ func merged(fields provider.Layer, req *logical.Request) (provider.Layer, error)
 	return out, nil
 }
 
-// withoutNulls drops the nulls of a map that inherits nothing they could remove.
+// withoutNulls drops the nulls of a map that inherits nothing.
 func withoutNulls(m map[string]any) map[string]any {
 	out := maps.Clone(m)
 	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
 	return out
 }
 
-// confirmed refuses to send stored secrets elsewhere unless the change brings
-// them anew: else whoever may update a config could have them sent to a host of
-// its own.
+// confirmed refuses a change that would send stored secrets elsewhere, unless it
+// brings the secrets again. Otherwise anybody who may update a config could have its
+// secrets sent to a host of their own.
 func confirmed(old, entry *configEntry, brought []string) error {
 	if old == nil || old.Origin == entry.Origin {
 		return nil
@@ -196,7 +196,7 @@ func confirmed(old, entry *configEntry, brought []string) error {
 	return nil
 }
 
-// kept are the secrets that a change leaves as they were.
+// kept returns the secrets that a change leaves as they were.
 func kept(old, entry *configEntry, brought []string) []string {
 	var out []string
 	for _, f := range ConfigFields() {
@@ -208,8 +208,8 @@ func kept(old, entry *configEntry, brought []string) []string {
 	return out
 }
 
-// brings says whether req holds all of what a field becomes by it. A patch may
-// leave parts of a map as they were.
+// brings reports whether req holds the whole new value of a field. A patch may leave
+// parts of a map as they were.
 func brings(req *logical.Request, field string, becomes any) bool {
 	if req.Operation != logical.PatchOperation {
 		return true

@@ -71,7 +71,7 @@ func (b *backend) providerPaths() []*framework.Path {
 	}
 }
 
-// providerList lists the names, and with -detailed what each provider is.
+// providerList lists the names, and with -detailed also the descriptions.
 func (b *backend) providerList() *framework.Path {
 	path := b.listPath("provider", nil)
 	list := path.Operations[logical.ListOperation].(*framework.PathOperation) //nolint:forcetypeassert // listPath made it
@@ -109,9 +109,9 @@ func (b *backend) providerNames(ctx context.Context, s logical.Storage) ([]strin
 	return slices.Compact(names), nil
 }
 
-// definition gives the provider of that name, built in or the operator's own;
-// nil when there is none. The built-in one wins, also over one that an older
-// version of the plugin let the operator write.
+// definition returns the provider of that name, built in or the operator's; nil
+// without one. A built-in one takes precedence, also over one that the operator
+// wrote in an older version of the plugin.
 func (b *backend) definition(ctx context.Context, s logical.Storage, name string) (provider.Layer, error) {
 	if l, ok, err := provider.Builtin(name); ok || err != nil {
 		return l, err
@@ -244,7 +244,7 @@ func (b *backend) configsOf(ctx context.Context, s logical.Storage, name string)
 	return b.configsWhere(ctx, s, func(fields provider.Layer) bool { return fields["provider"] == name })
 }
 
-// configsWhere lists the configs whose own fields are as is says.
+// configsWhere lists the configs whose own fields satisfy is.
 func (b *backend) configsWhere(ctx context.Context, s logical.Storage, is func(provider.Layer) bool) ([]string, error) {
 	configs, err := listStorage(configPrefix)(ctx, s)
 	if err != nil {

@@ -63,7 +63,7 @@ func (b *backend) statusPaths() []*framework.Path {
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
 					Callback:                  b.readAllStatus,
-					ForwardPerformanceStandby: true, // the active node is the one that mints
+					ForwardPerformanceStandby: true, // only the active node mints
 					Summary:                   "Read how all configs stand, the worst first.",
 					Responses: answers("The status of all", map[string]*framework.FieldSchema{
 						"configs":   {Type: framework.TypeSlice, Required: true, Description: "A row per config: config, state (failing, old token, never minted, ok), token_expires_at, next_refresh (when readers have the token replaced), next_attempt (after a failure), last_failure and last_error (in a few words), ends (as status/<config> tells them), mints_last_hour and mints_per_hour (what is allowed)."},
@@ -169,7 +169,7 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 	data := b.standing(name, known, inMemory).tell(now)
 	maps.Copy(data, b.observer.of(name).tell(now))
 	delete(data, "config")
-	delete(data, "token_expires_at") // tokens has it
+	delete(data, "token_expires_at") // tokens holds it already
 	data["minting"] = slices.ContainsFunc(inMemory, func(t tokencache.Status[*minted]) bool { return t.Minting })
 	held, err := b.heldTokens(ctx, req.Storage, name)
 	if err != nil {
@@ -208,7 +208,7 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, d *frame
 	return resp, nil
 }
 
-// heldTokens gives the tokens of a config by key: those in memory, and those
+// heldTokens returns the tokens of a config by key, both those in memory and those
 // that are only stored.
 func (b *backend) heldTokens(ctx context.Context, s logical.Storage, name string) (map[string]*minted, error) {
 	held := map[string]*minted{}

@@ -116,7 +116,7 @@ func (b *backend) serve(ctx context.Context, s logical.Storage, w wanted) (*logi
 	return resp, nil
 }
 
-// answer hands out the token that is wanted.
+// answer hands out the wanted token.
 func (b *backend) answer(ctx context.Context, s logical.Storage, w wanted) (*logical.Response, error) {
 	if resp := b.cached(w); resp != nil {
 		return resp, nil
@@ -132,13 +132,13 @@ func (b *backend) answer(ctx context.Context, s logical.Storage, w wanted) (*log
 	return resp, err
 }
 
-// wanted is what a reader wants: a view, and choices of its own.
+// wanted is what a reader wants: a view, and its own choices.
 type wanted struct {
 	*view
-	by      string // the entity that asks, whether or not the view depends on it
+	by      string // the entity that asks, even if the view does not depend on it
 	minLeft time.Duration
 	fresh   bool
-	now     bool // whatever there is, and whatever failed
+	now     bool // mint in any case
 }
 
 // choice names what a reader brings, or the scopes that it chose: it has no name
@@ -180,12 +180,12 @@ func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework
 	return w, nil
 }
 
-// tokenPath is what stands after token/, as the framework takes it apart.
+// tokenPath matches what follows token/, the way the framework takes it apart.
 var tokenPath = regexp.MustCompile(`^` + framework.GenericNameRegex("config") + `(?:/` + framework.GenericNameRegex("role") + `)?$`)
 
-// plainRead answers a read of a token that makes no choices, and says false when
-// the request is another one. It is asked before the framework, which would ask
-// Vault for its replication state with each request.
+// plainRead answers a read of a token without choices, and reports false for any
+// other request. It runs before the framework, which would ask Vault for its
+// replication state with each request.
 func (b *backend) plainRead(ctx context.Context, req *logical.Request) (_ *logical.Response, plain bool, _ error) {
 	path, isToken := strings.CutPrefix(req.Path, tokenPrefix)
 	if !isToken || req.Operation != logical.ReadOperation || len(req.Data) > 0 {
@@ -207,8 +207,8 @@ func (b *backend) plainRead(ctx context.Context, req *logical.Request) (_ *logic
 	return resp, true, err
 }
 
-// cached answers with a token that is in memory, nil when there is more to do.
-// It touches no storage and takes no exclusive lock.
+// cached answers with a token from memory, nil if more must be done. It touches no
+// storage and takes no exclusive lock.
 func (b *backend) cached(w wanted) *logical.Response {
 	if !w.reused() || w.fresh || w.leased() && b.node().standby() {
 		return nil
@@ -219,14 +219,14 @@ func (b *backend) cached(w wanted) *logical.Response {
 	}
 	resp, err := b.handOut(w.view, got, true)
 	if err != nil {
-		return nil // whoever answers next says why
+		return nil // the slow path returns the error
 	}
 	return resp
 }
 
-// token gets the token that is wanted: from memory, from storage, or minted
-// once for all who wait. It gives the view by which it did so as well, which is
-// a later one where the config was changed meanwhile.
+// token returns the wanted token: from memory, from storage, or from one mint for all
+// that wait. It also returns the view that it used, which is a later one if the
+// config changed meanwhile.
 func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answer, *view, error) {
 	if err := w.lacks(); err != nil {
 		return answer{}, nil, err
@@ -236,8 +236,8 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		return got, w.view, err
 	}
 	for range 3 {
-		v := w.view   // a mint may outlive this turn of the loop
-		var c *config // as which it was made
+		v := w.view   // the closures of a mint may outlive this iteration
+		var c *config // the config that the mint used
 		got, err := b.tokens.Get(ctx, tokencache.Ask[*minted]{
 			Key: v.key, Group: v.config, Choice: w.choice(), Timeout: v.timeout(), MinLeft: w.minLeft,
 			Fresh: w.fresh, Now: w.now, Single: !v.reused(), Spends: v.outlives,
@@ -253,7 +253,7 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 			},
 			Store: func(ctx context.Context, h held) { b.replace(ctx, s, v.key, v.revocable, h.Value) },
 			Discard: func(ctx context.Context, h held) {
-				if c != nil { // else it was found: others hold it
+				if c != nil { // a token that was found in storage has other readers
 					b.discard(ctx, s, v, c, h.Value)
 				}
 			},
@@ -275,8 +275,8 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		if !errors.Is(err, tokencache.ErrForgotten) {
 			return got, v, err
 		}
-		// The config was changed meanwhile: what it is now decides, whatever
-		// memory says that it is.
+		// The config was changed meanwhile. What is stored now decides, so the view in
+		// memory is dropped.
 		b.views.drop(w.config)
 		next, err := b.view(ctx, s, w.target, inputs{scopes: w.scopes, caller: w.by})
 		if err == nil {
@@ -293,9 +293,9 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 	return answer{}, nil, fmt.Errorf("%s changes faster than tokens can be minted: %w", w.target, tokencache.ErrTimeout)
 }
 
-// elsewhere serves what a node that may not mint can serve: a fresh token that
-// needs no lease, as another node stored it. All else is for the other node:
-// the error, said bare, has Vault forward the request.
+// elsewhere serves what a node that may not mint can serve: a fresh token without a
+// lease, as another node stored it. Everything else is for that other node; the bare
+// ErrReadOnly makes Vault forward the request.
 func (b *backend) elsewhere(ctx context.Context, s logical.Storage, w wanted) (answer, error) {
 	if w.leased() || w.fresh || w.now {
 		return answer{}, logical.ErrReadOnly

@@ -14,8 +14,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// Storage keys. Their prefixes are declared to Vault in backend.go: what is
-// seal-wrapped, and what is local to a cluster.
+// Storage keys. backend.go declares their prefixes to Vault: which are seal-wrapped,
+// and which are local to a cluster.
 const (
 	configPrefix   = "config/"
 	providerPrefix = "provider/"
@@ -29,73 +29,73 @@ const (
 	ledgerPrefix   = "lease/"  // then a config's name, a ledger's, a token's, and an entry's
 )
 
-// storable is one kind of storage entry. Each kind counts its schema versions by
-// itself. To change what a stored member means, count schema one up and have
-// upgrade bring an entry of the version before to what it is now; the files in
-// testdata/golden are storage of earlier versions, which has to stay readable.
+// storable is one kind of storage entry. Each kind counts its own schema versions. To
+// change what a stored member means, increase schema and make upgrade convert an
+// entry of the previous version. The files in testdata/golden are storage of earlier
+// versions, which must stay readable.
 type storable interface {
-	// storedAs is the version in which the entry was stored; what is written
-	// gets its schema there.
+	// storedAs points to the version in which the entry was stored. A write sets it to
+	// schema.
 	storedAs() *int
-	// schema is the version of the kind that this plugin writes.
+	// schema returns the version that this plugin writes.
 	schema() int
-	// upgrade brings what was stored in an older version, or incompletely, to
-	// the form in which this version works with it.
+	// upgrade converts what was stored in an older version, or incompletely, to the
+	// form that this version works with.
 	upgrade()
 }
 
-// header begins every storage entry.
+// header is embedded in every storage entry.
 type header struct {
 	Version int `json:"version"`
 }
 
 func (h *header) storedAs() *int { return &h.Version }
 
-// upgrade has nothing to do for kinds that have been stored in one form only.
+// upgrade does nothing for kinds that have been stored in only one form.
 func (*header) upgrade() {}
 
-// configEntry is a config as stored.
+// configEntry is a stored config.
 type configEntry struct {
 	header
-	// Epoch is random, and replaced whenever all that the config minted must
-	// be forgotten. It also keys the hashes that name its tokens, so that no
-	// storage key says anything about a credential.
+	// Epoch is random. It is replaced whenever everything that the config minted must
+	// be forgotten. It also keys the hashes that name the tokens, so that storage keys
+	// reveal nothing about credentials.
 	Epoch []byte `json:"epoch"`
-	// Ledger is random as well, and replaced by revoke/: all that a ledger
-	// before it holds is to be revoked. It keys the hashes that name tokens there.
+	// Ledger is random too. revoke/ replaces it: all tokens in earlier ledgers must be
+	// revoked. It keys the hashes that name tokens in the ledger.
 	Ledger []byte `json:"ledger"`
-	// Seed is random, and what the keys are derived from that tokens are bound
-	// to (dpop.go). It stays as long as the config, but for a revoke/.
+	// Seed is random. The keys that tokens are bound to are derived from it (dpop.go).
+	// It stays the same as long as the config exists, except after revoke/.
 	Seed []byte `json:"seed,omitempty"`
-	// Origin is where the operator who wrote the secrets wanted them sent.
+	// Origin is where the operator who wrote the secrets wanted them to be sent.
 	Origin string         `json:"origin"`
-	Fields provider.Layer `json:"fields"` // as written, secrets among them
-	// Discovered is what the endpoints were found in that the operator confirmed
-	// by writing the secrets, where none are written. They are asked also while
-	// its server gives no metadata.
+	Fields provider.Layer `json:"fields"` // as written, secrets included
+	// Discovered is the metadata that names the endpoints, if no field does. The
+	// operator confirmed it by writing the secrets. It is also used while the server
+	// returns no metadata.
 	Discovered *provider.Discovered `json:"discovered,omitempty"`
 }
 
-// roleEntry is a role as stored.
+// roleEntry is a stored role.
 type roleEntry struct {
 	header
 	Fields provider.Layer `json:"fields"`
 }
 
-// providerEntry is an operator's own provider as stored.
+// providerEntry is a stored provider of the operator's.
 type providerEntry struct {
 	header
 	Fields provider.Layer `json:"fields"`
 }
 
-// tokenEntry is a minted token as stored. It outlives the process, and is
-// found again by the key that names the request that it came from.
+// tokenEntry is a stored token. It outlives the process, and is found again by the
+// key of the request that it came from.
 type tokenEntry struct {
 	header
 	Token    grant.Token `json:"token"`
 	Fallback bool        `json:"fallback,omitempty"` // minted with fallback_client_secret
-	Origin   string      `json:"origin"`             // the mark of where it came from
-	Ledger   []byte      `json:"ledger"`             // its config's at the time
+	Origin   string      `json:"origin"`             // the mark of the origin that issued it
+	Ledger   []byte      `json:"ledger"`             // the config's ledger at the time
 }
 
 // linkEntry says by its key that a config depends on another.
@@ -118,8 +118,8 @@ func whole(l provider.Layer) provider.Layer {
 	return l
 }
 
-// unreadableError is of an entry that is there, and that this version of the
-// plugin cannot read.
+// unreadableError is the error for an entry that this version of the plugin cannot
+// read.
 type unreadableError struct{ text string }
 
 func (e *unreadableError) Error() string { return e.text }
@@ -129,8 +129,8 @@ func unreadable(err error) bool {
 	return errors.As(err, &e)
 }
 
-// load reads the entry at key, of whatever version up to this one; nil when
-// there is none. A newer one is refused, since what it means is not known here.
+// load reads the entry at key, in its version or an older one; nil without one. It
+// refuses a newer version, whose meaning this plugin does not know.
 func load[T any, Entry interface {
 	*T
 	storable
@@ -144,19 +144,19 @@ func load[T any, Entry interface {
 	}
 	out := Entry(new(T))
 	err = raw.DecodeJSON(out)
-	if stored := *out.storedAs(); stored > out.schema() { // first: another version may be of other types
+	if stored := *out.storedAs(); stored > out.schema() { // checked first, because another version may have other types
 		return nil, &unreadableError{fmt.Sprintf("the storage entry %s has schema version %d, newer than the %d that this plugin knows: run the plugin version that wrote it, or a later one",
 			key, stored, out.schema())}
 	}
 	if err != nil {
-		return nil, &unreadableError{fmt.Sprintf("the storage entry %s cannot be decoded", key)} // err may quote it
+		return nil, &unreadableError{fmt.Sprintf("the storage entry %s cannot be decoded", key)} // err may quote the entry
 	}
 	out.upgrade()
 	return out, nil
 }
 
-// loadTokenEntry reads the stored token of that key; nil when there is none. One
-// that cannot be read counts as none: it costs a mint, and tidy removes it.
+// loadTokenEntry reads the stored token of that key; nil without one. An unreadable
+// one counts as absent: that costs a mint, and tidying removes it.
 func loadTokenEntry(ctx context.Context, s logical.Storage, key string) (*tokenEntry, error) {
 	entry, err := load[tokenEntry](ctx, s, tokenPrefix+key)
 	if unreadable(err) {
@@ -178,8 +178,8 @@ func store(ctx context.Context, s logical.Storage, key string, v storable) error
 	return nil
 }
 
-// write stores an entry that views are made of. They are dropped whatever
-// comes of it: a write that reports an error may be stored all the same.
+// write stores an entry that views are made of. It drops the views even after an
+// error, because a write that returns an error may be stored all the same.
 func (b *backend) write(ctx context.Context, s logical.Storage, key string, v storable) error {
 	defer b.dropViews(key)
 	return store(ctx, s, key, v)
@@ -194,7 +194,7 @@ func (b *backend) erase(ctx context.Context, s logical.Storage, key string) erro
 	return nil
 }
 
-// clearTokens removes all stored tokens of a config but that of one key.
+// clearTokens removes all stored tokens of a config, except that of one key.
 func clearTokens(ctx context.Context, s logical.Storage, config, but string) error {
 	prefix := tokenPrefix + config + "/"
 	keys, err := s.List(ctx, prefix)

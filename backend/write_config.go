@@ -16,12 +16,12 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// maxAttempts bounds how often one change is begun anew, since a server has to be
-// asked before it and others keep changing what it comes to meanwhile.
+// maxAttempts bounds how often one change is started again. A server must be asked
+// before the change is stored, and other writes may change the config meanwhile.
 const maxAttempts = 5
 
-// writeConfig stores what a request makes of a config. Who brings all of its
-// secrets confirms where they go, and so what its endpoints are found in.
+// writeConfig stores what a request makes of a config. A request that brings all of
+// the config's secrets confirms where they go, and so the endpoints found there.
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := targetOf(d).config
 	c, err := b.changeConfig(ctx, req.Storage, name, requested(name, req), answered{confirming: true})
@@ -31,13 +31,13 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	return c.warnings(req.Data, append(c.discoveryWarnings(), b.brokenRoles(ctx, req.Storage, c))...), nil
 }
 
-// configChange gives what the fields of a config become; fields is nil when
-// there is no such config yet. It names the fields that it brings anew, whole:
-// a secret that it merely keeps is not sent to another place afterwards. It
-// changes nothing of fields itself, and may be asked more than once.
+// configChange returns the new fields of a config; fields is nil for a new config.
+// It also names the fields whose whole value the change brings: secrets that it only
+// keeps must not be sent to another place afterwards. It does not change fields, and
+// may be called more than once.
 type configChange func(fields provider.Layer) (changed provider.Layer, brought []string, err error)
 
-// requested is the change of a config that a write or a patch asks for.
+// requested returns the change that a write or a patch asks for.
 func requested(name string, req *logical.Request) configChange {
 	return func(fields provider.Layer) (provider.Layer, []string, error) {
 		if fields == nil && req.Operation == logical.PatchOperation {
@@ -57,12 +57,14 @@ func requested(name string, req *logical.Request) configChange {
 	}
 }
 
-// updateConfig changes a config, and gives what it has become. Every change of
-// its fields comes this way, whether an operator asks for it or the engine does:
-// it takes its turn among the writers, is checked as a whole, sends no secret to
-// a new place, and forgets the tokens of what the config was before.
+// updateConfig changes a config and returns the result. Every change of its fields
+// comes this way, whether an operator or the engine asks for it. The change takes its
+// turn among the writers, is checked as a whole, sends no secret to a new place, and
+// forgets the tokens of the previous request.
 //
-// A server that has to be asked first is asked outside of the writers' turn: for
+// A server that must be asked first is asked outside of the writers' turn: for the
+// endpoints if they must be found, and for a token with verify_connection. Its answer
+// counts only if the change still results in the same request.
 // the endpoints, where they are to be found, and for a token, with
 // verify_connection. Its answer counts if the change still comes to the same then.
 func (b *backend) updateConfig(ctx context.Context, s logical.Storage, name string, change configChange) (*config, error) {
@@ -70,7 +72,7 @@ func (b *backend) updateConfig(ctx context.Context, s logical.Storage, name stri
 }
 
 func (b *backend) changeConfig(ctx context.Context, s logical.Storage, name string, change configChange, done answered) (_ *config, err error) {
-	if done.seed, err = newEpoch(); err != nil { // the same one for the request that is verified and the one that is stored
+	if done.seed, err = newEpoch(); err != nil { // one seed for the request that is verified and the one that is stored
 		return nil, err
 	}
 	defer func() { b.undo(ctx, s, done.as, done.minted) }()
@@ -86,22 +88,22 @@ func (b *backend) changeConfig(ctx context.Context, s logical.Storage, name stri
 	return nil, fmt.Errorf("config %q: not written, since others write it, or its provider, at the same time: %w", name, errOvertaken)
 }
 
-// answered is what servers were asked before a change, and what came of it.
+// answered holds what servers answered before a change, and the errors.
 type answered struct {
-	confirming   bool                 // whether the change can confirm what the endpoints are found in
-	found        *provider.Discovered // what they are to be found in, nil before
-	undiscovered error                // why that is not new, nil if it is
+	confirming   bool                 // whether the change may confirm the endpoints that were found
+	found        *provider.Discovered // the endpoints' metadata, nil before
+	undiscovered error                // why there is no newer metadata, nil if there is
 
-	request []byte // that was verified
+	request []byte // the request that was verified
 	as      *config
 	minted  *minted // nil once the config has it
-	seed    []byte  // of a config that has none yet
+	seed    []byte  // for a config that has none yet
 }
 
-// question asks a server what has to be known of a config before it is stored.
+// question asks a server for what must be known before a config is stored.
 type question func(context.Context, logical.Storage, *config, *answered) error
 
-// commitConfig gives the config that a change comes to, and stores it unless
+// commitConfig returns the config that a change results in. It stores it, unless
 // there is a question to ask first.
 func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name string, change configChange, done *answered) (*config, question, error) {
 	leave, err := b.writers.enter(ctx, configPrefix+name)
@@ -127,7 +129,7 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 	if entry.Fields, brought, err = change(entry.Fields); err != nil {
 		return nil, nil, err
 	}
-	for _, key := range entry.reliesOn() { // nobody deletes or changes it meanwhile
+	for _, key := range entry.reliesOn() { // so that nobody deletes or changes it meanwhile
 		leave, err := b.writers.enter(ctx, key)
 		if err != nil {
 			return nil, nil, err
@@ -167,7 +169,7 @@ func (b *backend) commitConfig(ctx context.Context, s logical.Storage, name stri
 	return c, nil, nil
 }
 
-// verify asks for a token of c, in place of the one of what the change came to before.
+// verify mints a token of c. It replaces the one of an earlier attempt of the change.
 func (b *backend) verify(ctx context.Context, s logical.Storage, c *config, done *answered) (err error) {
 	b.undo(ctx, s, done.as, done.minted)
 	done.as = c
@@ -178,8 +180,8 @@ func (b *backend) verify(ctx context.Context, s logical.Storage, c *config, done
 	return err
 }
 
-// reliesOn gives the storage keys of what the entry names, in the order in
-// which writers take their turns.
+// reliesOn returns the storage keys of what the entry names, in the order in which
+// writers take their turns.
 func (e configEntry) reliesOn() []string {
 	var keys []string
 	for field, prefix := range map[string]string{"provider": providerPrefix, "signing_key": keyPrefix, "tls_key": keyPrefix} {
@@ -194,10 +196,10 @@ func (e configEntry) reliesOn() []string {
 	return slices.Compact(keys)
 }
 
-// storeConfig stores c's entry over the old one, forgets what the config has
-// minted if it is another request now, and keeps the token it was verified by. It
-// keeps c for the next mint, unless anything else was written since it was
-// resolved, in that generation.
+// storeConfig stores c's entry over the old one. It forgets what the config has
+// minted if the request has changed, and keeps the token of a verified write. It
+// keeps c in memory for the next mint, unless something else was written since c was
+// resolved, in the given generation.
 func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *configEntry, c *config, generation uint64, verified *minted) error {
 	changed, revocable, err := b.changes(ctx, s, old, c)
 	if err != nil {
@@ -242,8 +244,8 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *confi
 	return nil
 }
 
-// changes says whether c is another request than the one that old came to, and
-// whether the tokens of that one can be revoked.
+// changes reports whether c makes another request than old did, and whether the
+// tokens of old can be revoked.
 func (b *backend) changes(ctx context.Context, s logical.Storage, old *configEntry, c *config) (changed, revocable bool, _ error) {
 	if old == nil {
 		return true, false, nil
