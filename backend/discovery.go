@@ -19,32 +19,31 @@ import (
 )
 
 const (
-	// maxSources bounds the memory for what servers say of themselves, at about
-	// a kilobyte each.
+	// maxSources bounds the memory for servers' metadata, at about a kilobyte each.
 	maxSources = 4096
 
-	// metadataAgain is when a server is asked again that gave no metadata, or
+	// metadataAgain is how soon a server is asked again that returned no metadata, or
 	// whose endpoints fail.
 	metadataAgain = time.Minute
 
-	// metadataNow is how old metadata may be for operators, who may have just
-	// changed it.
+	// metadataNow is how old metadata may be for operators, who may have just changed
+	// it.
 	metadataNow = 5 * time.Second
 )
 
-// discoveries keeps what servers say of themselves, by their SourceID: for all
-// configs that ask one server in the same way.
+// discoveries keeps the metadata of servers by their SourceID, for all configs that
+// ask one server in the same way.
 type discoveries struct {
-	mu   sync.Mutex // guards what is in kept
+	mu   sync.Mutex // guards the elements of kept
 	kept *lru.Cache[string, *discovery]
 }
 
 // discovery is what is known of one server.
 type discovery struct {
-	found  *provider.Discovered // as it was last read, nil before
-	asked  time.Time            // when it last was
-	failed error                // why that gave nothing, nil if it did
-	asking bool                 // in the background
+	found  *provider.Discovered // as last read, nil before
+	asked  time.Time            // when the server was last asked
+	failed error                // why that failed, nil if it did not
+	asking bool                 // whether a background job is asking
 }
 
 func newDiscoveries() *discoveries {
@@ -55,7 +54,7 @@ func newDiscoveries() *discoveries {
 	return &discoveries{kept: kept}
 }
 
-// of gives what is known of that server.
+// of returns what is known of that server.
 func (ds *discoveries) of(id string) discovery {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -77,8 +76,8 @@ func (ds *discoveries) change(id string, to func(*discovery)) {
 	to(d)
 }
 
-// begin says whether the server is to be asked now, and is not already. Doubted
-// is metadata whose endpoints fail, however fresh it is.
+// begin reports whether the server must be asked now, and marks it as being asked.
+// Metadata is doubted if its endpoints fail, however fresh it is.
 func (ds *discoveries) begin(id string, confirmed *provider.Discovered, doubted bool, now time.Time) (due bool) {
 	ds.change(id, func(d *discovery) {
 		switch {
@@ -93,8 +92,8 @@ func (ds *discoveries) begin(id string, confirmed *provider.Discovered, doubted 
 	return due
 }
 
-// discoverNow asks the server that is to name the endpoints of e, for an operator
-// who wants to know, and gives what is known of it then.
+// discoverNow asks the server that names the endpoints of e, for an operator who
+// wants to know, and returns the result.
 func (b *backend) discoverNow(ctx context.Context, e *provider.Effective) (*provider.Discovered, error) {
 	id, err := e.SourceID()
 	if err != nil {
@@ -106,8 +105,8 @@ func (b *backend) discoverNow(ctx context.Context, e *provider.Effective) (*prov
 	return b.discover(ctx, e, id)
 }
 
-// discoverBehind has the server that names c's endpoints asked in the background,
-// if that is due. What is known is used until then.
+// discoverBehind asks the server that names c's endpoints in the background, if that
+// is due. Until it answers, the known endpoints are used.
 func (b *backend) discoverBehind(ctx context.Context, c *config, doubted bool) {
 	e := c.effective
 	if e.Discovered() == nil {
@@ -129,8 +128,8 @@ func (b *backend) discoverBehind(ctx context.Context, c *config, doubted bool) {
 	}
 }
 
-// doubt has the metadata read anew that led to an endpoint which fails: it may
-// have moved.
+// doubt causes the metadata to be read again if an endpoint fails, because the
+// endpoint may have moved.
 func (b *backend) doubt(ctx context.Context, c *config, err error) {
 	var failed *grant.Error
 	if errors.As(err, &failed) && !failed.OfRequest() && !failed.Holds() && failed.Kind != grant.RateLimited {
@@ -138,7 +137,7 @@ func (b *backend) doubt(ctx context.Context, c *config, err error) {
 	}
 }
 
-// discover asks, and keeps what it is told.
+// discover asks the server and keeps the answer.
 func (b *backend) discover(ctx context.Context, e *provider.Effective, id string) (*provider.Discovered, error) {
 	found, err := b.askForMetadata(ctx, e)
 	if err != nil {
@@ -151,13 +150,13 @@ func (b *backend) discover(ctx context.Context, e *provider.Effective, id string
 		}
 	})
 	if err == nil {
-		b.views.dropConfigs() // which may have been made of what was found before
+		b.views.dropConfigs() // they may have been made of older metadata
 	}
 	return found, err
 }
 
-// askForMetadata asks the source of e for its metadata: a resource first for its
-// authorization server.
+// askForMetadata asks the source of e for its metadata. A resource is first asked
+// for its authorization server.
 func (b *backend) askForMetadata(ctx context.Context, e *provider.Effective) (*provider.Discovered, error) {
 	request, found := e.MetadataRequest(), &provider.Discovered{Source: e.Source()}
 	ctx, cancel := context.WithTimeout(ctx, request.Timeout)
@@ -187,9 +186,9 @@ func (b *backend) askForMetadata(ctx context.Context, e *provider.Effective) (*p
 	return found, nil
 }
 
-// latest is what was last read of where e's endpoints are found, in this process
-// or when its config was written, and why nothing later was, if that failed. It
-// is nil where they are written.
+// latest returns the last metadata that names e's endpoints, read by this process or
+// when the config was written, and the error of a later attempt. It returns nil if
+// e's endpoints are written in fields.
 func (b *backend) latest(e *provider.Effective) (*provider.Discovered, error) {
 	confirmed := e.Discovered()
 	if confirmed == nil {
@@ -203,7 +202,7 @@ func (b *backend) latest(e *provider.Effective) (*provider.Discovered, error) {
 	return later(d.found, confirmed), d.failed
 }
 
-// later is the one of them that was read later. The first may be nil.
+// later returns the one that was read later. The first may be nil.
 func later(found, confirmed *provider.Discovered) *provider.Discovered {
 	if found == nil || found.ReadAt.Before(confirmed.ReadAt) {
 		return confirmed
@@ -211,9 +210,9 @@ func later(found, confirmed *provider.Discovered) *provider.Discovered {
 	return found
 }
 
-// mustDiscover says whether the server that names c's endpoints has to be asked
-// before c is stored: where they are not known, and where the change confirms what
-// they are found in, since it brings all of the config's secrets.
+// mustDiscover reports whether the server that names c's endpoints must be asked
+// before c is stored: if the endpoints are not known, or if the change confirms them,
+// because it brings all of the config's secrets.
 func (c *config) mustDiscover(old *configEntry, brought []string, done answered) bool {
 	source := c.effective.Source()
 	if source == (provider.Source{}) || done.found != nil && done.found.Source == source {
@@ -222,8 +221,8 @@ func (c *config) mustDiscover(old *configEntry, brought []string, done answered)
 	return c.effective.Discovered() == nil || done.confirming && len(kept(old, c.entry, brought)) == 0
 }
 
-// findEndpoints asks for what c's endpoints are found in. What they were found in
-// before is kept while the server gives nothing.
+// findEndpoints asks for the metadata that names c's endpoints. The previous metadata
+// is kept while the server returns none.
 func (b *backend) findEndpoints(ctx context.Context, _ logical.Storage, c *config, done *answered) error {
 	found, err := b.discoverNow(ctx, c.effective)
 	if err != nil && c.effective.Discovered() == nil {
@@ -236,8 +235,8 @@ func (b *backend) findEndpoints(ctx context.Context, _ logical.Storage, c *confi
 	return nil
 }
 
-// discoveryWarnings tell what keeps c from getting tokens, by what the server says
-// of itself that names its endpoints, and why there is nothing newer.
+// discoveryWarnings returns what keeps c from getting tokens according to the
+// server's metadata, and why there is no newer metadata.
 func (c *config) discoveryWarnings() []string {
 	var out []string
 	if c.undiscovered != nil {
@@ -249,9 +248,9 @@ func (c *config) discoveryWarnings() []string {
 	return append(out, c.effective.Mismatches()...)
 }
 
-// rediscover has the server asked that names the endpoints of that config, for an
-// operator who wants to know. The first error is why they could not be found: those
-// that were found before are used.
+// rediscover asks the server that names the endpoints of that config, for an
+// operator who wants to know. The first error says why they could not be found; then
+// the previous endpoints are used.
 func (b *backend) rediscover(ctx context.Context, s logical.Storage, t target) (undiscovered, _ error) {
 	c, err := b.load(ctx, s, target{config: t.config}, inputs{})
 	if err != nil || c.effective.Discovered() == nil {
@@ -265,7 +264,7 @@ func discoveredField() *framework.FieldSchema {
 	return &framework.FieldSchema{Type: framework.TypeMap, Description: "What issuer or resource_url leads to, where the endpoints are not written: the issuer, token_url, revocation_url (if there is one), and when that was read (read_at) and is read again (fresh_until; RFC 3339, UTC)."}
 }
 
-// tellDiscovered tells where c's requests go, where that was found and not written.
+// tellDiscovered describes the endpoints that were found rather than written.
 func (b *backend) tellDiscovered(c *config, resp *logical.Response) {
 	latest, _ := b.latest(c.effective)
 	if latest == nil {

@@ -45,44 +45,46 @@
 //	lease/<config>/<ledger>/<token>/<id>
 //	                     ledgerEntry     seal-wrapped, local: tokens to be revoked at the provider
 //
-// A token's key is a keyed hash of the effective request that it was minted
-// by. The hash's key, the config's epoch, is replaced by whatever makes the
-// config another request, and by revoke: what was minted before is then found
-// by nobody, also if it is stored a moment later.
+// A token's key is a keyed hash of the effective request that minted it. The
+// hash's key is the config's epoch. A new epoch begins with any write that makes
+// the config another request, and with revoke/. Nobody finds tokens of the old
+// epoch any more, not even one that is stored a moment later.
 //
-// A ledger holds the tokens that leases of their own hold: an entry is written
-// between the mint and the answer, is left to the lease soon after the answer,
-// and goes with the lease. All entries of one token are below one keyed hash:
-// the token is revoked when the last of them goes. What a process was given and
-// gave to nobody is revoked, by the next process if need be. A ledger also holds,
-// until they expire, shared tokens that nobody else gets, since there is a newer
-// one or a change of the config made it forget them: those who have them go on to
-// use them. revoke/ starts a new ledger,
-// and moves the shared tokens to the one before: whatever a ledger other than the
-// current one holds is to be revoked, until it is or expires.
-// An entry names the mark of where its token came from; nothing is sent
-// elsewhere.
+// A ledger holds the tokens that must be revoked at the provider one day:
+//
+//   - Tokens with a lease of their own (reuse=false). Their entry is written
+//     between the mint and the answer, belongs to the lease soon after the answer,
+//     and ends with the lease. All entries of one token are below one keyed hash;
+//     the token is revoked with its last entry. A token that no reader got is
+//     revoked, by the next process if necessary.
+//   - Shared tokens that no further reader gets, because a newer one replaced them
+//     or a change of the config forgot them. Their readers keep them until they
+//     expire.
+//
+// revoke/ starts a new ledger and moves the shared tokens to the old one. All
+// tokens in old ledgers are revoked, until they are gone or expire. An entry names
+// the mark of the origin that issued its token; the token is sent nowhere else.
 //
 // # Keys of tokens
 //
-// With dpop=true tokens are bound to a key (RFC 9449), which is stored nowhere:
-// it is derived from the config's seed (dpop.go). So any node has it that has
-// the config, a token that is found in storage is still bound to it, and nothing
-// has to be written before a token can be minted. Each role has a key of its
-// own, and each caller where tokens are a caller's own: proofs of one role are
-// worth nothing with a token of another. Only where the grant is by refresh_token
-// there is one for all of the config, since a provider may bind that, too.
+// With dpop=true tokens are bound to a key (RFC 9449). The key is stored nowhere:
+// it is derived from the config's seed (dpop.go). So every node that has the config
+// has the key, a token from storage is still bound to it, and nothing must be
+// written before a mint. Each role has its own key, and so has each caller whose
+// tokens are its own; a proof of one role is useless with a token of another. With
+// a refresh_token grant there is one key for the whole config, because a provider
+// may bind the refresh token too.
 //
 // # Endpoints that are found
 //
-// A config may name an issuer or a resource in place of its endpoints
+// A config may name an issuer or a resource instead of its endpoints
 // (discovery.go). Their metadata is read before the config is stored, outside of
-// the writer's turn, and kept in its entry: the origins that it leads to are what
-// the operator confirmed, and part of the entry's Origin. Newer metadata is read
-// behind the mints and kept in memory, for all configs that ask the same server.
-// It counts while it leads to the same origins (endpoints.go). Nothing newer is
-// stored before the next write: after a restart the endpoints are those of the
-// entry until the metadata has been read again.
+// the writer's turn, and kept in the config's entry. The origins that it leads to
+// are what the operator confirmed, and part of the entry's Origin. Newer metadata is
+// read in the background and kept in memory, for all configs that ask the same
+// server. It counts as long as it leads to the same origins (endpoints.go), and is
+// stored only with the next write. So after a restart the endpoints are those of the
+// entry, until the metadata has been read again.
 //
 // # Configs that depend on others
 //
@@ -94,34 +96,33 @@
 //
 // # How a request passes
 //
-// HandleRequest first prepares the data (input.go), since the framework would
-// quote values in its errors; the framework routes; a handler returns a
-// response or any error; respond (errors.go) gives the error its status. A
-// plain read of a token skips all that but respond.
+// HandleRequest first prepares the data (input.go), because the framework would
+// quote values in its errors. The framework routes the request. The handler returns
+// a response or an error, and respond (errors.go) gives the error its status. A
+// plain read of a token skips all of that except respond.
 //
-// A token's config is made in three steps, each in one place: resolve lays role
-// over config over provider (target.go), endpoints settles where that sends
-// requests (endpoints.go), and a mint makes the request of it (mint.go). What the
-// first two come to is kept for a minute for the mints that follow, and what a
-// read needs to know of it, the view, for as long as nothing is written that it
-// was made of (view.go).
+// A token's config is made in three steps, each in one place: resolve lays role over
+// config over provider (target.go), endpoints decides where that sends requests
+// (endpoints.go), and a mint makes the request (mint.go). The result of the first two
+// is kept for a minute for the mints that follow. What a read needs to know of it,
+// the view, is kept until something is written that it was made of (view.go).
 //
-// What a request brings along beside its path, such as a choice of scopes, are
-// its inputs (target.go). A token's key is made of both, in one place (config.key).
+// What a request brings beside its path, such as a choice of scopes, are its inputs
+// (target.go). A token's key is made of both, in one place (config.key).
 //
 // # Nodes
 //
 // A standby may run the plugin (Vault Enterprise, OpenBao) and lag behind its
-// leader. It hands out tokens that need no lease and that it finds; nothing
-// negative that it comes to is final: the bare logical.ErrReadOnly has the
-// leader answer instead (node.go). What operators read and list is always the
-// leader's to answer, and so is all that writes or asks a provider.
+// leader. It hands out tokens that need no lease and that it finds. Its negative
+// results are never final: the bare logical.ErrReadOnly makes the leader answer
+// instead (node.go). The leader also answers all reads and lists of operators, all
+// writes, and everything that asks a provider.
 //
 // # Locks
 //
-// A write goes: storage, then the views (whatever came of it), then
-// tokens.Forget, then the stored tokens. A mint goes: read the config, ask the
-// provider, store, then enter the cache, which says whether the token was
+// The order of a write: storage, then the views (even after an error), then
+// tokens.Forget, then the stored tokens. The order of a mint: read the config, ask
+// the provider, store, then enter the cache, which reports whether the token was
 // forgotten meanwhile.
 //
 // Whoever writes a config, a role of it, or a provider holds its turn; a write
@@ -130,13 +131,14 @@
 // so that no two of them close a circle. No provider is asked in a writer's turn: verify_connection
 // asks before it, and stores only what it asked for.
 //
-// No lock is held while anything waits for a provider, but for chains, where one
-// request at a time may spend a refresh token, and for the entries of one token
-// in a ledger, so that of two leases that end at once one revokes it. A chain belongs to the refresh
-// token that the operator wrote and the origin it was written for; its key is a
-// keyed hash of both. A new one is stored beside the old one, which is deleted
-// once no stored config names it.
+// No lock is held during a request to a provider, with two exceptions: of a chain,
+// one request at a time may spend the refresh token; and of two leases of one token
+// that end at the same time, only one revokes it.
 //
-// What nobody waits for runs in the background (background.go), which is
-// bounded, and may lose whatever it has not begun: that is found in storage.
+// A chain belongs to the refresh token that the operator wrote and the origin that it
+// was written for; its storage key is a keyed hash of both. A new chain is stored
+// beside the old one, which is deleted when no stored config names it.
+//
+// Jobs that no request waits for run in the background (background.go), in bounded
+// numbers. A job that has not begun may be lost; the next process finds it in storage.
 package backend

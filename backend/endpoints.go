@@ -9,17 +9,17 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// endpoints settles where c's requests go, and with that the origin that its
-// credentials and tokens are for. It is the one step between what a config's
-// layers come to, which resolve tells, and the requests that are made of it.
+// endpoints decides where c's requests go, and so the origin that its credentials
+// and tokens are for. It is the only step between resolve, which combines a config's
+// layers, and the requests that are made of the result.
 //
-// Endpoints that no field names are those of the metadata that the operator
-// confirmed when the config was written. Newer metadata counts as long as it
-// leads to the same origin. If it does not, or leads where none of the config's
-// credentials may go, they are held.
+// Endpoints that no field names come from the metadata that the operator confirmed
+// by writing the config. Newer metadata counts if it leads to the same origin. If it
+// leads elsewhere, or to a place where none of the config's credentials may go, the
+// credentials are held.
 //
-// A config is resolved in a writer's turn as well, where no server is asked:
-// what has to be fetched is fetched before the turn, and only looked up here.
+// A config is also resolved in a writer's turn, in which no server is asked: what
+// must be fetched is fetched before the turn, and only looked up here.
 func (b *backend) endpoints(c *config, resolve func(*provider.Discovered) (*provider.Effective, error)) error {
 	var err error
 	if c.effective, err = resolve(c.entry.Discovered); err != nil {
