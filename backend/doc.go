@@ -88,11 +88,12 @@
 //
 // # Configs that depend on others
 //
-// A config may take the current token of another, its source, into its requests
-// (source.go), if that one allows it. The keys of the sources' tokens are hashed
-// into the key of its own, so that it is forgotten when one of them changes or is
-// revoked; its end is the first one's of theirs and its own. No circle can be
-// stored: writers of such configs take one turn, and a source cannot be deleted.
+// A config may take the current token of another config, its source, into its
+// requests (source.go), if the source allows it. The keys of the sources' tokens are
+// hashed into the key of its own token, which is therefore forgotten when a source
+// changes or is revoked. Its token ends with the first of the sources' tokens to end.
+// No circle can be stored: writers of such configs take one common turn. A source
+// cannot be deleted.
 //
 // # How a request passes
 //
@@ -125,11 +126,12 @@
 // the provider, store, then enter the cache, which reports whether the token was
 // forgotten meanwhile.
 //
-// Whoever writes a config, a role of it, or a provider holds its turn; a write
-// of a config that names an operator's provider takes the config's turn, then
-// the provider's, and a config that depends on another last that of all of those,
-// so that no two of them close a circle. No provider is asked in a writer's turn: verify_connection
-// asks before it, and stores only what it asked for.
+// A write of a config, its roles, or a provider holds that object's turn. If a
+// config names an operator's provider, its write takes the config's turn, then the
+// provider's. A write of a config that depends on another takes, last, the common turn
+// of all such configs, so that no two of them close a circle. No provider is asked in
+// a writer's turn: verify_connection asks before
+// the turn, and stores only the request that it verified.
 //
 // No lock is held during a request to a provider, with two exceptions: of a chain,
 // one request at a time may spend the refresh token; and of two leases of one token
