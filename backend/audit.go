@@ -37,13 +37,13 @@ func (b *backend) audit(ctx context.Context, s logical.Storage) {
 		b.sweepSoon(ctx, s, config)
 	}
 	if len(expired) > 0 {
-		b.work.run(ctx, handingLane, func(ctx context.Context) { b.strike(ctx, s, expired) })
+		b.work.run(ctx, handOverLane, func(ctx context.Context) { b.strike(ctx, s, expired) })
 	}
 	last := b.audited.Load()
 	if now.Sub(b.started) < orphanAge || last != 0 && now.UnixNano()-last < int64(auditEvery) || !b.audited.CompareAndSwap(last, now.UnixNano()) {
 		return
 	}
-	b.work.run(ctx, handingLane, func(ctx context.Context) {
+	b.work.run(ctx, handOverLane, func(ctx context.Context) {
 		if err := b.search(ctx, s); err != nil {
 			b.audited.Store(now.Add(searchAgain - auditEvery).UnixNano())
 			b.log().Warn("what an earlier process left to be revoked could not be looked for", "error", err)

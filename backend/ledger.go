@@ -23,16 +23,16 @@ const (
 	// orphan. No reader waits that long for an answer.
 	orphanAge = 30 * time.Second
 
-	// handingOut is the time after an answer by which Vault has registered the
+	// leaseRegistered is the time after an answer by which Vault has registered the
 	// lease.
-	handingOut = 250 * time.Millisecond
+	leaseRegistered = 250 * time.Millisecond
 
 	// sharedHolder is the name of the entry for all readers that share a token.
 	sharedHolder = "shared"
 
-	// handingLane is the lane in the background for handing over. No config has
+	// handOverLane is the lane in the background for handing over. No config has
 	// this name.
-	handingLane = ""
+	handOverLane = ""
 )
 
 // ledgerEntry is one holder of a token that must be revoked at its provider: when
@@ -113,11 +113,11 @@ func (b *backend) answered(ctx context.Context, s logical.Storage, ref string, g
 		b.handOver(context.WithoutCancel(ctx), s, ref)
 		return
 	}
-	time.AfterFunc(handingOut, func() { b.handOverSoon(ctx, s, ref) })
+	time.AfterFunc(leaseRegistered, func() { b.handOverSoon(ctx, s, ref) })
 }
 
 func (b *backend) handOverSoon(ctx context.Context, s logical.Storage, ref string) {
-	b.work.run(ctx, handingLane, func(ctx context.Context) { b.handOver(ctx, s, ref) })
+	b.work.run(ctx, handOverLane, func(ctx context.Context) { b.handOver(ctx, s, ref) })
 }
 
 // handOver leaves a token to its lease, unless that has ended already.

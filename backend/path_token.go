@@ -125,7 +125,7 @@ func (b *backend) answer(ctx context.Context, s logical.Storage, w wanted) (*log
 	if err != nil {
 		return nil, err
 	}
-	resp, err := b.handOut(v, got, false)
+	resp, err := b.tokenResponse(v, got, false)
 	if ref := got.Value.ref; ref != "" {
 		b.answered(ctx, s, ref, err == nil && ctx.Err() == nil)
 	}
@@ -217,7 +217,7 @@ func (b *backend) cached(w wanted) *logical.Response {
 	if !ok {
 		return nil
 	}
-	resp, err := b.handOut(w.view, got, true)
+	resp, err := b.tokenResponse(w.view, got, true)
 	if err != nil {
 		return nil // the slow path returns the error
 	}

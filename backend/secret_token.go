@@ -42,9 +42,9 @@ func (b *backend) tokenSecret() *framework.Secret {
 	}
 }
 
-// handOut is the answer to a reader: the token, with a lease for as long as it
+// tokenResponse returns the answer to a reader: the token, with a lease for as long as it
 // is usable, or without one. fromMemory says that it had to wait for nothing.
-func (b *backend) handOut(v *view, got answer, fromMemory bool) (*logical.Response, error) {
+func (b *backend) tokenResponse(v *view, got answer, fromMemory bool) (*logical.Response, error) {
 	now := b.now()
 	usable, err := v.usable(got, now)
 	if err != nil {
