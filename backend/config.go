@@ -97,7 +97,7 @@ type settings struct {
 	VerifyConnection bool  `json:"verify_connection"`
 
 	// The shorter limit of the config's and the role's.
-	ttl, maxTTL limit
+	leaseLimit, maxLeaseLimit limit
 }
 
 // settingsFields declares the fields of settings, and the description.
@@ -190,8 +190,8 @@ func (s *settings) setLimits(config, role provider.Layer) error {
 		if own.MaxTTL > 0 && own.TTL > own.MaxTTL {
 			return refuse("ttl must not be longer than max_ttl")
 		}
-		s.ttl.lower(own.TTL, layer.of+"'s ttl")
-		s.maxTTL.lower(own.MaxTTL, layer.of+"'s max_ttl")
+		s.leaseLimit.lower(own.TTL, layer.of+"'s ttl")
+		s.maxLeaseLimit.lower(own.MaxTTL, layer.of+"'s max_ttl")
 	}
 	return nil
 }

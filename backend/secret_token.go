@@ -81,9 +81,9 @@ func (v *view) usable(got answer, now time.Time) (time.Duration, error) {
 // lease adds a lease to resp. TTL and MaxTTL are always set and positive,
 // because 0 would become the mount's default.
 func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical.Response) {
-	shorter := v.ttl
-	if v.maxTTL.cap(shorter.cap(usable)) < shorter.cap(usable) {
-		shorter = v.maxTTL
+	shorter := v.leaseLimit
+	if v.maxLeaseLimit.cap(shorter.cap(usable)) < shorter.cap(usable) {
+		shorter = v.maxLeaseLimit
 	}
 	ttl := shorter.cap(usable)
 	if ttl < usable {
@@ -99,7 +99,7 @@ func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical
 		InternalData: internal,
 	}
 	if v.Renewable {
-		resp.Secret.Renewable, resp.Secret.MaxTTL = true, v.maxTTL.cap(usable)
+		resp.Secret.Renewable, resp.Secret.MaxTTL = true, v.maxLeaseLimit.cap(usable)
 		internal[leaseConfig], internal[leaseEpoch] = v.config, v.epoch
 		internal[leaseUntil] = got.Until.Format(time.RFC3339Nano)
 		internal[leaseTTL] = int64(ttl / time.Second)
