@@ -6,7 +6,8 @@ package backend
 import (
 	"context"
 	"fmt"
-	"strconv"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -33,7 +34,7 @@ func (e *budgetError) RetryHint() time.Duration { return e.wait }
 // gives it no new budget.
 type budgetEntry struct {
 	header
-	Minutes map[string]uint32 `json:"minutes"` // mints by the minute, since the epoch
+	Minutes map[int32]uint32 `json:"minutes"` // mints by the minute, since the epoch
 }
 
 func (*budgetEntry) schema() int { return 1 }
@@ -50,11 +51,11 @@ func (b *backend) afford(ctx context.Context, s logical.Storage, c *config) (don
 	h, now := b.observer.about(c.config), b.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.hour.sum(now)+h.minting >= c.MintsPerHour {
+	if h.hour.sum(now)+h.rare().minting >= c.MintsPerHour {
 		return nil, &budgetError{target: c.target, limit: c.MintsPerHour, wait: max(h.hour.below(now, c.MintsPerHour).Sub(now), time.Second)}
 	}
-	h.minting++
-	return func() { h.change(func(p *past) { p.minting-- }) }, nil
+	h.rare().minting++
+	return func() { h.change(func(p *past) { p.rare().minting-- }) }, nil
 }
 
 // recallMints finds once what an earlier process has minted within the hour.
@@ -75,9 +76,6 @@ func (b *backend) recallMints(ctx context.Context, s logical.Storage, name strin
 			return
 		}
 		p.recalled = true
-		if p.hour == nil {
-			p.hour = &minutes{}
-		}
 		p.hour.recall(entry.Minutes, b.now())
 	})
 	return nil
@@ -113,38 +111,36 @@ func (c *config) checkBudget() error {
 // below is when there will have been fewer than limit in an hour, if nothing else
 // happens.
 func (m *minutes) below(now time.Time, limit int64) time.Time {
-	sum := m.sum(now)
-	if sum < limit {
-		return now
+	sum, until := m.sum(now), now
+	for _, one := range *m {
+		if sum < limit {
+			break
+		}
+		sum -= int64(one.n)
+		until = time.Unix(int64(one.at+windowMinutes)*60, 0)
 	}
-	at := m.newest - windowMinutes + 1
-	for ; sum >= limit && at <= m.newest; at++ {
-		sum -= int64(m.n[at%windowMinutes])
-	}
-	return time.Unix((at-1+windowMinutes)*60, 0)
+	return until
 }
 
 // stored gives the minutes of the last hour in which something happened.
-func (m *minutes) stored(now time.Time) map[string]uint32 {
-	out := map[string]uint32{}
-	if m.sum(now) == 0 {
-		return out
-	}
-	for at := m.newest - windowMinutes + 1; at <= m.newest; at++ {
-		if n := m.n[at%windowMinutes]; n > 0 {
-			out[strconv.FormatInt(at, 10)] = n
-		}
+func (m *minutes) stored(now time.Time) map[int32]uint32 {
+	m.advance(now)
+	out := make(map[int32]uint32, len(*m))
+	for _, one := range *m {
+		out[one.at] = one.n
 	}
 	return out
 }
 
 // recall adds what was stored of the last hour.
-func (m *minutes) recall(stored map[string]uint32, now time.Time) {
-	m.advance(now)
-	for text, n := range stored {
-		at, err := strconv.ParseInt(text, 10, 64)
-		if err == nil && at > m.newest-windowMinutes && at <= m.newest {
-			m.n[at%windowMinutes] += n
-		}
+func (m *minutes) recall(stored map[int32]uint32, now time.Time) {
+	all := m.stored(now)
+	for at, n := range stored {
+		all[at] += n
 	}
+	*m = nil
+	for _, at := range slices.Sorted(maps.Keys(all)) {
+		*m = append(*m, minute{at, all[at]})
+	}
+	m.advance(now)
 }

@@ -72,20 +72,24 @@ func (b *backend) surveyOnce(ctx context.Context, s logical.Storage) error {
 	if told := b.calendar.told.Load(); told != 0 && now.UnixNano()-told < int64(calendarEvery) {
 		return nil
 	}
+	known, err := b.allFacts(ctx, s, configs)
+	if err != nil {
+		return err
+	}
 	b.calendar.told.Store(now.UnixNano())
-	b.remind(configs, now)
+	b.remind(configs, known, now)
 	return nil
 }
 
 // remind tells of each config what has ended, or ends soon.
-func (b *backend) remind(configs []string, now time.Time) {
+func (b *backend) remind(configs []string, known map[string]*facts, now time.Time) {
 	reminders := 0
 	for _, config := range configs {
-		known, _ := b.observer.of(config).knownFacts(now)
-		if known == nil {
-			continue // it is being written: tomorrow
+		f := known[config]
+		if f == nil {
+			continue // it was deleted meanwhile
 		}
-		for _, e := range known.ends {
+		for _, e := range f.ends {
 			if e.at.Sub(now) > endsSoon {
 				continue
 			}

@@ -27,15 +27,21 @@ const (
 // facts is what storage tells of a config: what status and the calendar need to
 // know of all configs at once.
 type facts struct {
-	at      time.Time // when it was looked up
-	problem error     // why the config gives no token as it stands
+	at      int64 // when it was looked up, in nanoseconds since the epoch
+	problem error // why the config gives no token as it stands
 	ends    []ending
 	budget  int64 // mints_per_hour
 	stored  life  // of the token that was minted last, of those that are stored
 }
 
-// life is when a token was minted, and when it expires.
-type life struct{ born, expires time.Time }
+// life is when a token was minted, and when it expires, in nanoseconds since the
+// epoch.
+type life struct{ born, expires int64 }
+
+func lifeOf(h *held) life { return life{h.Born.UnixNano(), h.Expires.UnixNano()} }
+
+// held is a token of that life.
+func (l life) held() held { return held{Born: time.Unix(0, l.born), Expires: time.Unix(0, l.expires)} }
 
 // factsOf gives the facts of a config, from memory if they are there; nil when
 // there is no such config.
@@ -63,7 +69,7 @@ func (b *backend) lookUp(ctx context.Context, s logical.Storage, name string) (*
 		return nil, nil, err
 	}
 	b.observer.of(name)
-	found := &facts{at: b.now(), problem: err}
+	found := &facts{at: b.now().UnixNano(), problem: err}
 	var c *config
 	if err == nil {
 		if c, err = b.settled(ctx, s, target{config: name}, inputs{}, entry, nil); err == nil {
@@ -97,8 +103,8 @@ func (b *backend) lastStored(ctx context.Context, s logical.Storage, name string
 				return life{}, err
 			}
 		}
-		if h != nil && h.Born.After(last.born) {
-			last = life{h.Born, h.Expires}
+		if h != nil && h.Born.UnixNano() > last.born {
+			last = lifeOf(h)
 		}
 	}
 	return last, nil
@@ -134,17 +140,17 @@ func (b *backend) allFacts(ctx context.Context, s logical.Storage, configs []str
 
 // knownFacts gives the facts that are known, nil when they have to be looked up,
 // and how often they have changed.
-func (h *history) knownFacts(now time.Time) (*facts, int) {
+func (h *history) knownFacts(now time.Time) (*facts, uint32) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.facts != nil && now.Sub(h.facts.at) < factsLast {
+	if h.facts != nil && now.UnixNano()-h.facts.at < int64(factsLast) {
 		return h.facts, h.changes
 	}
 	return nil, h.changes
 }
 
 // keepFacts keeps what was looked up, unless it has changed meanwhile.
-func (h *history) keepFacts(f *facts, changes int) {
+func (h *history) keepFacts(f *facts, changes uint32) {
 	h.change(func(p *past) {
 		if p.changes == changes {
 			p.facts = f

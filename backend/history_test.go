@@ -7,6 +7,9 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
 func TestWhatHappenedCountsForAnHour(t *testing.T) {
@@ -36,24 +39,37 @@ func TestWhatHappenedCountsForAnHour(t *testing.T) {
 }
 
 func TestPercentiles(t *testing.T) {
-	var d durations
-	for ms := range 100 {
-		d.add(time.Duration(ms) * time.Millisecond) // 36 to 99 are kept
+	sorted := func(took ...time.Duration) []uint32 {
+		var p past
+		for _, d := range took {
+			p.asked(grant.Exchange{Took: d}, time.Time{})
+		}
+		return slices.Sorted(slices.Values(p.took))
 	}
-	sorted := d.sorted()
+	var many []time.Duration
+	for ms := range 100 {
+		many = append(many, time.Duration(ms)*time.Millisecond) // 36 to 99 are kept
+	}
 	for percent, want := range map[int]int64{1: 36, 50: 67, 90: 93, 99: 99, 100: 99} {
-		if got := percentile(sorted, percent); got != want {
+		if got := percentile(sorted(many...), percent); got != want {
 			t.Errorf("p%d is %d, want %d", percent, got, want)
 		}
 	}
-	var one durations
-	one.add(7 * time.Millisecond)
-	if got := []int64{percentile(one.sorted(), 1), percentile(one.sorted(), 100)}; !slices.Equal(got, []int64{7, 7}) {
+	one := sorted(7 * time.Millisecond)
+	if got := []int64{percentile(one, 1), percentile(one, 100)}; !slices.Equal(got, []int64{7, 7}) {
 		t.Errorf("of one: %d", got)
 	}
-	one.add(-time.Second)
-	one.add(10000 * time.Hour)
-	if got := one.sorted(); !slices.Equal(got, []uint32{0, 7, 1<<32 - 1}) {
+	if got := sorted(-time.Second, 10000*time.Hour); !slices.Equal(got, []uint32{0, 1<<32 - 1}) {
 		t.Errorf("what does not fit: %d", got)
+	}
+}
+
+// There are as many as there are configs.
+func TestAHistoryIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(history{}); size > 176 {
+		t.Errorf("a history takes %d bytes by itself", size)
+	}
+	if size := unsafe.Sizeof(facts{}); size > 80 {
+		t.Errorf("facts take %d bytes", size)
 	}
 }

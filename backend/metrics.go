@@ -111,7 +111,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		if s.budget > 0 {
 			gauge(m.perHour, float64(s.budget), config)
 		}
-		if !s.quotaAt.IsZero() && s.quota.Remaining >= 0 {
+		if s.quota != nil && s.quota.Remaining >= 0 {
 			gauge(m.remain, float64(s.quota.Remaining), config)
 		}
 	}
@@ -145,7 +145,8 @@ func (m *metrics) count(out chan<- prometheus.Metric, config string, s *series) 
 
 // series is what the metrics tell of one config, or of the rest together.
 type series struct {
-	past
+	seldom
+	mints    int64
 	read     [readResults]int64
 	latency  latency
 	held     int
@@ -195,28 +196,26 @@ func (s *series) add(h *history, now time.Time) {
 	for result := range s.read {
 		s.read[result] += h.reads[result].Load()
 	}
-	s.absorb(p)
-	s.quota, s.quotaAt = p.quota, p.quotaAt
+	s.mints += p.mints
+	s.absorb(p.seldom)
+	s.quota = p.seldom.quota
 	s.lastHour += p.hour.sum(now)
-	if p.took != nil {
-		s.latency.add(p.took.latency)
-	}
+	s.latency.add(p.latency)
 }
 
-// absorb adds the counters of another past.
-func (p *past) absorb(other past) {
-	p.mints += other.mints
-	p.failures += other.failures
-	p.retries += other.retries
-	p.checks += other.checks
-	p.fallbacks += other.fallbacks
-	p.revoked += other.revoked
-	p.notRevoked += other.notRevoked
+// absorb adds the counters of another one.
+func (s *seldom) absorb(other *seldom) {
+	s.failures += other.failures
+	s.retries += other.retries
+	s.checks += other.checks
+	s.fallbacks += other.fallbacks
+	s.revoked += other.revoked
+	s.notRevoked += other.notRevoked
 	for cause, n := range other.causes {
-		if p.causes == nil {
-			p.causes = map[string]int64{}
+		if s.causes == nil {
+			s.causes = map[string]int64{}
 		}
-		p.causes[cause] += n
+		s.causes[cause] += n
 	}
 }
 
@@ -227,13 +226,8 @@ func (h *history) inherit(ended *history) {
 	}
 	p := ended.snapshot()
 	h.change(func(own *past) {
-		own.absorb(p)
-		if p.took != nil {
-			if own.took == nil {
-				own.took = &durations{}
-			}
-			own.took.latency.add(p.took.latency)
-		}
+		own.mints += p.mints
+		own.rare().absorb(p.seldom) // the latency of what is not told apart is there already
 	})
 }
 

@@ -97,21 +97,32 @@ func (o *observer) asked(config string, x grant.Exchange, err error) {
 	if x.Attempts == 0 {
 		return // nothing was sent
 	}
-	last := &lastAnswer{Exchange: x, at: o.now()}
+	now, cause, code := o.now(), "", ""
 	var failed *grant.Error
 	if errors.As(err, &failed) {
-		last.cause, last.code = string(failed.Cause()), failed.Code
+		cause, code = string(failed.Cause()), failed.Code
 	}
-	o.about(config).change(func(p *past) {
-		p.retries += int64(x.Attempts - 1)
-		p.lastAnswer = last
-		if p.took == nil {
-			p.took = &durations{}
+	h := o.about(config)
+	h.change(func(p *past) {
+		p.asked(x, now)
+		if cause != "" || p.seldom != nil {
+			p.rare().cause, p.rare().code = cause, code
 		}
-		p.took.add(x.Took)
+		if x.Attempts > 1 {
+			p.rare().retries += int64(x.Attempts - 1)
+		}
 		if x.Quota.Known() {
-			p.quota, p.quotaAt = x.Quota, last.at
+			p.rare().quota = &lastQuota{x.Quota, now}
 		}
+	})
+	if !h.named {
+		h = &o.rest
+	}
+	h.change(func(p *past) {
+		if p.latency == nil {
+			p.latency = &latency{}
+		}
+		p.latency.observe(x.Took)
 	})
 	if x.Attempts > 1 {
 		o.log().Debug("a request for a token was sent again", "config", config, "attempts", x.Attempts, "status", x.Status)
@@ -124,12 +135,9 @@ func (o *observer) minted(t target, m *minted) {
 	o.about(t.config).change(func(p *past) {
 		p.mints++
 		p.current = true
-		p.lastMint = m.Token.IssuedAt
+		p.lastMint = m.Token.IssuedAt.UnixNano()
 		if m.Fallback {
-			p.fallbacks++
-		}
-		if p.hour == nil {
-			p.hour = &minutes{}
+			p.rare().fallbacks++
 		}
 		p.hour.add(o.now())
 	})
@@ -146,14 +154,15 @@ func (o *observer) minted(t target, m *minted) {
 // mintFailed is called with each mint that failed.
 func (o *observer) mintFailed(t target, err error) {
 	o.log().Warn("no token", "token", t.path(), "error", err)
-	last := &failure{at: o.now(), text: explained(err), brief: briefly(err)}
+	last := failure{at: o.now(), text: explained(err), brief: briefly(err)}
 	o.about(t.config).change(func(p *past) {
-		p.failures++
-		p.lastFailure = last
-		if p.causes == nil {
-			p.causes = map[string]int64{}
+		seldom := p.rare()
+		seldom.failures++
+		seldom.last = last
+		if seldom.causes == nil {
+			seldom.causes = map[string]int64{}
 		}
-		p.causes[causeOf(err)]++
+		seldom.causes[causeOf(err)]++
 	})
 	o.events.post(last.at, eventFailed, tokenPrefix+t.path(), "config", t.config, "role", t.role, "cause", causeOf(err), "error", last.brief)
 }
@@ -177,16 +186,18 @@ func (o *observer) endsSoon(config string, e ending) {
 
 // checked is called with each check of a config that its provider answered with
 // a token.
-func (o *observer) checked(config string) { o.about(config).change(func(p *past) { p.checks++ }) }
+func (o *observer) checked(config string) {
+	o.about(config).change(func(p *past) { p.rare().checks++ })
+}
 
 // revoked is called with each token that a provider was to revoke, and why it was
 // not.
 func (o *observer) revoked(config string, err error) {
 	o.about(config).change(func(p *past) {
 		if err != nil {
-			p.notRevoked++
+			p.rare().notRevoked++
 		} else {
-			p.revoked++
+			p.rare().revoked++
 		}
 	})
 	if err != nil {

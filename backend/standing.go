@@ -75,19 +75,18 @@ func (b *backend) standing(config string, f *facts, tokens []tokencache.Status[*
 	current := false
 	b.observer.about(config).change(func(p *past) {
 		current, out.lastHour = p.current, p.hour.sum(now)
-		if p.lastFailure != nil {
-			out.failed, out.brief = p.lastFailure.at, p.lastFailure.brief
+		if p.seldom != nil {
+			out.failed, out.brief = p.seldom.last.at, p.seldom.last.brief
 		}
 	})
-	stored := (&held{Born: f.stored.born, Expires: f.stored.expires}).UsableUntil()
-	if now.Before(stored) {
-		out.token, out.next = f.stored, held{Born: f.stored.born, Expires: f.stored.expires}.RefreshesAt()
+	if stored := f.stored.held(); now.Before(stored.UsableUntil()) {
+		out.token, out.next = f.stored, stored.RefreshesAt()
 	}
 	failing, old := f.problem != nil, false
 	for _, t := range tokens {
 		usable := t.Held != nil && now.Before(t.Held.UsableUntil())
-		if usable && !t.Held.Born.Before(out.token.born) {
-			out.token, out.next = life{t.Held.Born, t.Held.Expires}, t.Held.RefreshesAt()
+		if usable && t.Held.Born.UnixNano() >= out.token.born {
+			out.token, out.next = lifeOf(t.Held), t.Held.RefreshesAt()
 		}
 		if t.Failure != nil && (t.Held == nil || t.Failure.At.After(t.Held.Born)) {
 			failing, old = failing || !usable, old || usable
@@ -147,10 +146,11 @@ func (x standing) endsSoon(now time.Time) bool { return x.firstEnd().Sub(now) <=
 // tell is what status shows of it.
 func (x standing) tell(now time.Time) map[string]any {
 	out := map[string]any{"config": x.config, "state": x.state, "mints_last_hour": x.lastHour, "ends": tellEnds(x.ends, now)}
-	for name, at := range map[string]time.Time{"token_expires_at": x.token.expires, "last_failure": x.failed} {
-		if !at.IsZero() {
-			out[name] = stamp(at)
-		}
+	if x.token != (life{}) {
+		out["token_expires_at"] = stamp(x.token.held().Expires)
+	}
+	if !x.failed.IsZero() {
+		out["last_failure"] = stamp(x.failed)
 	}
 	switch {
 	case x.next.IsZero():
