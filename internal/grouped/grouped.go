@@ -6,6 +6,8 @@
 package grouped
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -18,13 +20,20 @@ type Cache[K comparable, V any] struct {
 	values  *lru.Cache[K, V]
 
 	mu     sync.Mutex // guards what follows, and is held while a value enters or goes
-	groups map[string]map[K]struct{}
+	groups map[string]members[K]
+}
+
+// members are the keys of a group. Most groups have one, and there are many of
+// those, so it needs no map.
+type members[K comparable] struct {
+	one    K
+	others map[K]struct{} // nil as long as there are none
 }
 
 // New returns an empty Cache for that many values. A size below one panics.
 // groupOf says which group a value belongs to; it must always say the same.
 func New[K comparable, V any](size int, groupOf func(K, V) string) *Cache[K, V] {
-	c := &Cache[K, V]{groupOf: groupOf, groups: map[string]map[K]struct{}{}}
+	c := &Cache[K, V]{groupOf: groupOf, groups: map[string]members[K]{}}
 	values, err := lru.NewWithEvict(size, c.gone)
 	if err != nil {
 		panic(err)
@@ -46,10 +55,16 @@ func (c *Cache[K, V]) Add(key K, value V) {
 	defer c.mu.Unlock()
 	c.values.Remove(key) // it may have been of another group
 	group := c.groupOf(key, value)
-	if c.groups[group] == nil {
-		c.groups[group] = map[K]struct{}{}
+	in, there := c.groups[group]
+	switch {
+	case !there:
+		in.one = key
+	case in.others == nil:
+		in.others = map[K]struct{}{key: {}}
+	default:
+		in.others[key] = struct{}{}
 	}
-	c.groups[group][key] = struct{}{}
+	c.groups[group] = in
 	c.values.Add(key, value)
 }
 
@@ -64,7 +79,7 @@ func (c *Cache[K, V]) Remove(key K) {
 func (c *Cache[K, V]) RemoveGroup(group string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key := range c.groups[group] {
+	for _, key := range c.keys(group) {
 		c.values.Remove(key)
 	}
 }
@@ -80,11 +95,16 @@ func (c *Cache[K, V]) Purge() {
 func (c *Cache[K, V]) Group(group string) []K {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make([]K, 0, len(c.groups[group]))
-	for key := range c.groups[group] {
-		out = append(out, key)
+	return c.keys(group)
+}
+
+// keys returns the keys of a group, with mu held.
+func (c *Cache[K, V]) keys(group string) []K {
+	in, there := c.groups[group]
+	if !there {
+		return nil
 	}
-	return out
+	return append(slices.Collect(maps.Keys(in.others)), in.one)
 }
 
 // Keys gives the keys of all values.
@@ -93,8 +113,16 @@ func (c *Cache[K, V]) Keys() []K { return c.values.Keys() }
 // gone is called for each value that goes, with mu held.
 func (c *Cache[K, V]) gone(key K, value V) {
 	group := c.groupOf(key, value)
-	delete(c.groups[group], key)
-	if len(c.groups[group]) == 0 {
-		delete(c.groups, group)
+	in := c.groups[group]
+	if in.one != key {
+		delete(in.others, key)
+		return
 	}
+	for other := range in.others { // becomes the one
+		in.one = other
+		delete(in.others, other)
+		c.groups[group] = in
+		return
+	}
+	delete(c.groups, group)
 }

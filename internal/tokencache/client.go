@@ -33,30 +33,32 @@ var ErrBusy = errors.New("too many tokens are minted at a time")
 var ErrTooManyChoices = errors.New("too many choices have usable tokens")
 
 // client is what the tokens of a group have in common, because they are asked for
-// with the same credentials.
+// with the same credentials. There is one for each group, so it has nothing that
+// most of them do not use.
 type client struct {
 	failure atomic.Pointer[Failure]
-	singles chan struct{} // holds one element for each mint under way
 
 	mu      sync.Mutex
 	probe   chan struct{} // closed when the attempt after a failure has ended; nil without one
-	choices choices
-	brought choices
+	singles chan struct{} // holds one element for each mint under way; nil before the first
+	choices choices       // nil before the first
+	brought choices       // nil before the first
 }
 
 // choices holds, for each choice, when its token ends.
 type choices map[string]time.Time
 
-func newClient() *client {
-	return &client{singles: make(chan struct{}, maxSingles), choices: choices{}, brought: choices{}}
-}
-
-// of returns the choices that c is counted among, and how many there may be.
+// of returns the choices that c is counted among, and how many there may be. It is
+// called with mu held.
 func (cl *client) of(c Choice) (choices, int) {
+	all, most := &cl.choices, MaxChoices
 	if c.Brought {
-		return cl.brought, MaxBrought
+		all, most = &cl.brought, MaxBrought
 	}
-	return cl.choices, MaxChoices
+	if *all == nil {
+		*all = choices{}
+	}
+	return *all, most
 }
 
 // client returns the client of a group, and makes it if necessary.
@@ -65,7 +67,7 @@ func (c *Cache[T]) client(group string) *client {
 	defer c.mu.Unlock()
 	found := c.clients[group]
 	if found == nil {
-		found = newClient()
+		found = &client{}
 		c.clients[group] = found
 	}
 	return found
@@ -122,17 +124,25 @@ func (cl *client) succeeded(started time.Time) {
 	}
 }
 
-// enter waits for a place among the mints for one reader alone.
-func (cl *client) enter(ctx context.Context, limit time.Duration) error {
+// enter waits for a place among the mints for one reader alone, and returns the
+// function that frees it.
+func (cl *client) enter(ctx context.Context, limit time.Duration) (leave func(), err error) {
+	cl.mu.Lock()
+	if cl.singles == nil {
+		cl.singles = make(chan struct{}, maxSingles)
+	}
+	places := cl.singles
+	cl.mu.Unlock()
+	leave = func() { <-places }
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case cl.singles <- struct{}{}:
-		return nil
+	case places <- struct{}{}:
+		return leave, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	case <-timer.C:
-		return ErrBusy
+		return nil, ErrBusy
 	}
 }
 

@@ -298,20 +298,21 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 		return Answer[T]{}, f
 	}
 	start := time.Now()
-	if err := s.client.enter(ctx, a.Timeout); err != nil {
+	leave, err := s.client.enter(ctx, a.Timeout)
+	if err != nil {
 		return Answer[T]{}, err
 	}
 	if !c.begin(s) {
-		<-s.client.singles
+		leave()
 		return Answer[T]{}, ErrClosed
 	}
 	a.Timeout = max(a.Timeout-time.Since(start), 0) // minus the wait for the place
 	call := &call[T]{started: c.now(), done: make(chan struct{})}
 	go func() {
-		defer func() { <-s.client.singles }()
+		defer leave()
 		c.run(context.WithoutCancel(ctx), s, a, call)
 	}()
-	err := wait(ctx, call, a.Timeout+grace)
+	err = wait(ctx, call, a.Timeout+grace)
 	if err != nil && call.claimed.CompareAndSwap(false, true) {
 		return Answer[T]{}, err // and the mint's token is discarded
 	}
@@ -329,6 +330,6 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 // Apart mints for a caller that keeps the token elsewhere. It neither honours nor
 // updates the memory of failures. Its errors are those of Get.
 func (c *Cache[T]) Apart(ctx context.Context, a Ask[T]) (Held[T], error) {
-	got, err := c.single(ctx, &slot[T]{client: newClient()}, Ask[T]{Single: true, Timeout: a.Timeout, Spends: a.Spends, Mint: a.Mint, Discard: a.Discard})
+	got, err := c.single(ctx, &slot[T]{client: &client{}}, Ask[T]{Single: true, Timeout: a.Timeout, Spends: a.Spends, Mint: a.Mint, Discard: a.Discard})
 	return got.Held, err
 }
