@@ -32,15 +32,10 @@ type entra struct{ *Server }
 const entraLife = 10 * time.Minute
 
 func (e entra) token(in Request) (any, *refusal) {
-	form, refused := e.keyForm(in, "client_id", "scope", "client_assertion_type", "client_assertion", "grant_type")
-	if refused == nil {
-		refused = in.unauthorized()
-	}
+	form, refused := e.assertedForm(in, "client_credentials", "client_id", "scope", "client_assertion_type", "client_assertion")
 	switch {
 	case refused != nil:
 		return nil, refused
-	case form["grant_type"] != "client_credentials":
-		return nil, unsupportedGrant()
 	case form["client_id"] != e.Credentials().ClientID:
 		return nil, &refusal{status: http.StatusBadRequest, code: "unauthorized_client", text: "AADSTS700016: Application with identifier was not found in the directory"}
 	case form["client_assertion_type"] != assertionType:

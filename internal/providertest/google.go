@@ -21,15 +21,9 @@ import (
 type google struct{ *Server }
 
 func (g google) token(in Request) (any, *refusal) {
-	form, refused := g.keyForm(in, "grant_type", "assertion")
-	if refused == nil {
-		refused = in.unauthorized()
-	}
-	switch {
-	case refused != nil:
+	form, refused := g.assertedForm(in, bearerGrant, "assertion")
+	if refused != nil {
 		return nil, refused
-	case form["grant_type"] != bearerGrant:
-		return nil, unsupportedGrant()
 	}
 	t, ok := parseJWT(form["assertion"])
 	if !ok {

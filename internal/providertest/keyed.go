@@ -152,6 +152,19 @@ func (s *Server) keyForm(in Request, allowed ...string) (map[string]string, *ref
 	return out, refused
 }
 
+// assertedForm reads a form by the rules of keyForm, for a grant whose request
+// authenticates by an assertion in the form and so has no Authorization header.
+func (s *Server) assertedForm(in Request, grantType string, allowed ...string) (map[string]string, *refusal) {
+	form, refused := s.keyForm(in, append(allowed, "grant_type")...)
+	if refused == nil {
+		refused = in.unauthorized()
+	}
+	if refused == nil && form["grant_type"] != grantType {
+		refused = unsupportedGrant()
+	}
+	return form, refused
+}
+
 // uploaded returns the first uploaded certificate for which is returns true, or
 // nil.
 func (s *Server) uploaded(is func(*x509.Certificate) bool) *x509.Certificate {

@@ -26,15 +26,9 @@ type okta struct{ *Server }
 const oktaUsers = "/api/v1/users"
 
 func (o okta) token(in Request) (any, *refusal) {
-	form, refused := o.keyForm(in, "grant_type", "scope", "client_id", "client_assertion_type", "client_assertion")
-	if refused == nil {
-		refused = in.unauthorized()
-	}
-	switch {
-	case refused != nil:
+	form, refused := o.assertedForm(in, "client_credentials", "scope", "client_id", "client_assertion_type", "client_assertion")
+	if refused != nil {
 		return nil, refused
-	case form["grant_type"] != "client_credentials":
-		return nil, unsupportedGrant()
 	}
 	if refused := o.client(form); refused != nil {
 		return nil, refused

@@ -23,15 +23,9 @@ type salesforce struct{ *Server }
 const salesforceLife = 3 * time.Minute
 
 func (s salesforce) token(in Request) (any, *refusal) {
-	form, refused := s.keyForm(in, "grant_type", "assertion")
-	if refused == nil {
-		refused = in.unauthorized()
-	}
-	switch {
-	case refused != nil:
+	form, refused := s.assertedForm(in, bearerGrant, "assertion")
+	if refused != nil {
 		return nil, refused
-	case form["grant_type"] != bearerGrant:
-		return nil, unsupportedGrant()
 	}
 	invalid := func(text string) *refusal {
 		return &refusal{status: http.StatusBadRequest, code: "invalid_grant", text: text}
