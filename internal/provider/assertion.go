@@ -4,6 +4,7 @@
 package provider
 
 import (
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -59,14 +60,17 @@ func (e *Effective) assertion(endpoint string) *grant.Assertion {
 
 // complete adds to a what the dialect's fields say, and checks its audience.
 func (e *Effective) complete(a *grant.Assertion, endpoint string) error {
-	switch audience := e.Dialect.AssertionAudience; len(audience) {
+	audience, err := e.audience()
+	if err != nil {
+		return err
+	}
+	switch len(audience) {
 	case 0:
 	case 1:
 		a.Audience = audience[0]
 	default:
 		a.Audience = audience
 	}
-	var err error
 	if a.Claims, err = e.saidInAssertion("assertion_claims", e.Dialect.AssertionClaims); err != nil {
 		return err
 	}
@@ -85,6 +89,20 @@ func (e *Effective) complete(a *grant.Assertion, endpoint string) error {
 // certificate of its key.
 func (e *Effective) namesCertificate(header string) bool {
 	return e.Dialect.AssertionHeaders[header] == true && slices.Contains([]string{"x5t", "x5t#S256", "x5c"}, header)
+}
+
+// audience returns the texts of assertion_audience with their placeholders filled
+// in.
+func (e *Effective) audience() ([]any, error) {
+	filled, set, err := leaves(e.Dialect.AssertionAudience, func(s string) (any, bool, error) { return e.env.expandValue(s) })
+	if err == nil && !set {
+		err = errors.New("names an optional variable, which is not set")
+	}
+	if err != nil {
+		return nil, invalid("assertion_audience", "%s", err)
+	}
+	list, _ := filled.([]any)
+	return list, nil
 }
 
 // checkAudience makes sure that a key which was made here signs only for the

@@ -52,7 +52,7 @@ type Dialect struct {
 	AssertionClaims         map[string]any `json:"assertion_claims"`
 	AssertionHeaders        map[string]any `json:"assertion_headers"`
 	AssertionLifetime       int64          `json:"assertion_lifetime"` // seconds
-	AssertionAudience       []string       `json:"assertion_audience"`
+	AssertionAudience       []any          `json:"assertion_audience"` // texts
 	CheckURL                string         `json:"check_url"`
 	CheckHeaders            map[string]any `json:"check_headers"`
 	Refresh                 string         `json:"refresh"`
@@ -104,7 +104,7 @@ func dialectFields() []Field {
 			RoleText: "Claims that the role adds to a signed assertion. A role cannot change, repeat or remove a claim that the config, its provider or the engine decides, and cannot name a secret. The values may name the caller by Vault's identity templating. If nobody else decides sub, it can only be the caller: {{identity.entity.name}}."},
 		{Name: "assertion_headers", Type: Values, In: OnProvider | OnConfig, KeepsNulls: true, Description: "The headers of a signed assertion in addition to alg, typ, kid and x5t#S256. alg is the signing algorithm if the config sets no signing_algorithm. For x5t, x5t#S256 and x5c, true stands for the value of the certificate. A null leaves a header out."},
 		{Name: "assertion_lifetime", Type: Seconds, In: OnProvider | OnConfig, Default: int64(300), Description: "How long a signed assertion is valid (300)."},
-		{Name: "assertion_audience", Type: Texts, In: OnProvider | OnConfig, Description: "The audience of a signed assertion: one, or a list. By default it is the issuer, or the token_url if there is no issuer."},
+		{Name: "assertion_audience", Type: Texts, In: OnProvider | OnConfig, Description: "The audience of a signed assertion: one, or a list. By default it is the issuer, or the token_url if there is no issuer. May hold placeholders, but no secrets."},
 		{Name: "check_url", Type: URL, In: OnProvider | OnConfig, Aside: true, Description: "A harmless resource of the provider's API. A check requests it once (GET) with the new token, and reports the status of the answer. May hold placeholders like token_url. A config does not inherit it if its token_url is at another host than its provider's."},
 		{Name: "check_headers", Type: TextPairs, In: OnProvider | OnConfig, Aside: true, Description: "The headers of the request to check_url (map). Values may hold placeholders, including {access_token}. If no value has that placeholder and there is no Authorization header, the token is sent as Authorization: Bearer (RFC 6750), or as DPoP with a proof."},
 		{Name: "refresh", Type: Text, In: OnProvider | OnConfig, Default: "early", Allowed: []string{"early", RefreshLate}, Description: "When a shared token is replaced: early (default), from 70 % of its life on; or late, only when it is no longer usable. late is for providers where each new token ends the client's previous token."},

@@ -98,6 +98,7 @@ type filled struct {
 	field string
 	texts map[string]any
 	own   string // the placeholder that only this field has; "" for none
+	open  bool   // its placeholders must not name secrets
 }
 
 // filledIn returns the fields whose texts may hold placeholders, except the URLs
@@ -110,6 +111,7 @@ func (e *Effective) filledIn() []filled {
 		{field: "check_headers", texts: d.CheckHeaders, own: accessToken},
 		{field: "assertion_claims", texts: d.AssertionClaims},
 		{field: "assertion_headers", texts: d.AssertionHeaders},
+		{field: "assertion_audience", texts: map[string]any{"aud": d.AssertionAudience}, open: true},
 	}
 }
 
@@ -121,6 +123,9 @@ func (e *Effective) checkPlaceholders() error {
 				t, err := parseTemplate(s)
 				if err == nil {
 					err = e.env.check(t, f.own)
+				}
+				if err == nil && f.open && slices.ContainsFunc(t.names(), e.env.isSecret) {
+					err = errors.New("names a secret, and an audience is none")
 				}
 				return s, err
 			})
