@@ -150,6 +150,9 @@ func (e *Effective) checkHeaders() error {
 	if err := e.checkHeadersOf("request_headers", e.Dialect.RequestHeaders); err != nil {
 		return err
 	}
+	if err := e.checkHeadersOf("revocation_headers", e.Dialect.RevocationHeaders); err != nil {
+		return err
+	}
 	return e.checkHeadersOf("check_headers", e.Dialect.CheckHeaders)
 }
 

@@ -20,6 +20,9 @@ import (
 type Dialect struct {
 	TokenURL                string         `json:"token_url"`
 	RevocationURL           string         `json:"revocation_url"`
+	RevocationMethod        string         `json:"revocation_method"`
+	RevocationParameters    map[string]any `json:"revocation_parameters"`
+	RevocationHeaders       map[string]any `json:"revocation_headers"`
 	GrantType               string         `json:"grant_type"`
 	AuthMethod              string         `json:"token_endpoint_auth_method"`
 	BasicAuthEncoding       string         `json:"basic_auth_encoding"`
@@ -69,6 +72,9 @@ func dialectFields() []Field {
 	return []Field{
 		{Name: "token_url", Type: URL, In: OnProvider | OnConfig, Description: "The token endpoint (RFC 6749 section 3.2). May hold placeholders such as {tenant} in its host, path segments and query values. A literal query is kept. It must be https, except to loopback or with allow_insecure_http."},
 		{Name: "revocation_url", Type: URL, In: OnProvider | OnConfig, Description: "The revocation endpoint (RFC 7009). May hold placeholders like token_url. With reuse=false, the token of a lease is revoked there when the lease is revoked. A config does not inherit it if its token_url is at another host than its provider's."},
+		{Name: "revocation_method", Type: Word, In: OnProvider | OnConfig, Aside: true, Default: "POST", Allowed: []string{"POST", "DELETE"}, Description: "The method of the request to revocation_url: POST (default) or DELETE."},
+		{Name: "revocation_parameters", Type: Values, In: OnProvider | OnConfig, Aside: true, Description: "The parameters of the request to revocation_url, for a provider that does not follow RFC 7009 (map). Values may hold placeholders, including {access_token}. If revocation_parameters or revocation_headers is set, only these and request_headers are sent, and the client authenticates in no other way. By default, token and token_type_hint are sent, and the client authenticates as at token_url."},
+		{Name: "revocation_headers", Type: TextPairs, In: OnProvider | OnConfig, Aside: true, Description: "The headers of the request to revocation_url, in addition to or instead of request_headers (map), such as Authorization=\"Bearer {access_token}\". Values may hold placeholders, as in revocation_parameters."},
 		{Name: "grant_type", Type: Word, In: OnProvider | OnConfig, Default: "client_credentials", Description: "client_credentials (default), password, refresh_token, urn:ietf:params:oauth:grant-type:jwt-bearer (RFC 7523: a JWT that private_key or signing_key signs, or assertion), urn:ietf:params:oauth:grant-type:saml2-bearer (RFC 7522: assertion), urn:ietf:params:oauth:grant-type:token-exchange (RFC 8693), or any other literal; with none, no grant_type is sent. Only password sends the username and password, and only refresh_token sends the refresh_token."},
 		{Name: "token_endpoint_auth_method", Type: Word, In: OnProvider | OnConfig, Default: string(grant.AuthBasic), Allowed: grant.AuthMethods(), Description: "How the client authenticates (RFC 7591, RFC 7523, RFC 8705): client_secret_basic (default), client_secret_post, client_secret_jwt, private_key_jwt, tls_client_auth, self_signed_tls_client_auth, or none, which sends only the client_id, if there is one. A TLS client certificate can be used with any of them."},
 		{Name: "basic_auth_encoding", Type: Word, In: OnProvider | OnConfig, Default: "rfc6749", Allowed: []string{"rfc6749", "raw"}, Description: "How client_secret_basic encodes the credentials before base64: rfc6749 (default) form-urlencodes them first, raw leaves them as they are. Servers differ in what they expect."},

@@ -170,7 +170,7 @@ func (e *environment) checkVariable(t template, more ...string) error {
 		_, declared := e.declared[name]
 		_, given := e.given[name]
 		if !declared && !given && !reserved(name) {
-			return unknownPlaceholder(name, e.names())
+			return unknownPlaceholder(name, append(e.names(), more...))
 		}
 	}
 	for _, p := range t {

@@ -10,7 +10,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// accessToken is the placeholder that only check_headers can use.
+// accessToken is the placeholder that stands for the token in what is sent with
+// it: check_headers, revocation_parameters and revocation_headers.
 const accessToken = "access_token"
 
 // ProbeRequest returns the literal request for check_url with a new access token,

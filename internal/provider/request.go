@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/textproto"
 	"net/url"
 	"strings"
 	"time"
@@ -232,36 +231,6 @@ func (e *Effective) RefreshRequest(refreshToken string, scopes ...string) (grant
 		r.GrantType, r.RefreshToken, r.Spends = grant.GrantRefreshToken, refreshToken, true
 		return r, err
 	})
-}
-
-// RevocationRequest returns the literal request to revoke an access token
-// (RFC 7009 section 2.1), and false if the provider has no revocation_url.
-func (e *Effective) RevocationRequest(accessToken string) (grant.Request, bool, error) {
-	if e.urls["revocation_url"] == nil {
-		return grant.Request{}, false, nil
-	}
-	r, err := e.built("", func(e *Effective) (grant.Request, error) {
-		r, err := e.request()
-		if err != nil {
-			return grant.Request{}, err
-		}
-		u, err := e.endpoint("revocation_url")
-		if err != nil {
-			return grant.Request{}, err
-		}
-		r.URL, r.Field, r.Method, r.GrantType, r.Scopes, r.Spends, r.DPoP = u.String(), "revocation_url", "POST", "", nil, true, nil
-		switch r.Format {
-		case grant.Template:
-			maps.DeleteFunc(r.Headers, func(name, _ string) bool { return textproto.CanonicalMIMEHeaderKey(name) == "Content-Type" })
-			r.Format = grant.Form
-		case grant.Query:
-			r.Format = grant.Form
-		}
-		r.Parameters = map[string]any{"token": accessToken, "token_type_hint": "access_token"}
-		r.Secrets = append(r.Secrets, accessToken)
-		return r, nil
-	})
-	return r, err == nil, err
 }
 
 // WithScopes returns a copy of e that asks for other scopes.

@@ -77,7 +77,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 		func() error { return e.checkRequires(definition) }, e.checkAlgorithm, e.checkMethod,
 		func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
-		e.checkExchange, e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkScopes, e.checkPointers, e.checkMoment, e.checkExtraFields, e.checkAuthority, e.checkProxy,
+		e.checkExchange, e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkRevocation, e.checkScopes, e.checkPointers, e.checkMoment, e.checkExtraFields, e.checkAuthority, e.checkProxy,
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -102,6 +102,9 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	request, err := e.sampled().Request()
 	if err == nil {
 		err = checkBodyText(request)
+	}
+	if err == nil && e.describesRevocation() {
+		_, _, err = e.sampled().RevocationRequest("sample")
 	}
 	if err != nil {
 		return nil, err

@@ -68,6 +68,8 @@ type exchange struct {
 		Headers map[string]string `json:"headers"`
 	} `json:"check"`
 
+	Revocation *revocationScript `json:"revocation"` // if the provider does not follow RFC 7009
+
 	Token *struct {
 		AccessToken  string    `json:"access_token"`
 		TokenType    string    `json:"token_type"`
@@ -183,6 +185,7 @@ func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 
 	checkRequest(t, x, config, server.Last())
 	checkProbe(t, name, x, config)
+	checkRevocation(t, name, x, config)
 	switch {
 	case x.Token != nil:
 		if err != nil {

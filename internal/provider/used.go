@@ -97,7 +97,7 @@ func (e *Effective) usedNames() []string {
 type filled struct {
 	field string
 	texts map[string]any
-	own   string // the placeholder that only this field has; "" for none
+	own   string // a placeholder that only few fields have; "" for none
 	open  bool   // its placeholders must not name secrets
 }
 
@@ -109,6 +109,8 @@ func (e *Effective) filledIn() []filled {
 		{field: "parameters", texts: d.Parameters},
 		{field: "request_headers", texts: d.RequestHeaders},
 		{field: "check_headers", texts: d.CheckHeaders, own: accessToken},
+		{field: "revocation_parameters", texts: d.RevocationParameters, own: accessToken},
+		{field: "revocation_headers", texts: d.RevocationHeaders, own: accessToken},
 		{field: "assertion_claims", texts: d.AssertionClaims},
 		{field: "assertion_headers", texts: d.AssertionHeaders},
 		{field: "assertion_audience", texts: map[string]any{"aud": d.AssertionAudience}, open: true},
