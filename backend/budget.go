@@ -22,9 +22,11 @@ type budgetError struct {
 	wait   time.Duration // until one more is allowed
 }
 
+const budgetRemedy = "wait, or raise mints_per_hour"
+
 func (e *budgetError) Error() string {
-	return fmt.Sprintf("%s: no token is minted, since %d were within an hour, which is what its mints_per_hour allows; one more can be in %s: wait, or raise mints_per_hour",
-		e.target, e.limit, grant.InWords(e.wait))
+	return fmt.Sprintf("%s: no token is minted: its mints_per_hour of %d is used up; one more can be minted in %s: %s",
+		e.target, e.limit, grant.InWords(e.wait), budgetRemedy)
 }
 
 // RetryHint is the time for which no further mint is tried.

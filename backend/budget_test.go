@@ -33,12 +33,12 @@ func TestPastItsBudgetAConfigKeepsItsTokenAndThenRefuses(t *testing.T) {
 	}
 	e.clock.advance(8 * time.Minute) // 03:20:05
 	r := e.read(t, "token/c")
-	warned(t, r, "this is the old one: config \"c\": no token is minted, since 2 were within an hour, which is what its mints_per_hour allows; one more can be in 44m55s: wait, or raise mints_per_hour")
+	warned(t, r, "this is the old one: config \"c\": no token is minted: its mints_per_hour of 2 is used up; one more can be minted in 44m55s: wait, or raise mints_per_hour")
 	if r.token(t) != second {
 		t.Error("another token")
 	}
 	rows, _ := rowsOf(t, e.read(t, "status"))
-	wantMembers(t, rows["c"], fields{"state": "old token", "last_error": "budget", "mints_last_hour": float64(2), "mints_per_hour": float64(2), "next_attempt": "2026-01-02T04:05:00Z"})
+	wantMembers(t, rows["c"], fields{"state": "old token", "last_error": "budget: wait, or raise mints_per_hour", "mints_last_hour": float64(2), "mints_per_hour": float64(2), "next_attempt": "2026-01-02T04:05:00Z"})
 
 	e.clock.advance(2 * time.Minute) // the token is no longer usable
 	for _, path := range []string{"token/c", "token/c/r"} {
@@ -49,7 +49,7 @@ func TestPastItsBudgetAConfigKeepsItsTokenAndThenRefuses(t *testing.T) {
 		}
 	}
 	r = update(t, e, "check/c", nil)
-	refused(t, r, http.StatusTooManyRequests, "one more can be in 42m55s")
+	refused(t, r, http.StatusTooManyRequests, "one more can be minted in 42m55s")
 	asked(t, s, 2)
 	wantMembers(t, e.read(t, "status/c").data(t), fields{"state": "failing", "failure_causes": fields{"budget": float64(2)}, "mints_last_hour": float64(2), "mints_per_hour": float64(2)})
 

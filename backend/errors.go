@@ -153,61 +153,87 @@ func causeOf(err error) string {
 	}
 }
 
-// briefly says in a few words why a mint failed.
+// briefly says in a few words why a mint failed, and what the operator can do.
 func briefly(err error) string {
 	text := strings.ReplaceAll(causeOf(err), "_", " ")
-	var failed *grant.Error
-	if !errors.As(err, &failed) || failed.Status == 0 {
+	var (
+		failed  *grant.Error
+		user    *userError
+		invalid *provider.InvalidError
+		budget  *budgetError
+	)
+	remedy := ""
+	switch {
+	case errors.As(err, &failed):
+		if failed.Status != 0 {
+			text += fmt.Sprintf(" (HTTP %d", failed.Status)
+			if failed.Code != "" {
+				text += ", " + failed.Code
+			}
+			text += ")"
+		}
+		remedy = remedyOf(failed)
+	case errors.As(err, &budget):
+		remedy = budgetRemedy
+	case errors.As(err, &user), errors.As(err, &invalid):
+		remedy = err.Error() // it is hardly longer than what is to be done
+	}
+	if remedy == "" {
 		return text
 	}
-	text += fmt.Sprintf(" (HTTP %d", failed.Status)
-	if failed.Code != "" {
-		text += ", " + failed.Code
-	}
-	return text + ")"
+	return text + ": " + remedy
 }
 
 // explained returns the text of a mint's error, with what the operator can do.
 func explained(err error) string {
 	var failed *grant.Error
-	if errors.As(err, &failed) {
-		return err.Error() + remedy(failed)
+	if !errors.As(err, &failed) || failed.Remedy != "" {
+		return err.Error() // which holds the remedy
+	}
+	if remedy := remedyOf(failed); remedy != "" {
+		return err.Error() + "; " + remedy
 	}
 	return err.Error()
 }
 
-// remedy returns what the operator can do, if the error does not say so itself.
-func remedy(e *grant.Error) string {
+// remedyOf returns what the operator can do.
+func remedyOf(e *grant.Error) string {
 	switch {
+	case e.Remedy != "":
+		return e.Remedy
 	case e.Kind == grant.RateLimited && e.RetryAfter > 0:
-		return "; the provider asked to be left alone for " + grant.InWords(e.RetryAfter)
+		return "the provider asked to be left alone for " + grant.InWords(e.RetryAfter) + "; if it happens often, have it raise the limit, and see who else uses this client"
 	case e.Kind == grant.RateLimited:
-		return "; the provider limits the rate: come back later"
+		return "come back later; if it happens often, have the provider raise the limit, and see who else uses this client"
 	case e.Kind == grant.Unavailable && e.Status != 0:
-		return "; the provider is out of order: come back later"
+		return "the provider is out of order: come back later, and see what it says of its service"
+	case e.Kind == grant.TooSlow:
+		return "the provider is slow: come back later"
 	case e.Kind != grant.Refused:
 		return ""
 	case e.Page && e.Status != http.StatusUnauthorized:
-		return "; a page for people came, not the answer of a token endpoint: check token_url, and whether a firewall or gateway lets Vault's address through"
+		return "a page for people came, not the answer of a token endpoint: check token_url, and whether a firewall or gateway lets Vault's address through"
 	case e.WantsProof():
-		return "; the provider binds tokens of this client to a key (RFC 9449): write dpop=true to the config, and to dpop_resources the URLs that its readers call"
+		return "the provider binds tokens of this client to a key (RFC 9449): write dpop=true to the config, and to dpop_resources the URLs that its readers call"
 	case e.Code == grant.CodeUseNonce:
-		return "; the proof held the provider's latest nonce, or there is none: see that whatever is before the provider lets the DPoP-Nonce header through, and that its servers take each other's nonces"
+		return "the proof held the provider's latest nonce, or there is none: see that whatever is before the provider lets the DPoP-Nonce header through, and that its servers take each other's nonces"
 	case e.Code == grant.CodeInvalidProof:
-		return "; see that token_url is the address by which the provider knows itself, that both clocks are right, and that it takes proofs signed with ES256"
+		return "see that token_url is the address by which the provider knows itself, that both clocks are right, and that it takes proofs signed with ES256"
 	case e.Showed != "":
-		return "; the client showed " + e.Showed + ": check that against its registration at the provider, and client_id, token_endpoint_auth_method and the key, certificate and assertion_… fields of the config"
+		return "the client showed " + e.Showed + ": check that against its registration at the provider, and client_id, token_endpoint_auth_method and the key, certificate and assertion_… fields of the config"
 	case e.ClientRefused():
-		return "; check client_id, client_secret (or the key and its key_id) and token_endpoint_auth_method of the config"
+		return "check client_id, client_secret (or the key and its key_id) and token_endpoint_auth_method of the config"
 	case e.GrantType == grant.GrantRefreshToken && e.GrantRefused():
-		return "; the refresh token is spent, expired or revoked: write a new refresh_token to the config"
+		return "the refresh token is spent, expired or revoked: write a new refresh_token to the config"
 	case e.GrantType == grant.GrantPassword && e.Holds():
-		return "; check username and password of the config"
+		return "check username and password of the config"
 	case strings.Contains(e.Code, "scope"):
-		return "; check the scopes that the config asks for"
+		return "check the scopes that the config asks for"
+	case e.Status == http.StatusNotFound, e.Status == http.StatusMethodNotAllowed, e.Status == http.StatusGone:
+		return "check token_url: this is not the provider's token endpoint, or not any more"
 	case e.Code == "" && e.Status == http.StatusForbidden:
-		return "; check what the client is allowed at the provider, and whether a firewall lets Vault's address through"
+		return "check what the client is allowed at the provider, and whether a firewall lets Vault's address through"
 	default:
-		return "; check the config against the provider's documentation"
+		return "check the config against the provider's documentation"
 	}
 }

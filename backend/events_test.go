@@ -62,7 +62,7 @@ func TestEventsTellWhatHappens(t *testing.T) {
 		"oauthcc/token-minted":     {"path": of, "data_path": of, "modified": "true", "operation": "mint", "config": "c", "role": "r", "expires_at": "2026-01-02T04:04:05Z"},
 		"oauthcc/fallback-used":    {"path": of, "config": "c", "role": "r", "expires_at": "2026-01-02T04:04:05Z"},
 		"oauthcc/token-revoked":    {"path": "token/c", "config": "c"},
-		"oauthcc/mint-failed":      {"path": "token/c", "config": "c", "role": "", "cause": "rate_limited", "error": "rate limited (HTTP 429, (withheld: it repeats a credential))"},
+		"oauthcc/mint-failed":      {"path": "token/c", "config": "c", "role": "", "cause": "rate_limited", "error": "rate limited (HTTP 429, (withheld: it repeats a credential)): come back later; if it happens often, have the provider raise the limit, and see who else uses this client"},
 		"oauthcc/secret-ends-soon": {"path": "config/ends", "config": "ends", "what": "client_secret", "ends_at": "2026-01-22T03:05:05Z", "days_left": "20"},
 	} {
 		got := sent(t, e, kind, 1)

@@ -66,7 +66,7 @@ func (b *backend) statusPaths() []*framework.Path {
 					ForwardPerformanceStandby: true, // only the active node mints
 					Summary:                   "Read how all configs stand, the worst first.",
 					Responses: answers("The status of all", map[string]*framework.FieldSchema{
-						"configs":   {Type: framework.TypeSlice, Required: true, Description: "A row per config: config, state (failing, old token, never minted, ok), token_expires_at, next_refresh (when readers have the token replaced), next_attempt (after a failure), last_failure and last_error (in a few words), ends (as status/<config> tells them), mints_last_hour and mints_per_hour (what is allowed)."},
+						"configs":   {Type: framework.TypeSlice, Required: true, Description: "A row per config: config, state (failing, old token, never minted, ok), token_expires_at, next_refresh (when readers have the token replaced), next_attempt (after a failure), last_failure and last_error (the cause in a few words, and what to do), ends (as status/<config> tells them), mints_last_hour and mints_per_hour (what is allowed)."},
 						"total":     {Type: framework.TypeInt64, Required: true, Description: "How many configs there are."},
 						"states":    {Type: framework.TypeMap, Required: true, Description: "How many configs are in each state."},
 						"ends_soon": {Type: framework.TypeInt64, Required: true, Description: "Of how many configs a secret or certificate has ended, or ends within 30 days."},

@@ -47,7 +47,10 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 		redact = redact.with(refreshTokens)
 		e = readError(r, got, doc, now, redact)
 		if got.ok() && e.Kind == Unintelligible {
-			e.Detail = r.Answer.withoutToken(doc, redact)
+			e.Detail, e.Remedy = r.Answer.withoutToken(doc, redact), "check token_url, and set access_token_pointer to where the token stands in the answer"
+			if e.Page {
+				e.Remedy = "check token_url, and whether a firewall or a login page answers in the provider's place"
+			}
 		}
 	}
 	if got.ok() {
@@ -87,18 +90,18 @@ func readError(r Request, got reply, doc document, now time.Time, redact redacto
 	}
 	asserts := (r.ClientAssertion != nil || r.GrantAssertion != nil) && e.Code != CodeInvalidProof
 	if (asserts || r.DPoP != nil) && ofTime(e.Code+" "+description) {
-		var differ bool
-		if e.Detail, differ = clocks(got.header, now, asserts); differ {
-			e.cause = CauseClock
-		}
+		e.clocks(got.header, now, asserts)
 	}
 	e.Code = redact.text(e.Code)
 	ofCertificate := e.Kind == Refused && strings.Contains(strings.ToLower(e.Description), "certificate")
 	if e.ClientRefused() || e.GrantRefused() && r.GrantAssertion != nil || ofCertificate {
 		e.Showed = r.showed(redact, now, ofCertificate)
 	}
-	if e.Kind == Unintelligible {
-		e.Detail = "a redirect or an unknown status; redirects are never followed: set token_url to the final address"
+	switch {
+	case e.Kind == Unintelligible && got.status >= 300:
+		e.redirected(got, r.URL)
+	case e.Kind == Refused && saysTLS.Match(got.body) && strings.HasPrefix(r.URL, "http:"):
+		e.cause, e.Detail, e.Remedy = CauseTLS, "it speaks TLS on this port", "write token_url with https"
 	}
 	return e
 }
@@ -109,9 +112,11 @@ func readError(r Request, got reply, doc document, now time.Time, redact redacto
 func readToken(r Request, t *Token, at Pointer, doc document, now time.Time, f *filter) *Error {
 	a := r.Answer
 	if f.repeats(t.AccessToken) {
-		return &Error{Kind: Misconfigured, Detail: fmt.Sprintf("what stands at %q is no access token: it is the refresh token, "+
-			"or repeats a credential of the request; set access_token_pointer to where the access token stands, "+
-			"and move from the secret fields of the config what is no secret", string(at))}
+		return &Error{
+			Kind:   Misconfigured,
+			Detail: fmt.Sprintf("what stands at %q is no access token: it is the refresh token, or repeats a credential of the request", string(at)),
+			Remedy: "set access_token_pointer to where the access token stands, and move from the secret fields of the config what is no secret",
+		}
 	}
 	t.IssuedAt = now
 	if f.repeats(t.TokenType) {

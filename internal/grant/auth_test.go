@@ -337,7 +337,7 @@ func TestARefusedProofComparesTheClocks(t *testing.T) {
 		ahead  time.Duration
 		detail string
 	}{
-		"a provider that is ahead": {7 * time.Minute, "the provider's clock is 7m ahead of this one; set the clocks right"},
+		"a provider that is ahead": {7 * time.Minute, "the provider's clock is 7m ahead of this one"},
 		"clocks that agree":        {0, "the clocks agree"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ const (
 	CauseGrant      Cause = "grant_refused"   // the provider refuses the password, the assertion or the refresh token
 	CauseScope      Cause = "scope_refused"   // the client may not have these scopes
 	CauseRequest    Cause = "request_refused" // any other refusal
-	CausePage       Cause = "blocked"         // the answer is an HTML page, such as a firewall's
+	CausePage       Cause = "blocked"         // the answer is a page for people, such as a firewall's, or a redirect to one
 	CauseClock      Cause = "clock"           // the clocks of both sides differ
 	CauseRate       Cause = "rate_limited"
 	CauseOutage     Cause = "provider_down" // the provider answers that it is out of service

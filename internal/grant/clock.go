@@ -45,22 +45,25 @@ func ofTime(said string) bool {
 
 var timeWords = regexp.MustCompile(`(?i)expired|not yet valid|not before|nbf|issued in the future|clock|\biat\b|\bexp\b`)
 
-// clocks compares this clock with the provider's and describes the result. It
-// also reports whether they differ, or cannot be compared. ofAssertion is true
-// if the provider refused the times of an assertion, and false if it refused
-// those of a DPoP proof.
-func clocks(h http.Header, now time.Time, ofAssertion bool) (said string, unlike bool) {
+// clockRemedy is what helps if the clocks differ.
+const clockRemedy = "set the clock of Vault's host right, or have the provider set its own"
+
+// clocks compares this clock with the provider's and adds the result to e. The
+// clocks are the cause if they differ, or cannot be compared. ofAssertion is
+// true if the provider refused the times of an assertion, and false if it
+// refused those of a DPoP proof.
+func (e *Error) clocks(h http.Header, now time.Time, ofAssertion bool) {
 	_, err := http.ParseTime(h.Get("Date"))
 	differ := clocksDiffer(h, now)
 	switch {
 	case err != nil:
-		return "the times are not accepted; compare the clocks of both sides", true
+		e.cause, e.Detail, e.Remedy = CauseClock, "the times are not accepted", "compare the clocks of Vault's host and of the provider"
 	case differ != "":
-		return differ, true
+		e.cause, e.Detail, e.Remedy = CauseClock, differ, clockRemedy
 	case ofAssertion:
-		return "the clocks agree; see how long the provider lets an assertion live (assertion_lifetime)", false
+		e.Detail = "the clocks agree; see how long the provider lets an assertion live (assertion_lifetime)"
 	default:
-		return "the clocks agree", false
+		e.Detail = "the clocks agree"
 	}
 }
 
@@ -73,9 +76,9 @@ func clocksDiffer(h http.Header, now time.Time) string {
 	case err != nil:
 		return ""
 	case ahead > time.Second:
-		return "the provider's clock is " + InWords(ahead) + " ahead of this one; set the clocks right"
+		return "the provider's clock is " + InWords(ahead) + " ahead of this one"
 	case ahead < -time.Second:
-		return "the provider's clock is " + InWords(-ahead) + " behind this one; set the clocks right"
+		return "the provider's clock is " + InWords(-ahead) + " behind this one"
 	default:
 		return ""
 	}

@@ -71,7 +71,7 @@ func TestAMomentIsOneOfTheProvidersClock(t *testing.T) {
 		got, err := readAnswer(standardRequest(""), reply{status: http.StatusOK, header: ofClock(tc.ahead), body: []byte(body)}, clock(), redactorFor(standardRequest("")))
 		switch {
 		case tc.want == 0:
-			if err == nil || !strings.Contains(err.Error(), "already expired by its expires_at") || !strings.HasSuffix(err.Error(), "the provider's clock is 5m ahead of this one; set the clocks right") {
+			if err == nil || !strings.Contains(err.Error(), "already expired by its expires_at") || !strings.HasSuffix(err.Error(), "the provider's clock is 5m ahead of this one; "+clockRemedy) {
 				t.Errorf("%s: got %+v, %v", name, got, err)
 			}
 		case err != nil || got.ExpiresAt.Sub(clock()) != tc.want:

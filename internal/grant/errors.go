@@ -86,6 +86,7 @@ type Error struct {
 	Brought     bool          // the request held a token that one of many callers brought
 	Page        bool          // the answer is an HTML page, such as a firewall's
 	Detail      string        // the engine's own explanation
+	Remedy      string        // what may help; "" if the explanation needs none, or it depends on the config
 	Showed      string        // what a refused client showed of itself, without secrets
 	Expired     bool          // the answer held a token that has already expired
 
@@ -99,7 +100,8 @@ type Error struct {
 // error's text.
 func (e *Error) NextRefreshToken() string { return e.next }
 
-// Error returns what the provider said, followed by the engine's explanation.
+// Error returns what the provider said, followed by the engine's explanation and
+// what may help.
 func (e *Error) Error() string {
 	var b strings.Builder
 	sep := ""
@@ -121,6 +123,10 @@ func (e *Error) Error() string {
 	}
 	if e.Detail != "" {
 		add(e.Detail)
+	}
+	if e.Remedy != "" {
+		sep = "; "
+		add(e.Remedy)
 	}
 	return b.String()
 }

@@ -193,7 +193,7 @@ func TestWhatAnErrorSays(t *testing.T) {
 		"a broken description":         {status: 400, body: "{\"error\":\"e\",\"error_description\":\"a\xffb\"}", kind: Refused, code: "e", text: "the provider answered HTTP 400: e: a�b"},
 		"someone else's token":         {status: 400, body: `{"error":"e","error_description":"token eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln expired, key 0123456789abcdef0123456789abcdef01234567 too"}`, kind: Refused, code: "e", text: "the provider answered HTTP 400: e: token […] expired, key […] too"},
 		"a long description":           {status: 400, body: `{"error":"e","error_description":"` + strings.Repeat("ä ", 300) + `"}`, kind: Refused, code: "e", text: "the provider answered HTTP 400: e: " + strings.Repeat("ä ", 99) + "ä…"},
-		"a redirect":                   {status: 302, body: "", kind: Unintelligible, text: "the provider answered HTTP 302: a redirect or an unknown status; redirects are never followed: set token_url to the final address"},
+		"a redirect":                   {status: 302, body: "", kind: Unintelligible, text: "the provider answered HTTP 302: a redirect or an unknown status; redirects are never followed; set token_url to the final address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -273,6 +273,33 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			}
 			if here.Requests() != 1 {
 				t.Errorf("asked %d times", here.Requests())
+			}
+		})
+	}
+}
+
+// A browser would get a page for people at the other host, and a program its
+// answer at the other address.
+func TestARedirectToALoginPageIsABlock(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status   int
+		location string
+		want     Cause
+	}{
+		"302 to another host":           {302, "https://login.example/?from=x", CausePage},
+		"303 to another host":           {303, "https://login.example/", CausePage},
+		"302 to a path":                 {302, "/oauth2/v2/token", CauseAnswer},
+		"302 to another scheme or port": {302, "https://127.0.0.1:8443/token", CauseAnswer},
+		"302 to nowhere":                {302, "", CauseAnswer},
+		"307 to another host":           {307, "https://api.example/token", CauseAnswer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := granting(t)
+			s.Behave(providertest.Behavior{Times: -1, Status: tc.status, Header: http.Header{"Location": {tc.location}}})
+			if e := refusal(t, standardRequest(s.TokenURL())); e.Cause() != tc.want || e.Kind != Unintelligible || e.Remedy == "" {
+				t.Errorf("cause %s, kind %d: %s", e.Cause(), e.Kind, e)
 			}
 		})
 	}

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +41,25 @@ func (a Answer) withoutToken(doc document, redact redactor) string {
 		text += ", and " + headers(doc.header, redact)
 	}
 	return text
+}
+
+// saysTLS matches what common servers answer to plain HTTP on a port for TLS.
+var saysTLS = regexp.MustCompile(`(?i)HTTP request (?:was sent )?to (?:an )?HTTPS|plain HTTP to an SSL`)
+
+// redirected explains an answer that is neither a success nor an error. A
+// redirect to a page of another host, as a browser follows it, comes from what
+// stands in the provider's place: a login page, or a network's.
+func (e *Error) redirected(got reply, from string) {
+	e.Detail, e.Remedy = "a redirect or an unknown status; redirects are never followed", "set token_url to the final address"
+	if got.status != http.StatusFound && got.status != http.StatusSeeOther {
+		return
+	}
+	source, err1 := url.Parse(from)
+	to, err2 := url.Parse(got.header.Get("Location"))
+	if err1 == nil && err2 == nil && to.Host != "" && !strings.EqualFold(to.Hostname(), source.Hostname()) {
+		e.cause, e.Detail = CausePage, "a redirect to another host, as to a login page; redirects are never followed"
+		e.Remedy = "see what answers in the provider's place, and have Vault's address let through; or set token_url to the final address"
+	}
 }
 
 // headers lists the names of an answer's headers, but never their values.

@@ -100,7 +100,7 @@ func TestNoMemberHandsOutACredential(t *testing.T) {
 				for _, at := range []Pointer{"/sent", "header:X-Sent"} {
 					r.Answer.AccessToken = []Pointer{at}
 					got, e = read(t, r, members, headers...)
-					if got != nil || e.Kind != Misconfigured || !strings.Contains(e.Detail, strconv.Quote(string(at))) || !strings.Contains(e.Detail, "set access_token_pointer") {
+					if got != nil || e.Kind != Misconfigured || !strings.Contains(e.Detail, strconv.Quote(string(at))) || !strings.Contains(e.Remedy, "set access_token_pointer") {
 						t.Errorf("%s, %s, %s: as the token: %+v, %v", name, how, field, got, e)
 					} else if givesAway(e.Error(), secret, encode) != "" {
 						t.Errorf("%s, %s, %s: the error repeats it: %v", name, how, field, e)

@@ -270,6 +270,7 @@ func (r Request) about(err error) error {
 	var failed *Error
 	if r.Field != "" && errors.As(err, &failed) {
 		failed.Detail = strings.ReplaceAll(failed.Detail, "token_url", r.Field)
+		failed.Remedy = strings.ReplaceAll(failed.Remedy, "token_url", r.Field)
 	}
 	return err
 }
@@ -301,7 +302,7 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 	if err == nil {
 		switch {
 		case resp.StatusCode < 200:
-			return reply{}, &Error{Kind: Unintelligible, Status: resp.StatusCode, Detail: "it changes to another protocol instead of answering; check token_url"}
+			return reply{}, &Error{Kind: Unintelligible, Status: resp.StatusCode, Detail: "it changes to another protocol instead of answering", Remedy: "check token_url"}
 		case resp.StatusCode == http.StatusProxyAuthRequired:
 			return reply{}, r.Proxy.refusal(resp.StatusCode)
 		}
@@ -321,9 +322,12 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 	case context.Canceled:
 		return reply{}, context.Canceled
 	case context.DeadlineExceeded:
-		return reply{}, &Error{Kind: TooSlow, Detail: "no answer in time"}
+		return reply{}, &Error{Kind: TooSlow, Detail: "no answer in time", Remedy: slowRemedy}
 	}
 	if ctx.Err() != nil {
+		if sender.attempts > 0 && !sender.connected.Load() {
+			return reply{}, unreached(fmt.Sprintf(" within %s (request_timeout)", InWords(r.Timeout)))
+		}
 		err = ctx.Err() // the context ended first and caused err
 	}
 	return reply{}, transportError(err, r, c.now())

@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 	"strings"
@@ -125,7 +126,8 @@ func TestAnswersWithoutTheTokenInItsHeader(t *testing.T) {
 			r := standardRequest("")
 			inHeaders(&r)
 			_, err := readAnswer(r, reply{status: http.StatusOK, header: tc.header, body: []byte(tc.body)}, clock(), redactorFor(r))
-			if err == nil || !strings.HasSuffix(err.Error(), tc.detail) || strings.Contains(err.Error(), "hidden") {
+			var e *Error
+			if !errors.As(err, &e) || !strings.HasSuffix(e.Detail, tc.detail) || strings.Contains(err.Error(), "hidden") {
 				t.Errorf("got %v, want the end %q", err, tc.detail)
 			}
 		})

@@ -66,10 +66,12 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 	}
 	t.ExpiresAt = t.ExpiresAt.UTC()
 	if !t.ExpiresAt.After(now) {
-		detail := fmt.Sprintf("the token has already expired by its %s; if that does not mean an expiry, set expires_in_pointer=[] and default_token_lifetime", t.Lifetime)
-		failed := &Error{Kind: Unintelligible, Expired: true, Detail: detail}
+		failed := &Error{
+			Kind: Unintelligible, Expired: true, Detail: fmt.Sprintf("the token has already expired by its %s", t.Lifetime),
+			Remedy: "if that does not mean an expiry, set expires_in_pointer=[] and default_token_lifetime",
+		}
 		if differ := clocksDiffer(doc.header, now); differ != "" && t.Lifetime != LifetimeExpiresIn {
-			failed.Detail, failed.cause = failed.Detail+"; "+differ, CauseClock
+			failed.Detail, failed.Remedy, failed.cause = failed.Detail+", and "+differ, clockRemedy, CauseClock
 		}
 		return failed
 	}
@@ -79,21 +81,21 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 // withoutLifetime returns an error that explains why the answer's lifetime
 // cannot be read, or that the answer states none.
 func (a Answer) withoutLifetime(doc document) *Error {
-	const remedy = "; set default_token_lifetime, or the pointer where it stands"
+	const remedy = "set default_token_lifetime, or the pointer where it stands"
 	if _, found := first(doc, a.ExpiresIn, present); found {
-		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf(
-			"the lifetime at %s is neither a number of %s nor a duration such as 3600s, 1h30m, PT1H or 01:00:00%s",
-			list(a.ExpiresIn), unitName(a.ExpiresInUnit), remedy)}
+		return &Error{Kind: Unintelligible, Remedy: remedy, Detail: fmt.Sprintf(
+			"the lifetime at %s is neither a number of %s nor a duration such as 3600s, 1h30m, PT1H or 01:00:00",
+			list(a.ExpiresIn), unitName(a.ExpiresInUnit))}
 	}
 	if _, found := first(doc, a.ExpiresAt, present); found {
 		wanted := "a time (RFC 3339 or epoch), for any other notation of which there is expires_at_format"
 		if a.Moment.Format != "" {
 			wanted = "a time as expires_at_format says"
 		}
-		return &Error{Kind: Unintelligible, Detail: fmt.Sprintf("the lifetime at %s is not %s%s", list(a.ExpiresAt), wanted, remedy)}
+		return &Error{Kind: Unintelligible, Remedy: remedy, Detail: fmt.Sprintf("the lifetime at %s is not %s", list(a.ExpiresAt), wanted)}
 	}
-	return &Error{Kind: Misconfigured, Detail: fmt.Sprintf(
-		"the answer states no lifetime (looked at %s and %s)%s", list(a.ExpiresIn), list(a.ExpiresAt), remedy)}
+	return &Error{Kind: Misconfigured, Remedy: remedy, Detail: fmt.Sprintf(
+		"the answer states no lifetime (looked at %s and %s)", list(a.ExpiresIn), list(a.ExpiresAt))}
 }
 
 // durationOf reads a lifetime: either a number of units, or a text that states

@@ -141,7 +141,7 @@ func TestTheLifetimeOfAToken(t *testing.T) {
 				tc.change(&r.Answer)
 			}
 			if tc.want.IsZero() {
-				if e := refusal(t, r); !strings.Contains(e.Detail, tc.detail) || strings.Contains(e.Detail, "tomorrow") {
+				if e := refusal(t, r); !strings.Contains(e.Error(), tc.detail) || strings.Contains(e.Detail, "tomorrow") {
 					t.Errorf("got %q, want %q in it", e.Detail, tc.detail)
 				}
 				return

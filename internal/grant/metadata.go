@@ -88,7 +88,7 @@ func (c *Client) ServerMetadata(ctx context.Context, issuer string, r MetadataRe
 		Validity: validity,
 	}
 	if out.Token == "" {
-		return nil, &Error{Kind: Misconfigured, Detail: fmt.Sprintf("the metadata of issuer %q names no token_endpoint; write token_url", printable(issuer))}
+		return nil, &Error{Kind: Misconfigured, Detail: fmt.Sprintf("the metadata of issuer %q names no token_endpoint", printable(issuer)), Remedy: "write token_url"}
 	}
 	return out, nil
 }
@@ -166,7 +166,8 @@ func (c *Client) published(ctx context.Context, r MetadataRequest, member, ident
 	if trouble == nil {
 		trouble = &Error{Kind: Misconfigured}
 	}
-	trouble.Detail = fmt.Sprintf("there is no metadata of %s %q: %s; check %s, or write token_url", member, printable(identifier), strings.Join(problem, ", and "), r.Field)
+	trouble.Detail = fmt.Sprintf("there is no metadata of %s %q: %s", member, printable(identifier), strings.Join(problem, ", and "))
+	trouble.Remedy = fmt.Sprintf("check %s, or write token_url", r.Field)
 	return nil, Validity{}, trouble
 }
 

@@ -27,7 +27,7 @@ func (p Proxy) set() bool { return p != Proxy{} }
 func (p Proxy) of(*http.Request) (*url.URL, error) {
 	u, err := url.Parse(p.URL)
 	if err != nil {
-		return nil, &Error{Kind: Misconfigured, cause: CauseProxy, Detail: "the address of the proxy is no URL; check proxy_url"}
+		return nil, &Error{Kind: Misconfigured, cause: CauseProxy, Detail: "the address of the proxy is no URL", Remedy: "check proxy_url"}
 	}
 	if p.Username != "" || p.Password != "" {
 		u.User = url.UserPassword(p.Username, p.Password)
@@ -86,7 +86,7 @@ func mindingProxies(t *http.Transport) *http.Transport {
 		t.Proxy = func(r *http.Request) (*url.URL, error) {
 			u, err := choose(r)
 			if err != nil { // err quotes the address with its login
-				return nil, &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the address of the proxy is no URL; check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
+				return nil, &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the address of the proxy is no URL", Remedy: "check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
 			}
 			return u, nil
 		}
@@ -103,27 +103,29 @@ func (p Proxy) refusal(status int) *Error {
 	}
 	switch status {
 	case http.StatusProxyAuthRequired:
-		e.Detail = "the proxy wants a login (HTTP 407); " + login
+		e.Detail, e.Remedy = "the proxy wants a login (HTTP 407)", login
 		if p.Username != "" {
-			e.Detail = "the proxy does not take the login (HTTP 407); check proxy_username and proxy_password"
+			e.Detail, e.Remedy = "the proxy does not take the login (HTTP 407)", "check proxy_username and proxy_password"
 		}
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		e.Detail = fmt.Sprintf("the proxy cannot reach the provider's host (HTTP %d); check token_url, and what the proxy can reach", status)
+		e.Detail, e.Remedy = fmt.Sprintf("the proxy cannot reach the provider's host (HTTP %d)", status), "check token_url, and what the proxy can reach"
 	default:
-		e.Detail = fmt.Sprintf("the proxy does not let the connection through (HTTP %d); have the provider's host allowed there, %s", status, around)
+		e.Detail, e.Remedy = fmt.Sprintf("the proxy does not let the connection through (HTTP %d)", status), "have the provider's host allowed there, "+around
 	}
 	return e
 }
 
-// unreachable explains why there is no connection to or through the proxy.
-func (p Proxy) unreachable(err error) string {
+// unreachable returns the error for a failed connection to or through the proxy.
+func (p Proxy) unreachable(err error) *Error {
+	e := &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the proxy cannot be reached"}
 	var certErr *tls.CertificateVerificationError
 	switch {
 	case !p.set():
-		return "the proxy cannot be reached; check HTTPS_PROXY and HTTP_PROXY in Vault's environment, or name the provider's host in NO_PROXY"
+		e.Remedy = "check HTTPS_PROXY and HTTP_PROXY in Vault's environment, or name the provider's host in NO_PROXY"
 	case errors.As(err, &certErr):
-		return "the proxy's certificate is not trusted (" + printable(certErr.Err.Error()) + "); it has to be of an authority that Vault's host trusts"
+		e.Detail, e.Remedy = "the proxy's certificate is not trusted ("+printable(certErr.Err.Error())+")", "have it certified by an authority that Vault's host trusts"
 	default:
-		return "the proxy cannot be reached; check proxy_url, and its login if it is by SOCKS"
+		e.Remedy = "check proxy_url, and its login if it is by SOCKS"
 	}
+	return e
 }

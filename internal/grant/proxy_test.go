@@ -97,7 +97,7 @@ func TestAConfigHasAProxyOfItsOwn(t *testing.T) {
 			token, err := c.Mint(t.Context(), r)
 			var e *Error
 			switch {
-			case tc.want == "" && err != nil, tc.want != "" && (!errors.As(err, &e) || e.Kind != Unavailable || !strings.Contains(e.Detail, tc.want)):
+			case tc.want == "" && err != nil, tc.want != "" && (!errors.As(err, &e) || e.Kind != Unavailable || !strings.Contains(e.Error(), tc.want)):
 				t.Errorf("got token %v, %v\nwant %s", token != nil, err, tc.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "proxy-password") {
@@ -147,7 +147,7 @@ func TestAProxyBehindTLSIsNotTheProvider(t *testing.T) {
 	other := NewClient(Options{Transport: ofEnvironment(), Now: clock})
 	defer other.Close()
 	var e *Error
-	if _, err := other.Mint(t.Context(), r); !errors.As(err, &e) || e.Kind != Unavailable || !strings.Contains(e.Detail, "the proxy's certificate is not trusted (x509: certificate signed by unknown authority)") {
+	if _, err := other.Mint(t.Context(), r); !errors.As(err, &e) || e.Kind != Unavailable || !strings.Contains(e.Error(), "the proxy's certificate is not trusted (x509: certificate signed by unknown authority)") {
 		t.Errorf("got %v", err)
 	}
 }

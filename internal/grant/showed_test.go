@@ -117,13 +117,13 @@ func TestAnAlertNamesTheCertificate(t *testing.T) {
 	}
 	r := standardRequest(s.URL)
 	r.CACertificate = signing.Certificates{s.Certificate()}.PEM()
-	if e := refusal(t, r); !strings.Contains(e.Detail, "none is presented") {
+	if e := refusal(t, r); !strings.Contains(e.Error(), "none is presented") {
 		t.Errorf("without a certificate: %s", e)
 	}
 	r.Certificates, r.Key = certificates, k
 	e := refusal(t, r)
 	for _, text := range []string{`does not accept the certificate of "CN=the-client", which ended on 2026-01-02T03:03:05Z`, "(expired certificate)"} {
-		if e.Kind != Unavailable || !strings.Contains(e.Detail, text) {
+		if e.Kind != Unavailable || !strings.Contains(e.Error(), text) {
 			t.Errorf("with one: %s: does not say %q", e, text)
 		}
 	}

@@ -12,8 +12,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,6 +56,7 @@ type sender struct {
 	client    *Client
 	last      *attempt
 	attempts  int
+	connected atomic.Bool    // whether the last attempt came to have a connection
 	answer    *http.Response // the last answer; nil without one. The caller of RoundTrip reads its body.
 }
 
@@ -84,7 +87,7 @@ func (s *sender) send(outline *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	s.last = a
-	req, err := encode(outline.Context(), r, a, s.client.userAgent)
+	req, err := encode(s.tracing(outline.Context()), r, a, s.client.userAgent)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +100,20 @@ func (s *sender) send(outline *http.Request) (*http.Response, error) {
 		s.client.nonces.take(req.URL, s.answer.Header)
 	}
 	return s.answer, err
+}
+
+// tracing notes in s.connected whether there is a connection: a timeout alone does
+// not tell a provider that is slow from one that cannot be reached.
+func (s *sender) tracing(ctx context.Context) context.Context {
+	s.connected.Store(false)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		ConnectDone: func(_, _ string, err error) {
+			if err == nil {
+				s.connected.Store(true)
+			}
+		},
+		GotConn: func(httptrace.GotConnInfo) { s.connected.Store(true) },
+	})
 }
 
 // retrying returns a client that sends a request through transport and retries
@@ -176,60 +193,80 @@ func transportError(err error, r Request, now time.Time) error {
 		err = urlErr.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", InWords(r.Timeout))}
+		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", InWords(r.Timeout)), Remedy: slowRemedy}
 	}
-	if cause, detail := connectError(err, r.Proxy); detail != "" {
-		return &Error{Kind: Unavailable, cause: cause, Detail: detail}
+	if e := connectError(err, r.Proxy); e != nil {
+		return e
 	}
-	if detail := tlsError(err, r.Connection, now); detail != "" {
-		return &Error{Kind: Unavailable, cause: CauseTLS, Detail: detail}
+	if what, remedy := tlsError(err, r.Connection, now); what != "" {
+		return &Error{Kind: Unavailable, cause: CauseTLS, Detail: what, Remedy: remedy}
 	}
 	var netErr net.Error
+	e := &Error{Kind: Unavailable, Remedy: "check token_url's scheme and port"}
 	switch {
 	case errors.As(err, &netErr) && netErr.Timeout():
-		return &Error{Kind: TooSlow, Detail: "it accepts connections and then keeps silent; check token_url's scheme and port"}
+		e.Kind, e.Detail = TooSlow, "it accepts connections and then keeps silent"
 	case strings.Contains(err.Error(), "malformed HTTP"):
-		return &Error{Kind: Unavailable, Detail: "what it answers is not HTTP; check token_url's scheme and port"}
+		e.Detail = "what it answers is not HTTP"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return &Error{Kind: Unavailable, Detail: "the connection was reset before the answer was complete; check token_url's scheme and port, and firewalls on the way"}
+		e.Detail = "the connection was reset before the answer was complete"
+		e.Remedy += ", and firewalls on the way"
 	case errors.Is(err, io.EOF):
-		return &Error{Kind: Unavailable, Detail: "the connection was closed without an answer; check token_url's scheme and port, and firewalls on the way"}
+		e.Detail = "the connection was closed without an answer"
+		e.Remedy += ", and firewalls on the way"
 	default:
-		return &Error{Kind: Unavailable, Detail: "the connection broke before the answer was complete"}
+		e.Detail, e.Remedy = "the connection broke before the answer was complete", "come back later; if it happens again, look for a firewall or proxy on the way that cuts connections"
 	}
+	return e
 }
 
-// connectError describes why no connection was made. It returns "" if a
+// slowRemedy is what helps if the provider does not answer in time.
+const slowRemedy = "see whether the provider is slow or a firewall withholds its answers, or raise request_timeout (1m at most)"
+
+// connectError describes why no connection was made. It returns nil if a
 // connection was made.
-func connectError(err error, p Proxy) (Cause, string) {
+func connectError(err error, p Proxy) *Error {
 	var (
 		op  *net.OpError
 		dns *net.DNSError
 	)
 	isOp := errors.As(err, &op)
+	e := &Error{Kind: Unavailable, cause: CauseConnection}
 	switch {
 	case isOp && (op.Op == opProxy || op.Op == opSOCKS):
-		return CauseProxy, p.unreachable(err)
+		return p.unreachable(err)
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return CauseName, "its host name cannot be resolved; check token_url: DNS knows no such name"
+		e.cause, e.Detail = CauseName, "its host name cannot be resolved: DNS knows no such name"
+		e.Remedy = "check token_url, and the name servers of Vault's host"
 	case errors.As(err, &dns):
-		return CauseName, "its host name cannot be resolved; check token_url, and the name servers of Vault's host, which gave no answer"
+		e.cause, e.Detail = CauseName, "its host name cannot be resolved: the name servers gave no answer"
+		e.Remedy = "check the name servers and the network of Vault's host"
 	case !isOp || op.Op != opDial:
-		return "", ""
+		return nil
 	case op.Timeout():
-		return CauseConnection, "no connection (nothing answers there); check token_url's host and port, and firewalls, which may drop what they do not allow"
+		return unreached("")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return CauseConnection, "no connection (connection refused: nobody listens there); check token_url's host and port"
+		e.Detail, e.Remedy = "no connection (connection refused: nobody listens there)", "check token_url's host and port, and whether the provider is up"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return CauseConnection, "no connection (no route to it); check token_url's host, and the network of Vault's host"
+		e.Detail, e.Remedy = "no connection (no route to it)", "check token_url's host, and the network of Vault's host"
 	default:
-		return CauseConnection, "no connection (" + op.Err.Error() + "); check token_url and the network"
+		e.Detail, e.Remedy = "no connection ("+op.Err.Error()+")", "check token_url and the network"
+	}
+	return e
+}
+
+// unreached returns the error for a connection that nobody accepts or refuses.
+// within says for how long.
+func unreached(within string) *Error {
+	return &Error{
+		Kind: TooSlow, cause: CauseConnection, Detail: "no connection" + within + ": nothing answers there",
+		Remedy: "check token_url's host and port, and firewalls, which may drop what they do not allow",
 	}
 }
 
-// tlsError describes why the two sides cannot agree on TLS. It returns "" if the
-// error is not about TLS.
-func tlsError(err error, c Connection, now time.Time) string {
+// tlsError describes why the two sides cannot agree on TLS, and what may help.
+// It returns "" if the error is not about TLS.
+func tlsError(err error, c Connection, now time.Time) (what, remedy string) {
 	var (
 		op      *net.OpError
 		certErr *tls.CertificateVerificationError
@@ -239,37 +276,38 @@ func tlsError(err error, c Connection, now time.Time) string {
 	case errors.As(err, &certErr):
 		return certificateError(certErr.Err)
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		return "it does not speak TLS on this port; check token_url's scheme and port"
+		return "it does not speak TLS on this port", "check token_url's scheme and port"
 	case errors.As(err, &op) && op.Op == opAlert:
 		return alertError(op.Err.Error(), c, now)
 	case errors.As(err, &op) && op.Op == opAlertOfOurs, strings.HasPrefix(err.Error(), tlsErrorPrefix):
 		return alertError(err.Error(), c, now)
 	case strings.HasSuffix(err.Error(), "TLS handshake timeout"):
-		return "the TLS handshake takes too long; check token_url's scheme and port"
+		return "the TLS handshake takes too long", "check token_url's scheme and port"
 	}
-	return ""
+	return "", ""
 }
 
-// certificateError describes why the provider's certificate is not accepted.
-func certificateError(err error) string {
+// certificateError describes why the provider's certificate is not accepted, and
+// what may help.
+func certificateError(err error) (what, remedy string) {
 	var (
 		name    x509.HostnameError
 		invalid x509.CertificateInvalidError
 	)
-	remedy := "set tls_ca_certificate if the authority is your own"
+	remedy = "set tls_ca_certificate if the authority is your own, such as that of a firewall that opens TLS"
 	switch {
 	case errors.As(err, &name):
 		remedy = "check token_url's host: the certificate is for another"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		remedy = "the provider must renew it, unless the clock of Vault's host is wrong"
+		remedy = "the provider must renew its certificate, unless the clock of Vault's host is wrong"
 	}
-	return "its certificate is not trusted (" + printable(err.Error()) + "); " + remedy
+	return "its certificate is not trusted (" + printable(err.Error()) + ")", remedy
 }
 
 // alertError describes what a TLS alert, or an error of Go's own TLS code,
-// means. The text always comes from crypto/tls, even when the other side sent
-// the alert.
-func alertError(text string, c Connection, now time.Time) string {
+// means, and what may help. The text always comes from crypto/tls, even when the
+// other side sent the alert.
+func alertError(text string, c Connection, now time.Time) (what, remedy string) {
 	says := func(parts ...string) bool {
 		for _, part := range parts {
 			if strings.Contains(text, part) {
@@ -280,18 +318,18 @@ func alertError(text string, c Connection, now time.Time) string {
 	}
 	switch {
 	case says("protocol version"):
-		return "it speaks no TLS version that is still safe; TLS 1.2 is the least: the provider must update its server"
+		return "it speaks no TLS version that is still safe", "the provider must update its server: TLS 1.2 is the least"
 	case says("certificate required", "bad certificate", "unknown certificate", "unsupported certificate",
 		"expired certificate", "revoked certificate", "access denied"):
 		if len(c.Certificates) > 0 {
-			return "it does not accept " + c.showed(now) + " (" + strings.TrimPrefix(text, tlsErrorPrefix) + "); check it against the client's registration at the provider"
+			return "it does not accept " + c.showed(now) + " (" + strings.TrimPrefix(text, tlsErrorPrefix) + ")", "check the certificate against the client's registration at the provider"
 		}
-		return "it wants a client certificate (mutual TLS), and none is presented; ask the provider for an endpoint without"
+		return "it wants a client certificate (mutual TLS), and none is presented", "write tls_client_certificate and tls_client_key (or tls_key), or ask the provider for an endpoint without"
 	case says("unrecognized name"):
-		return "it serves no host of this name; check token_url's host"
+		return "it serves no host of this name", "check token_url's host"
 	case says("handshake failure", "insufficient security", "cipher suite", "curve"):
-		return "the TLS handshake failed: most often both sides accept no common cipher, or it wants a client certificate; the provider must say what its endpoint asks for"
+		return "the TLS handshake failed: most often both sides accept no common cipher, or it wants a client certificate", "ask the provider what its endpoint asks for"
 	default:
-		return "the TLS handshake failed; check token_url's host and port"
+		return "the TLS handshake failed", "check token_url's host and port"
 	}
 }

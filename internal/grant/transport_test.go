@@ -137,7 +137,7 @@ func TestNoAnswerInTimeIsTooSlow(t *testing.T) {
 				r.Timeout = 250 * time.Millisecond
 				start := time.Now()
 				e := refusalOver(t, w, r)
-				if e.Kind != TooSlow || e.Error() != "no answer within 250ms (request_timeout)" {
+				if e.Kind != TooSlow || e.Error() != "no answer within 250ms (request_timeout); see whether the provider is slow or a firewall withholds its answers, or raise request_timeout (1m at most)" {
 					t.Errorf("got kind %d: %s", e.Kind, e)
 				}
 				if took := time.Since(start); took != r.Timeout {
@@ -148,6 +148,27 @@ func TestNoAnswerInTimeIsTooSlow(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A firewall that drops packets looks like this.
+func TestAConnectionThatNobodyAnswersIsToldFromASlowAnswer(t *testing.T) {
+	t.Parallel()
+	transport := defaultTransport()
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	c := NewClient(Options{Now: clock, Transport: transport})
+	defer c.Close()
+	for _, url := range []string{"http://login.example/token", "https://login.example/token"} {
+		r := standardRequest(url)
+		r.Timeout = 50 * time.Millisecond
+		_, err := c.Mint(t.Context(), r)
+		var e *Error
+		if !errors.As(err, &e) || e.Kind != TooSlow || e.Cause() != CauseConnection || !strings.HasPrefix(e.Error(), "no connection within 50ms (request_timeout): nothing answers there; check token_url's host and port, and firewalls") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 
@@ -162,7 +183,7 @@ func TestSilenceIsTooSlow(t *testing.T) {
 			r := standardRequest(url)
 			r.Timeout = 250 * time.Millisecond
 			start := time.Now()
-			if e := refusal(t, r); e.Kind != TooSlow || e.Error() != "no answer within 250ms (request_timeout)" {
+			if e := refusal(t, r); e.Kind != TooSlow || e.Error() != "no answer within 250ms (request_timeout); see whether the provider is slow or a firewall withholds its answers, or raise request_timeout (1m at most)" {
 				t.Errorf("got kind %d: %s", e.Kind, e)
 			}
 			if took := time.Since(start); took < r.Timeout {
@@ -240,12 +261,12 @@ func TestConnectionsThatCannotBe(t *testing.T) {
 		cause   Cause
 	}{
 		"connection refused":        {url: "http://" + nobody, detail: "no connection (connection refused: nobody listens there); check token_url's host and port"},
-		"unknown host":              {url: "https://nowhere.invalid/token", detail: "its host name cannot be resolved; check token_url", cause: CauseName},
+		"unknown host":              {url: "https://nowhere.invalid/token", detail: "its host name cannot be resolved: ", cause: CauseName},
 		"unknown authority":         {url: tlsServer.TokenURL(), detail: "its certificate is not trusted (", cause: CauseTLS},
 		"another's authority":       {url: tlsServer.TokenURL(), ca: other.CACertificate(), detail: "its certificate is not trusted (", cause: CauseTLS},
 		"TLS to a plain port":       {url: strings.Replace(plain.TokenURL(), "http:", "https:", 1), detail: "it does not speak TLS on this port", cause: CauseTLS},
 		"TLS to no HTTP at all":     {url: "https://" + noHTTP, detail: "it does not speak TLS on this port", cause: CauseTLS},
-		"plain to a TLS port":       {url: strings.Replace(tlsServer.TokenURL(), "https:", "http:", 1), kind: Refused, cause: CauseRequest},
+		"plain to a TLS port":       {url: strings.Replace(tlsServer.TokenURL(), "https:", "http:", 1), detail: "it speaks TLS on this port; write token_url with https", kind: Refused, cause: CauseTLS},
 		"broken within the body":    {url: "http://" + cut, detail: "the connection broke before the answer was complete"},
 		"no HTTP at all":            {url: "http://" + noHTTP, detail: "what it answers is not HTTP; check token_url's scheme and port"},
 		"closed without an answer":  {url: "http://" + mute, detail: "the connection was closed without an answer"},
@@ -264,7 +285,7 @@ func TestConnectionsThatCannotBe(t *testing.T) {
 				tc.cause = CauseConnection
 			}
 			e := refusal(t, r)
-			if e.Kind != tc.kind || e.Cause() != tc.cause || !strings.Contains(e.Detail, tc.detail) {
+			if e.Kind != tc.kind || e.Cause() != tc.cause || !strings.Contains(e.Error(), tc.detail) {
 				t.Errorf("got kind %d, cause %s: %s", e.Kind, e.Cause(), e)
 			}
 			for _, never := range []string{"query-secret", "the-secret", "client_secret", "?", "ESMTP"} {
@@ -289,7 +310,7 @@ func TestACertificateOfAnotherName(t *testing.T) {
 	r.CACertificate = s.CACertificate()
 	_, err := c.Mint(t.Context(), r)
 	var e *Error
-	if !errors.As(err, &e) || e.Cause() != CauseTLS || !strings.Contains(e.Detail, "check token_url's host: the certificate is for another") {
+	if !errors.As(err, &e) || e.Cause() != CauseTLS || !strings.Contains(e.Error(), "check token_url's host: the certificate is for another") {
 		t.Errorf("got %v", err)
 	}
 }
