@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/consts"
@@ -25,7 +27,7 @@ func lapsing(t *testing.T, e *engine, rotates bool) *providertest.Server {
 	var mu sync.Mutex
 	used := map[string]time.Time{}
 	n := 0
-	return invented(t, func(_ *http.Request, body string) string {
+	return inventedOver(t, e.wire, func(_ *http.Request, body string) string {
 		mu.Lock()
 		defer mu.Unlock()
 		form, _ := url.ParseQuery(body) // what it lacks is refused below
@@ -176,30 +178,33 @@ func TestKeepAliveIsForWhoMaySpend(t *testing.T) {
 
 // Configs without it cost no more than one look each.
 func TestKeepAliveLeavesTheOthersAlone(t *testing.T) {
-	e := mount(t, secretOne)
-	s := lapsing(t, e, true)
-	e.must(t, "config/chain", with(kept(s), fields{"keep_alive": 0}))
-	e.must(t, "config/plain", acme())
-	e.periodic(t)
-	reads := 0
-	e.storage.onUse(func(op, key string) error {
-		if op == opGet && strings.HasPrefix(key, "config/") {
-			reads++
-		}
-		return nil
-	})
-	for range 10 {
-		e.clock.advance(time.Minute)
+	overAWire(t, func(t *testing.T, e *engine) {
+		s := lapsing(t, e, true)
+		e.must(t, "config/chain", with(kept(s), fields{"keep_alive": 0}))
+		e.must(t, "config/plain", acme())
 		e.periodic(t)
-	}
-	if reads != 0 {
-		t.Errorf("%d reads of configs", reads)
-	}
-	asked(t, s, 0)
-	e.storage.onUse(nil)
-	e.must(t, "config/chain", fields{"keep_alive": "12h"})
-	e.periodic(t)
-	eventually(t, "it is kept alive once it says so", func() bool { return len(e.below(t, "grant/")) == 1 })
+		synctest.Wait() // for the survey behind it, which reads each config once
+		var reads atomic.Int32
+		e.storage.onUse(func(op, key string) error {
+			if op == opGet && strings.HasPrefix(key, "config/") {
+				reads.Add(1)
+			}
+			return nil
+		})
+		for range 10 {
+			e.clock.advance(time.Minute)
+			e.periodic(t)
+			synctest.Wait()
+		}
+		if n := reads.Load(); n != 0 {
+			t.Errorf("%d reads of configs", n)
+		}
+		asked(t, s, 0)
+		e.storage.onUse(nil)
+		e.must(t, "config/chain", fields{"keep_alive": "12h"})
+		e.periodic(t)
+		eventually(t, "it is kept alive once it says so", func() bool { return len(e.below(t, "grant/")) == 1 })
+	}, secretOne)
 }
 
 func TestKeepAliveThatCannotBe(t *testing.T) {
