@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -145,57 +146,59 @@ func TestStatusOfAllComesInParts(t *testing.T) {
 // Status reads each config once, and again when something that it is made of has
 // been written.
 func TestStatusOfAllLooksUpWhatHasChanged(t *testing.T) {
-	e := mount(t)
-	e.must(t, "provider/p", fields{"token_url": "https://login.example/token"})
-	e.must(t, "key/k", fields{"algorithm": "ES256"})
-	for i := range 10 {
-		e.must(t, fmt.Sprintf("config/c%d", i), with(acme(), fields{"tls_key": "k"}))
-	}
-	e.must(t, "config/p", fields{"provider": "p", "client_id": "c", "client_secret": secretOne})
-	succeeded(t, e.read(t, "status"))
-	reads := func(then func()) (got []string) {
-		t.Helper()
-		then()
-		var mu sync.Mutex
-		e.storage.onUse(func(op, key string) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if op == opGet && strings.HasPrefix(key, "config/") {
-				got = append(got, key)
+	overAWire(t, func(t *testing.T, e *engine) {
+		e.must(t, "provider/p", fields{"token_url": "https://login.example/token"})
+		e.must(t, "key/k", fields{"algorithm": "ES256"})
+		for i := range 10 {
+			e.must(t, fmt.Sprintf("config/c%d", i), with(acme(), fields{"tls_key": "k"}))
+		}
+		e.must(t, "config/p", fields{"provider": "p", "client_id": "c", "client_secret": secretOne})
+		succeeded(t, e.read(t, "status"))
+		reads := func(then func()) (got []string) {
+			t.Helper()
+			then()
+			synctest.Wait() // for what a write leaves to the background
+			var mu sync.Mutex
+			e.storage.onUse(func(op, key string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if op == opGet && strings.HasPrefix(key, "config/") {
+					got = append(got, key)
+				}
+				return nil
+			})
+			defer e.storage.onUse(nil)
+			succeeded(t, e.readWith(t, "status", fields{"limit": 1}))
+			return got
+		}
+		for name, test := range map[string]struct {
+			then func()
+			want int
+		}{
+			"nothing":             {func() {}, 0},
+			"a config":            {func() { e.must(t, "config/c3", fields{"description": "x"}) }, 1},
+			"a config's deletion": {func() { succeeded(t, e.delete(t, "config/c9")) }, 0},
+			"a new config":        {func() { e.must(t, "config/new", acme()) }, 1},
+		} {
+			if got := reads(test.then); len(got) != test.want {
+				t.Errorf("%s: read %q", name, got)
 			}
-			return nil
-		})
-		defer e.storage.onUse(nil)
-		succeeded(t, e.readWith(t, "status", fields{"limit": 1}))
-		return got
-	}
-	for name, test := range map[string]struct {
-		then func()
-		want int
-	}{
-		"nothing":             {func() {}, 0},
-		"a config":            {func() { e.must(t, "config/c3", fields{"description": "x"}) }, 1},
-		"a config's deletion": {func() { succeeded(t, e.delete(t, "config/c9")) }, 0},
-		"a new config":        {func() { e.must(t, "config/new", acme()) }, 1},
-	} {
-		if got := reads(test.then); len(got) != test.want {
-			t.Errorf("%s: read %q", name, got)
 		}
-	}
-	for name, then := range map[string]func(){
-		"a provider": func() { e.must(t, "provider/p", fields{"description": "x"}) },
-		"a key":      func() { e.must(t, "key/k", fields{"retain": "1h"}) },
-		"a day":      func() { e.clock.advance(day) },
-	} {
-		if got := reads(then); len(got) < 10 {
-			t.Errorf("%s: read %q", name, got)
+		for name, then := range map[string]func(){
+			"a provider": func() { e.must(t, "provider/p", fields{"description": "x"}) },
+			"a key":      func() { e.must(t, "key/k", fields{"retain": "1h"}) },
+			"a day":      func() { e.clock.advance(day) },
+		} {
+			if got := reads(then); len(got) < 10 {
+				t.Errorf("%s: read %q", name, got)
+			}
 		}
-	}
-	e.storage.onUse(failingOn(opList, "config/"))
-	refused(t, e.read(t, "status"), http.StatusInternalServerError, "the disk is on fire")
-	e.storage.onUse(failingOn(opGet, "config/c1"))
-	e.clock.advance(day)
-	refused(t, e.read(t, "status"), http.StatusInternalServerError, "the disk is on fire")
+		e.storage.onUse(failingOn(opList, "config/"))
+		refused(t, e.read(t, "status"), http.StatusInternalServerError, "the disk is on fire")
+		e.storage.onUse(failingOn(opGet, "config/c1"))
+		e.clock.advance(day)
+		refused(t, e.read(t, "status"), http.StatusInternalServerError, "the disk is on fire")
+	})
 }
 
 // A config that has become another request has yet to show that it works.
