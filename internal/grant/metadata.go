@@ -5,6 +5,7 @@ package grant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -94,10 +95,13 @@ func (c *Client) ServerMetadata(ctx context.Context, issuer string, r MetadataRe
 }
 
 // ResourceMetadata asks a protected resource for its metadata at the well-known
-// address of RFC 9728 section 3.1, and then at the address for its whole host.
-// A document is accepted only if its resource is identical to the requested one
+// address of RFC 9728 section 3.1, and then at the address for its whole host. If
+// neither has it, the resource itself is asked for the address (section 5.1). A
+// document is accepted only if its resource is identical to the requested one
 // (section 3.3). The errors are the same as those of ServerMetadata.
 func (c *Client) ResourceMetadata(ctx context.Context, resource string, r MetadataRequest) (*ResourceMetadata, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
 	u, err := url.Parse(resource)
 	if err != nil {
 		return nil, &Error{Kind: Misconfigured, Detail: r.Field + " is no URL"}
@@ -105,10 +109,45 @@ func (c *Client) ResourceMetadata(ctx context.Context, resource string, r Metada
 	host := url.URL{Scheme: u.Scheme, Host: u.Host}
 	addresses := []string{inserted(u, "oauth-protected-resource"), inserted(&host, "oauth-protected-resource")}
 	document, validity, err := c.published(ctx, r, "resource", resource, addresses)
+	var missing *Error
+	if errors.As(err, &missing) && missing.Kind == Misconfigured {
+		var address string
+		if address, err = c.metadataAddress(ctx, u, r); err == nil {
+			document, validity, err = c.published(ctx, r, "resource", resource, []string{address})
+		} else if why := new(Error); errors.As(err, &why) {
+			missing.Detail += "; the resource itself was asked as well, and " + why.Detail
+			err = missing
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &ResourceMetadata{Resource: resource, AuthorizationServers: names(document["authorization_servers"]), Validity: validity}, nil
+}
+
+// metadataAddress asks a resource, without a token, for the address of its
+// metadata. The resource names it where it refuses the request (RFC 9728 section
+// 5.1). The address must have the origin of the resource, because a redirect to
+// another origin would not be followed either.
+func (c *Client) metadataAddress(ctx context.Context, resource *url.URL, r MetadataRequest) (string, error) {
+	got, err := c.exchange(ctx, r.get(resource.String()))
+	if err != nil {
+		return "", err
+	}
+	address := challengeParameter(got.header, "resource_metadata")
+	u, err := url.Parse(address)
+	switch {
+	case address == "":
+		return "", &Error{Kind: Misconfigured, Detail: fmt.Sprintf("answered HTTP %d without resource_metadata in WWW-Authenticate", got.status)}
+	case err != nil || !plain(address) || u.Scheme != resource.Scheme || !strings.EqualFold(u.Host, resource.Host) || u.User != nil || u.Fragment != "":
+		return "", &Error{Kind: Misconfigured, Detail: "its WWW-Authenticate names as resource_metadata what is no URL of its own scheme and host; write issuer"}
+	}
+	return address, nil
+}
+
+// get returns the request for what is at that address.
+func (r MetadataRequest) get(address string) Request {
+	return Request{URL: address, Method: http.MethodGet, Format: Query, Auth: AuthNone, Field: r.Field, Timeout: r.Timeout, Connection: r.Connection}
 }
 
 // inserted returns the well-known address with this name. The name is inserted
@@ -137,9 +176,7 @@ func (c *Client) published(ctx context.Context, r MetadataRequest, member, ident
 		if slices.Contains(addresses[:i], address) {
 			continue
 		}
-		got, err := c.exchange(ctx, Request{
-			URL: address, Method: http.MethodGet, Format: Query, Auth: AuthNone, Field: r.Field, Timeout: r.Timeout, Connection: r.Connection,
-		})
+		got, err := c.exchange(ctx, r.get(address))
 		if err != nil {
 			return nil, Validity{}, err // the next address is at the same host
 		}
