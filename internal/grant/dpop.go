@@ -24,6 +24,9 @@ import (
 // section 5).
 const TypeDPoP = "DPoP"
 
+// ProofAlgorithm is the algorithm that all proofs are signed with.
+const ProofAlgorithm = signing.ES256
+
 // The headers of RFC 9449 sections 4.1 and 8.
 const (
 	headerDPoP  = "DPoP"
@@ -51,7 +54,8 @@ type Proof struct {
 	Nonce     string // the server's nonce; "" for none
 }
 
-// Sign signs the proof and gives it a new jti. The key must be one for ES256.
+// Sign signs the proof and gives it a new jti. The key must be one for
+// ProofAlgorithm.
 func (p Proof) Sign(k signing.Key, now time.Time) (string, error) {
 	jwk, err := k.BareJWK()
 	if err != nil {
@@ -64,7 +68,7 @@ func (p Proof) Sign(k signing.Key, now time.Time) (string, error) {
 	if p.Nonce != "" {
 		claims["nonce"] = p.Nonce
 	}
-	text, err := k.Sign(signing.ES256, map[string]any{"typ": "dpop+jwt", "jwk": jwk}, claims)
+	text, err := k.Sign(ProofAlgorithm, map[string]any{"typ": "dpop+jwt", "jwk": jwk}, claims)
 	if err != nil {
 		return "", &Error{Kind: Misconfigured, Detail: "the DPoP proof cannot be signed: " + err.Error()}
 	}

@@ -53,6 +53,11 @@ type ServerMetadata struct {
 	MTLS        Endpoints `json:"mtls,omitzero"` // mtls_endpoint_aliases (RFC 8705 section 5)
 	AuthMethods []string  `json:"auth_methods,omitempty"`
 	GrantTypes  []string  `json:"grant_types,omitempty"`
+
+	// AuthAlgorithms are those of the client's assertions, DPoPAlgorithms those of
+	// its proofs (RFC 9449 section 5.1).
+	AuthAlgorithms []string `json:"auth_algorithms,omitempty"`
+	DPoPAlgorithms []string `json:"dpop_algorithms,omitempty"`
 	Validity
 }
 
@@ -86,6 +91,7 @@ func (c *Client) ServerMetadata(ctx context.Context, issuer string, r MetadataRe
 	out := &ServerMetadata{
 		Issuer: issuer, Endpoints: endpoints(document), MTLS: endpoints(aliases),
 		AuthMethods: names(document["token_endpoint_auth_methods_supported"]), GrantTypes: names(document["grant_types_supported"]),
+		AuthAlgorithms: names(document["token_endpoint_auth_signing_alg_values_supported"]), DPoPAlgorithms: names(document["dpop_signing_alg_values_supported"]),
 		Validity: validity,
 	}
 	if out.Token == "" {

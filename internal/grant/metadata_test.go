@@ -45,10 +45,11 @@ func TestAServerIsFoundAtTheWellKnownAddressesOfBothStandards(t *testing.T) {
 			issuer := s.URL() + test.path
 			s.Publish(test.at, object{
 				"issuer": issuer, "token_endpoint": s.URL() + "/token", "revocation_endpoint": s.URL() + "/revoke",
-				"mtls_endpoint_aliases":                 object{"token_endpoint": s.URL() + "/mtls/token"},
-				"token_endpoint_auth_methods_supported": []any{"private_key_jwt", "client_secret_basic"},
-				"grant_types_supported":                 []any{"client_credentials"},
-				"jwks_uri":                              s.URL() + "/jwks",
+				"mtls_endpoint_aliases":                            object{"token_endpoint": s.URL() + "/mtls/token"},
+				"token_endpoint_auth_methods_supported":            []any{"private_key_jwt", "client_secret_basic"},
+				"grant_types_supported":                            []any{"client_credentials"},
+				"token_endpoint_auth_signing_alg_values_supported": []any{"RS256"}, "dpop_signing_alg_values_supported": []any{"ES256"},
+				"jwks_uri": s.URL() + "/jwks",
 			}, nil)
 			got, err := serverMetadata(t, issuer)
 			if err != nil {
@@ -58,6 +59,7 @@ func TestAServerIsFoundAtTheWellKnownAddressesOfBothStandards(t *testing.T) {
 				Issuer: issuer, Endpoints: Endpoints{Token: s.URL() + "/token", Revocation: s.URL() + "/revoke"},
 				MTLS:        Endpoints{Token: s.URL() + "/mtls/token"},
 				AuthMethods: []string{"private_key_jwt", "client_secret_basic"}, GrantTypes: []string{"client_credentials"},
+				AuthAlgorithms: []string{"RS256"}, DPoPAlgorithms: []string{"ES256"},
 				Validity: Validity{ReadAt: clock(), FreshUntil: clock().Add(time.Hour)},
 			}
 			if !reflect.DeepEqual(got, want) {

@@ -243,18 +243,33 @@ func (e *Effective) Mismatches() []string {
 	if d == nil {
 		return nil
 	}
+	grantType, signed, proved := e.Dialect.GrantType, "", ""
+	if grantType == "none" {
+		grantType = ""
+	}
+	switch e.Dialect.AuthMethod {
+	case string(grant.AuthPrivateKeyJWT):
+		signed = string(e.keys.algorithm)
+	case string(grant.AuthSecretJWT):
+		signed = string(e.keys.secretAlgorithm)
+	}
+	if e.Dialect.DPoP {
+		proved = string(grant.ProofAlgorithm)
+	}
 	var out []string
 	for _, said := range []struct {
-		field, value string
-		listed       []string
+		of, value string // no value is not sent
+		listed    []string
 	}{
 		{"token_endpoint_auth_method", e.Dialect.AuthMethod, d.AuthMethods},
-		{"grant_type", e.Dialect.GrantType, d.GrantTypes},
+		{"grant_type", grantType, d.GrantTypes},
+		{"the algorithm of the client's assertions (signing_algorithm)", signed, d.AuthAlgorithms},
+		{"the algorithm of proofs (dpop)", proved, d.DPoPAlgorithms},
 	} {
-		if said.listed == nil || slices.Contains(said.listed, said.value) || said.value == "none" && said.field == "grant_type" {
+		if said.value == "" || said.listed == nil || slices.Contains(said.listed, said.value) {
 			continue
 		}
-		out = append(out, fmt.Sprintf("the metadata of issuer %q lists %s for %s, and not %s", d.Issuer, Listed(said.listed), said.field, said.value))
+		out = append(out, fmt.Sprintf("the metadata of issuer %q lists %s for %s, and not %s", d.Issuer, Listed(said.listed), said.of, said.value))
 	}
 	return out
 }

@@ -365,6 +365,8 @@ func TestAKeyOfTheEngineGoesByWhoNamesTheSource(t *testing.T) {
 
 func TestWhatAServerDoesNotListIsTold(t *testing.T) {
 	t.Parallel()
+	signed := object{"token_endpoint_auth_method": "private_key_jwt"}
+	registration := Registration{Credentials: Credentials{ClientID: "c", PrivateKey: newKeyPair(t, signing.ES256).pem, ClientSecret: strings.Repeat("s", 40)}}
 	for name, test := range map[string]struct {
 		change func(*grant.ServerMetadata)
 		config object
@@ -375,10 +377,17 @@ func TestWhatAServerDoesNotListIsTold(t *testing.T) {
 		"another method":    {func(m *grant.ServerMetadata) { m.AuthMethods = []string{"private_key_jwt", "none"} }, object{}, `the metadata of issuer "` + theIssuer + `" lists private_key_jwt, none for token_endpoint_auth_method, and not client_secret_basic`},
 		"another grant":     {func(m *grant.ServerMetadata) { m.GrantTypes = []string{"authorization_code"} }, object{}, "lists authorization_code for grant_type, and not client_credentials"},
 		"no grant at all":   {func(m *grant.ServerMetadata) { m.GrantTypes = []string{"authorization_code"} }, object{"grant_type": "none"}, ""},
+		"another algorithm": {func(m *grant.ServerMetadata) { m.AuthAlgorithms = []string{"RS256", "HS256"} }, signed, "lists RS256, HS256 for the algorithm of the client's assertions (signing_algorithm), and not ES256"},
+		"that algorithm":    {func(m *grant.ServerMetadata) { m.AuthAlgorithms = []string{"RS256", "ES256"} }, signed, ""},
+		"one for a secret":  {func(m *grant.ServerMetadata) { m.AuthAlgorithms = []string{"HS512"} }, object{"token_endpoint_auth_method": "client_secret_jwt"}, "and not HS256"},
+		"none is needed":    {func(m *grant.ServerMetadata) { m.AuthAlgorithms = []string{"RS256"} }, object{}, ""},
+		"other proofs":      {func(m *grant.ServerMetadata) { m.DPoPAlgorithms = []string{"EdDSA"} }, object{"dpop": true}, "lists EdDSA for the algorithm of proofs (dpop), and not ES256"},
+		"those proofs":      {func(m *grant.ServerMetadata) { m.DPoPAlgorithms = []string{"EdDSA", "ES256"} }, object{"dpop": true}, ""},
+		"no proofs at all":  {func(m *grant.ServerMetadata) { m.DPoPAlgorithms = []string{"EdDSA"} }, object{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := discovered(t, Overlay(object{"issuer": theIssuer}, test.config), Registration{}, metadata(Source{Issuer: theIssuer}, test.change))
+			e := discovered(t, Overlay(object{"issuer": theIssuer}, test.config), registration, metadata(Source{Issuer: theIssuer}, test.change))
 			if got := strings.Join(e.Mismatches(), "\n"); test.want == "" && got != "" || !strings.Contains(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
