@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
@@ -137,6 +139,29 @@ func TestFallbackSecretServesEveryGrant(t *testing.T) {
 			asked(t, s, 2*(n+1))
 			e.clock.advance(50 * time.Minute)
 		}
+	})
+	t.Run("an assertion that the secret signs", func(t *testing.T) {
+		old, current := strings.Repeat("o", 32), strings.Repeat("c", 32)
+		e := mount(t, old, current)
+		s := providertest.StartFunc(t, "/token", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+			w.Header().Set("Content-Type", "application/json")
+			jws, err := jose.ParseSigned(r.FormValue("assertion"), []jose.SignatureAlgorithm{jose.HS256})
+			if err == nil {
+				_, err = jws.Verify([]byte(old))
+			}
+			if err != nil {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = w.Write([]byte(`{"error":"invalid_grant"}`))
+				return
+			}
+			_, _ = w.Write([]byte(`{"access_token":"granted","expires_in":3600}`))
+		})
+		e.must(t, "config/c", fields{
+			"token_url": s.TokenURL(), "client_id": "c", "client_secret": current, "fallback_client_secret": old, "signing_algorithm": "HS256",
+			"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "token_endpoint_auth_method": "none",
+		})
+		warned(t, e.read(t, "token/c"), "fallback_client_secret")
+		asked(t, s, 2)
 	})
 	t.Run("the revocation of a lease's own token", func(t *testing.T) {
 		e, s := rotating(t, nil)

@@ -194,12 +194,12 @@ func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Eff
 }
 
 // withFallback calls do as the client of e, and once more with the fallback secret
-// if the provider refuses the client. It reports whether the fallback secret was
-// what worked.
+// if the provider refuses the client, or the assertion that the secret signed. It
+// reports whether the fallback secret was what worked.
 func withFallback(e *provider.Effective, do func(*provider.Effective) error) (bool, error) {
 	err := do(e)
 	var failed *grant.Error
-	if !errors.As(err, &failed) || !failed.ClientRefused() {
+	if !errors.As(err, &failed) || !failed.ClientRefused() && !(e.SecretSignsGrant() && failed.GrantRefused()) {
 		return false, err
 	}
 	fallback, ok, resolveErr := e.WithFallback()

@@ -20,8 +20,7 @@ func (e *Effective) clientAssertion(endpoint string) (*grant.Assertion, error) {
 	a := e.assertion(endpoint)
 	switch e.Dialect.AuthMethod {
 	case string(grant.AuthSecretJWT):
-		a.Key, a.KeyID, a.Certificates = signing.Key{}, e.registration.KeyID, nil
-		a.Secret, a.Algorithm = e.registration.ClientSecret, e.keys.secretAlgorithm
+		e.signBySecret(a)
 	case string(grant.AuthPrivateKeyJWT):
 	default:
 		return nil, nil
@@ -42,7 +41,16 @@ func (e *Effective) grantAssertion(endpoint string) (*grant.Assertion, error) {
 		return nil, nil
 	}
 	a := e.assertion(endpoint)
+	if e.SecretSignsGrant() {
+		e.signBySecret(a)
+	}
 	return a, e.complete(a, endpoint)
+}
+
+// signBySecret makes the client secret sign a, instead of a private key.
+func (e *Effective) signBySecret(a *grant.Assertion) {
+	a.Key, a.KeyID, a.Certificates = signing.Key{}, e.registration.KeyID, nil
+	a.Secret, a.Algorithm = e.registration.ClientSecret, e.keys.secretAlgorithm
 }
 
 // assertion returns an assertion with what all assertions have in common.

@@ -24,7 +24,7 @@ type keys struct {
 // signs reports whether the client signs a JWT with a private key, either to
 // authenticate or as its grant.
 func (e *Effective) signs() bool {
-	return e.Dialect.AuthMethod == string(grant.AuthPrivateKeyJWT) || e.signsGrant()
+	return e.Dialect.AuthMethod == string(grant.AuthPrivateKeyJWT) || e.signsGrant() && !e.SecretSignsGrant()
 }
 
 // signsGrant reports whether the grant is a JWT that is signed here.
@@ -32,12 +32,19 @@ func (e *Effective) signsGrant() bool {
 	return e.Dialect.GrantType == grant.GrantJWTBearer && e.registration.Assertion == "" && !e.registration.brought(grant.ParamAssertion)
 }
 
+// SecretSignsGrant reports whether the grant is a JWT that the client secret
+// signs: the algorithm is one for secrets, and the client has no private key.
+func (e *Effective) SecretSignsGrant() bool {
+	wanted, _ := e.wantedAlgorithm()
+	return e.signsGrant() && slices.Contains(signing.Symmetric(), wanted) && e.registration.PrivateKey == "" && e.registration.SigningKey == ""
+}
+
 // checkKeys parses the keys, and refuses keys that do not fit their purpose.
 func (e *Effective) checkKeys() error {
 	if err := e.checkSigningKey(); err != nil {
 		return err
 	}
-	if e.Dialect.AuthMethod == string(grant.AuthSecretJWT) {
+	if e.Dialect.AuthMethod == string(grant.AuthSecretJWT) || e.SecretSignsGrant() {
 		if err := e.checkSecretAlgorithm(); err != nil {
 			return err
 		}
@@ -108,7 +115,7 @@ func (e *Effective) checkAlgorithm() error {
 func (e *Effective) checkSecretAlgorithm() error {
 	r := e.registration
 	var from string
-	if e.keys.secretAlgorithm, from = e.wantedAlgorithm(); e.keys.secretAlgorithm == "" || e.signsGrant() { // the wanted algorithm is then that of the grant's key
+	if e.keys.secretAlgorithm, from = e.wantedAlgorithm(); e.keys.secretAlgorithm == "" || e.signsGrant() && !e.SecretSignsGrant() { // the wanted algorithm is then that of the grant's key
 		e.keys.secretAlgorithm = signing.HS256
 	}
 	if !slices.Contains(signing.Symmetric(), e.keys.secretAlgorithm) {

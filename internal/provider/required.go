@@ -74,6 +74,11 @@ func (e *Effective) checkRequires(definition Layer) error {
 // needs returns what a config has to set before a request can be made.
 func (e *Effective) needs() []grant.Need {
 	out := grant.Needs(e.Dialect.GrantType, grant.AuthMethod(e.Dialect.AuthMethod))
+	for i, need := range out {
+		if need.For == "grant_type="+grant.GrantJWTBearer && e.SecretSignsGrant() {
+			out[i].Fields = []string{"client_secret"}
+		}
+	}
 	for _, field := range e.required {
 		out = append(out, grant.Need{Fields: append([]string{field}, requirements()[field]...), For: "the provider"})
 	}
