@@ -18,14 +18,14 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// brought is what a reader brings along for its token to be made of, by name: a
-// token of its own, to be exchanged. It is secret, and nothing keeps it: it is
-// there for as long as the request, and a mint that the request started. What is
-// kept is a keyed hash of it, in the key of the token that came of it. A token
-// that is due is renewed by a reader who brings the same again.
+// brought holds, by name, the inputs that a reader sends and that its token is made
+// of, such as a token to exchange. They are secret and are never stored: they exist
+// only during the request, and during a mint that the request has started. The key
+// of the resulting token contains a keyed hash of them. To renew the token, a reader
+// has to send the same inputs again.
 type brought map[string]string
 
-// broughtBy reads what a request brings.
+// broughtBy reads the inputs that a request brings.
 func broughtBy(d *framework.FieldData) (brought, error) {
 	var out brought
 	for _, f := range provider.ReaderInputs() {
@@ -49,8 +49,8 @@ func broughtBy(d *framework.FieldData) (brought, error) {
 	return out, nil
 }
 
-// check refuses what has ended: a token that came of it may live longer, and is
-// for those who could have it now.
+// check refuses an input that has expired. A token that was made of it may live
+// longer, but only a reader who could have it minted now may get it.
 func (g brought) check(b *backend) error {
 	for _, name := range []string{grant.ParamSubjectToken, grant.ParamActorToken, grant.ParamAssertion} {
 		if end, known := grant.JWTEnd(g[name]); known && !b.now().Before(end) {
@@ -60,8 +60,8 @@ func (g brought) check(b *backend) error {
 	return nil
 }
 
-// key is the key of the token that comes of what is brought to the request with
-// that key.
+// key returns the key of the token that is made of g. The argument key is the key
+// of the request without g.
 func (g brought) key(epoch []byte, config, key string) (string, error) {
 	if len(g) == 0 {
 		return key, nil
@@ -76,7 +76,7 @@ func (g brought) key(epoch []byte, config, key string) (string, error) {
 	return config + "/" + hex.EncodeToString(mac.Sum(nil)), nil
 }
 
-// bring gives v for a reader who brings that. It is kept nowhere.
+// bring returns a copy of v for a reader who brings g. The copy is not kept.
 func (b *backend) bring(v *view, g brought) (*view, error) {
 	if len(g) == 0 {
 		return v, nil
@@ -96,7 +96,8 @@ func (b *backend) bring(v *view, g brought) (*view, error) {
 	return &out, err
 }
 
-// lacks refuses a request without what the token is made of.
+// lacks refuses a request that does not bring every input that the token is made
+// of.
 func (v *view) lacks() error {
 	for _, name := range v.needs {
 		if v.brought[name] == "" {
@@ -106,8 +107,8 @@ func (v *view) lacks() error {
 	return nil
 }
 
-// checkBrought refuses a config that would have to run its grant without what
-// only readers bring.
+// checkBrought refuses verify_connection if the grant needs inputs that only
+// readers bring: there are none when the config is written.
 func (c *config) checkBrought() error {
 	if needs := c.effective.RequiredInputs(); c.VerifyConnection && len(needs) > 0 {
 		return refuse("verify_connection runs the grant when the config is written, and %s comes from each reader: leave it out, and write check/%s %s=… afterwards", needs[0], c.config, needs[0])

@@ -15,7 +15,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// budgetError is a mint that would be one more than mints_per_hour allows.
+// budgetError is the error for a mint that would exceed mints_per_hour.
 type budgetError struct {
 	target target
 	limit  int64
@@ -29,20 +29,21 @@ func (e *budgetError) Error() string {
 		e.target, e.limit, grant.InWords(e.wait), budgetRemedy)
 }
 
-// RetryHint is the time for which no further mint is tried.
+// RetryHint returns how long no further mint is tried.
 func (e *budgetError) RetryHint() time.Duration { return e.wait }
 
-// budgetEntry is what a config with mints_per_hour has minted of late: a restart
-// gives it no new budget.
+// budgetEntry stores how many tokens a config with mints_per_hour has minted
+// recently, so that a restart gives it no new budget.
 type budgetEntry struct {
 	header
-	Minutes map[int32]uint32 `json:"minutes"` // mints by the minute, since the epoch
+	Minutes map[int32]uint32 `json:"minutes"` // number of mints by minute, counted from the epoch
 }
 
 func (*budgetEntry) schema() int { return 1 }
 
-// afford sets one mint of c's budget aside until the function that it gives is
-// called, by when it is counted if there was one.
+// afford reserves one mint of c's budget, or returns an error if there is none left.
+// The caller calls done when the mint has ended. A successful mint has been counted
+// by then, so the reservation is no longer needed.
 func (b *backend) afford(ctx context.Context, s logical.Storage, c *config) (done func(), err error) {
 	if c.MintsPerHour == 0 {
 		return func() {}, nil
@@ -60,7 +61,8 @@ func (b *backend) afford(ctx context.Context, s logical.Storage, c *config) (don
 	return func() { h.change(func(p *past) { p.rare().minting-- }) }, nil
 }
 
-// recallMints finds once what an earlier process has minted within the hour.
+// recallMints reads from storage how many tokens an earlier process minted within
+// the last hour. It does so once per config.
 func (b *backend) recallMints(ctx context.Context, s logical.Storage, name string) error {
 	h := b.observer.about(name)
 	recalled := false
@@ -83,15 +85,15 @@ func (b *backend) recallMints(ctx context.Context, s logical.Storage, name strin
 	return nil
 }
 
-// noteMint stores what c has minted of late, if it has a budget. Failing to is no
-// reason to withhold the token: it costs the count after a restart.
+// noteMint stores c's recent mints, if c has a budget. If that fails, the token is
+// handed out all the same: only a restart would then forget these mints.
 func (b *backend) noteMint(ctx context.Context, s logical.Storage, c *config) {
 	if c.MintsPerHour == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	err := b.recallMints(ctx, s, c.config) // before they are written over
+	err := b.recallMints(ctx, s, c.config) // before the stored ones are overwritten
 	if err == nil {
 		p := b.observer.about(c.config).snapshot()
 		err = store(ctx, s, budgetPrefix+c.config, &budgetEntry{Minutes: p.hour.stored(b.now())})
@@ -110,8 +112,8 @@ func (c *config) checkBudget() error {
 	return nil
 }
 
-// below is when there will have been fewer than limit in an hour, if nothing else
-// happens.
+// below returns when the count of the last hour falls below limit if nothing more
+// is counted.
 func (m *minutes) below(now time.Time, limit int64) time.Time {
 	sum, until := m.sum(now), now
 	for _, one := range *m {
@@ -124,7 +126,8 @@ func (m *minutes) below(now time.Time, limit int64) time.Time {
 	return until
 }
 
-// stored gives the minutes of the last hour in which something happened.
+// stored returns the counts of the last hour, by minute. Minutes without a count are
+// left out.
 func (m *minutes) stored(now time.Time) map[int32]uint32 {
 	m.advance(now)
 	out := make(map[int32]uint32, len(*m))
@@ -134,7 +137,7 @@ func (m *minutes) stored(now time.Time) map[int32]uint32 {
 	return out
 }
 
-// recall adds what was stored of the last hour.
+// recall adds the stored counts of the last hour.
 func (m *minutes) recall(stored map[int32]uint32, now time.Time) {
 	all := m.stored(now)
 	for at, n := range stored {

@@ -12,29 +12,29 @@ import (
 )
 
 const (
-	// surveyLane is the background's lane for looking configs up. The background
-	// runs one survey at a time.
+	// surveyLane is the background lane for surveys, which run one at a time.
 	surveyLane = "survey"
 
-	// surveyedAMinute bounds the configs that are looked up at a time.
+	// surveyedAMinute is the largest number of configs that one survey reads.
 	surveyedAMinute = 1000
 
-	// calendarEvery is how often the log tells what ends soon.
+	// calendarEvery is how often the log lists the secrets and certificates that
+	// expire soon.
 	calendarEvery = 24 * time.Hour
 
-	// mostReminders bounds the lines of the log about that.
+	// mostReminders is the largest number of log lines in such a list.
 	mostReminders = 100
 )
 
-// calendar knows when the log was last told what ends soon.
+// calendar remembers when the log last listed what expires soon.
 type calendar struct {
 	surveying atomic.Bool
 	told      atomic.Int64 // in nanoseconds since the epoch
 }
 
-// survey looks up in the background what is not known of configs, so that status
-// and metrics have it at hand, and tells once a day what ends soon. It is called
-// every minute.
+// survey reads, in the background, the facts of configs that are not in memory yet,
+// so that status and metrics can show them. Once a day it also logs what expires
+// soon. It is called every minute.
 func (b *backend) survey(ctx context.Context, s logical.Storage) {
 	if !b.calendar.surveying.CompareAndSwap(false, true) {
 		return
@@ -81,7 +81,7 @@ func (b *backend) surveyOnce(ctx context.Context, s logical.Storage) error {
 	return nil
 }
 
-// remind tells of each config what has ended, or ends soon.
+// remind logs, for each config, what has expired or expires soon.
 func (b *backend) remind(configs []string, known map[string]*facts, now time.Time) {
 	reminders := 0
 	for _, config := range configs {

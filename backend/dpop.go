@@ -37,11 +37,11 @@ func (c *config) bind() error {
 type proofs struct {
 	key    signing.Key
 	scope  provider.ProofScope
-	shared bool // the key, with the config's other roles
+	shared bool // whether the config's other roles use the same key
 }
 
-// proofs returns what c's readers sign with, nil if tokens are not bound to a
-// key.
+// proofs returns what c's readers sign with. It returns nil if tokens are not bound
+// to a key.
 func (c *config) proofs() (*proofs, error) {
 	if !c.effective.Dialect.DPoP {
 		return nil, nil

@@ -17,7 +17,7 @@ const endsSoon = 30 * 24 * time.Hour
 
 // ending is a secret or certificate of a config that expires.
 type ending struct {
-	what   string // the field, with the key's name where it names one
+	what   string // the field that holds it, or the certificate of that field's key
 	at     time.Time
 	remedy string
 }
@@ -25,7 +25,8 @@ type ending struct {
 // daysLeft returns the whole days until the end; negative after it.
 func (e ending) daysLeft(now time.Time) int64 { return int64(math.Floor(e.at.Sub(now).Hours() / 24)) }
 
-// endings lists what expires of a config, the earliest first.
+// endings lists the secrets and certificates of a config that expire, the earliest
+// first.
 func (c *config) endings() []ending {
 	var out []ending
 	if at, ok := secretEnd(c.ClientSecretExpiresAt); ok {

@@ -23,24 +23,25 @@ const (
 )
 
 const (
-	// eventLane is the background's lane for sending them, one after the other.
+	// eventLane is the background lane in which events are sent, one after another.
 	eventLane = "events"
 
-	// eventTime is for how long the sending of one is waited for.
+	// eventTime is how long sending one event may take.
 	eventTime = 5 * time.Second
 
-	// eventsASecond bounds how many are sent in the long run, and eventsAtOnce how
-	// many are in a burst. A stampede of mints is not to become one of events.
+	// eventsASecond limits how many events are sent on average, eventsAtOnce how many
+	// are sent in a burst. Otherwise very many mints would cause as many events.
 	eventsASecond = 20
 	eventsAtOnce  = 100
 )
 
-// events sends what happens to Vault's event system, in the background and in its
-// order. Nothing waits for it: what is too much, or fails, is dropped. Only Vault
-// Enterprise has subscribers; other editions take events and drop them.
+// events sends events to Vault's event system, in the background and in order.
+// Nobody waits for them. An event that is over the limit, or that cannot be sent, is
+// dropped. Only Vault Enterprise has subscribers; other editions accept events and
+// drop them.
 type events struct {
 	sender logical.EventSender
-	run    func(do func(context.Context)) bool // in the background; false when it will not
+	run    func(do func(context.Context)) bool // runs do in the background; false if it cannot
 	limit  *rate.Limiter
 
 	sent, failed, dropped atomic.Int64
@@ -50,7 +51,7 @@ type events struct {
 	sending bool
 }
 
-// event is a type with pairs of a name and a value.
+// event is an event of that type. Its pairs are names, each followed by its value.
 type event struct {
 	kind  string
 	pairs []string
@@ -60,8 +61,8 @@ func newEvents(sender logical.EventSender, run func(do func(context.Context)) bo
 	return &events{sender: sender, run: run, limit: rate.NewLimiter(eventsASecond, eventsAtOnce)}
 }
 
-// post has an event sent soon. Its path, below the mount, is what a subscriber
-// must be allowed to subscribe to.
+// post queues an event, which is then sent in the background. The path is relative
+// to the mount. A subscriber gets the event only if its policy allows that path.
 func (e *events) post(now time.Time, kind, path string, pairs ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -75,7 +76,7 @@ func (e *events) post(now time.Time, kind, path string, pairs ...string) {
 	}
 }
 
-// drain sends what there is, until there is nothing left.
+// drain sends the queued events until the queue is empty.
 func (e *events) drain(ctx context.Context) {
 	for next, ok := e.next(); ok; next, ok = e.next() {
 		e.send(ctx, next)

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// maxNamed is how many configs the metrics tell apart: those that this process
-	// has seen first. The rest is told of as one, so that however many configs
-	// there are, a scrape has a bounded number of series.
+	// maxNamed is how many configs have metrics of their own: the first ones that this
+	// process has seen. All others are added up under one name, so that the number of
+	// series is bounded, however many configs there are.
 	maxNamed = 200
 
-	// restLabel is what the rest is called.
+	// restLabel is the name of all others together.
 	restLabel = "other"
 )
 
@@ -29,9 +29,9 @@ var latencyBounds = []time.Duration{
 	2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute,
 }
 
-// metrics gives the metrics of a mount, made of what its observer and its cache
-// know when they are asked for: nothing is counted twice, and a read of a token
-// costs no more because of them. It is a prometheus.Collector.
+// metrics is a prometheus.Collector for the metrics of one mount. It computes them
+// during a scrape from what the observer and the cache know. So nothing is counted
+// twice, and metrics make no read of a token slower.
 type metrics struct {
 	b *backend
 
@@ -39,7 +39,7 @@ type metrics struct {
 	configs, state, held, expires, ends, lastHour, perHour, remain, events *prometheus.Desc
 }
 
-// newMetrics gives a registry of its own for b.
+// newMetrics returns a registry with the metrics of b only.
 func newMetrics(b *backend) *prometheus.Registry {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("oauthcc_"+name, help, labels, nil)
@@ -105,7 +105,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			gauge(m.ends, at.Sub(now).Seconds(), config, what)
 		}
 		if config == restLabel {
-			continue // what follows is of one config
+			continue // the rest of the loop is about a single config
 		}
 		gauge(m.state, 1, config, s.state)
 		if s.budget > 0 {
@@ -117,7 +117,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// count tells the counters of one config, or of the rest.
+// count sends the counters of one config, or of all others together.
 func (m *metrics) count(out chan<- prometheus.Metric, config string, s *series) {
 	counter := func(d *prometheus.Desc, n int64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), append([]string{config}, labels...)...)
@@ -143,22 +143,23 @@ func (m *metrics) count(out chan<- prometheus.Metric, config string, s *series) 
 	out <- prometheus.MustNewConstHistogram(m.duration, count, s.latency.sum.Seconds(), buckets, config)
 }
 
-// series is what the metrics tell of one config, or of the rest together.
+// series holds the metrics of one config, or of all others together.
 type series struct {
 	seldom
 	mints    int64
 	read     [readResults]int64
 	latency  latency
 	held     int
-	expires  time.Time // the first of the tokens held
+	expires  time.Time // when the first of the held tokens expires
 	ends     map[string]time.Time
 	lastHour int64
 	state    string
 	budget   int64
 }
 
-// series gathers what there is to tell, by label, and how many configs are in
-// each state. It touches no storage: what has not been looked up yet is told later.
+// series returns the metrics by label, and the number of configs in each state. It
+// reads no storage: facts that are not in memory yet are missing until a survey has
+// read them.
 func (b *backend) series(now time.Time) (map[string]*series, map[string]int) {
 	tokens := b.tokensByConfig()
 	out, inState := map[string]*series{}, map[string]int{}
@@ -190,7 +191,7 @@ func (b *backend) series(now time.Time) (map[string]*series, map[string]int) {
 	return out, inState
 }
 
-// add adds a history to s.
+// add adds the counts of a history to s.
 func (s *series) add(h *history, now time.Time) {
 	p := h.snapshot()
 	for result := range s.read {
@@ -203,7 +204,7 @@ func (s *series) add(h *history, now time.Time) {
 	s.latency.add(p.latency)
 }
 
-// absorb adds the counters of another one.
+// absorb adds the counters of other.
 func (s *seldom) absorb(other *seldom) {
 	s.failures += other.failures
 	s.retries += other.retries
@@ -219,7 +220,7 @@ func (s *seldom) absorb(other *seldom) {
 	}
 }
 
-// inherit takes over the counters of a history that ends.
+// inherit adds the counters of a history that ends, because its config was deleted.
 func (h *history) inherit(ended *history) {
 	for result := range h.reads {
 		h.reads[result].Add(ended.reads[result].Load())
@@ -227,7 +228,7 @@ func (h *history) inherit(ended *history) {
 	p := ended.snapshot()
 	h.change(func(own *past) {
 		own.mints += p.mints
-		own.rare().absorb(p.seldom) // the latency of what is not told apart is there already
+		own.rare().absorb(p.seldom) // its latency has been counted here from the start
 	})
 }
 
@@ -253,7 +254,8 @@ func earliest(ends map[string]time.Time, what string, at time.Time) map[string]t
 	return ends
 }
 
-// all gives the histories by config, and that of what belongs to none of them.
+// all returns the histories by config, and the history of everything that belongs to
+// none of them.
 func (o *observer) all() (byConfig map[string]*history, rest *history) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

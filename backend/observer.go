@@ -15,9 +15,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// observer is told what happens to the tokens of a mount: one method for each
-// kind of event, each of them called from one place. What is counted, logged and
-// reported of tokens comes from here, and from nowhere else.
+// observer is told what happens to the tokens of a mount. It has one method for each
+// kind of event, and each method is called from one place. All counters, log lines
+// and events about tokens come from here.
 type observer struct {
 	now    func() time.Time
 	log    func() hclog.Logger
@@ -25,12 +25,12 @@ type observer struct {
 
 	mu       sync.Mutex
 	byConfig map[string]*history
-	named    int     // how many of them the metrics tell apart
-	rest     history // of what belongs to none of them
+	named    int     // how many of these have metrics of their own
+	rest     history // of everything that belongs to none of these
 }
 
-// of gives the history of a config that exists, and begins it where there is
-// none.
+// of returns the history of a config that exists. If there is none yet, it begins
+// one.
 func (o *observer) of(config string) *history {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -48,8 +48,8 @@ func (o *observer) of(config string) *history {
 	return h
 }
 
-// about gives the history of a config that may have been deleted by now, whose
-// history must not begin again.
+// about returns the history of a config that may have been deleted in the meantime.
+// It begins no history, so that a deleted config does not get one again.
 func (o *observer) about(config string) *history {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -59,8 +59,9 @@ func (o *observer) about(config string) *history {
 	return &o.rest
 }
 
-// deleted ends the history of a config. Another one of its name begins anew. What
-// the metrics told of it among the rest stays there, since no counter may fall.
+// deleted ends the history of a config. A new config with this name begins a new one.
+// Counters that the metrics added to the rest stay there, because a counter must not
+// decrease.
 func (o *observer) deleted(config string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -91,8 +92,8 @@ func (o *observer) handedOut(h *history, got answer, fromMemory bool) {
 // notHandedOut is called with each read of a token that ends in an error.
 func (o *observer) notHandedOut(h *history) { h.reads[readFailed].Add(1) }
 
-// asked is called with each exchange with a provider about a token, and why it
-// brought none.
+// asked is called after each exchange with a provider about a token. err says why
+// the exchange brought no token.
 func (o *observer) asked(config string, x grant.Exchange, err error) {
 	if x.Attempts == 0 {
 		return // nothing was sent
@@ -167,14 +168,14 @@ func (o *observer) mintFailed(t target, err error) {
 	o.events.post(last.at, eventFailed, tokenPrefix+t.path(), "config", t.config, "role", t.role, "cause", causeOf(err), "error", last.brief)
 }
 
-// outdated is called when a config has become another request, so that none of
-// its tokens is any good.
+// outdated is called when a change of a config has changed its request, so that none
+// of its tokens can be used any more.
 func (o *observer) outdated(config string) {
 	o.about(config).change(func(p *past) { p.current = false })
 }
 
-// endsSoon is called once a day with each secret or certificate that has ended, or
-// ends within 30 days.
+// endsSoon is called once a day for each secret or certificate that has expired, or
+// will within 30 days.
 func (o *observer) endsSoon(config string, e ending) {
 	text := "a secret or certificate ends soon"
 	if !o.now().Before(e.at) {
@@ -184,14 +185,13 @@ func (o *observer) endsSoon(config string, e ending) {
 	o.events.post(o.now(), eventEnds, configPrefix+config, "config", config, "what", e.what, "ends_at", stamp(e.at), "days_left", strconv.FormatInt(e.daysLeft(o.now()), 10))
 }
 
-// checked is called with each check of a config that its provider answered with
-// a token.
+// checked is called after each check of a config that brought a token.
 func (o *observer) checked(config string) {
 	o.about(config).change(func(p *past) { p.rare().checks++ })
 }
 
-// revoked is called with each token that a provider was to revoke, and why it was
-// not.
+// revoked is called after each attempt to revoke a token at its provider. err says
+// why the token was not revoked.
 func (o *observer) revoked(config string, err error) {
 	o.about(config).change(func(p *past) {
 		if err != nil {
@@ -208,8 +208,8 @@ func (o *observer) revoked(config string, err error) {
 	o.events.post(o.now(), eventRevoked, tokenPrefix+config, "config", config)
 }
 
-// livesOn is called with each token of a lease that has ended which nobody can
-// revoke any more.
+// livesOn is called for each token whose lease has ended and that can no longer be
+// revoked.
 func (o *observer) livesOn(config string, reason error, until time.Time) {
 	o.log().Warn("a token cannot be revoked at its provider, and lives on until it expires",
 		"config", config, "reason", reason, "until", stamp(until))

@@ -35,7 +35,7 @@ func (b *backend) metricsPaths() []*framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
 				Callback:                  b.readMetrics,
-				ForwardPerformanceStandby: true, // the active node is the one that mints
+				ForwardPerformanceStandby: true, // only the active node mints
 				Summary:                   "Read the metrics of the mount, as Prometheus does.",
 				Responses:                 map[int][]framework.Response{http.StatusOK: {{Description: "The metrics", MediaType: metricsType}}},
 			},

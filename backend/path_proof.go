@@ -85,7 +85,7 @@ func (b *backend) writeProof(ctx context.Context, req *logical.Request, d *frame
 		if current, v, err = b.currentHash(ctx, req.Storage, w); err != nil {
 			return nil, err
 		}
-		if proof, err = v.proofFor(req); err != nil { // as the config is by now
+		if proof, err = v.proofFor(req); err != nil { // the config may have changed in the meantime
 			return nil, err
 		}
 		if proof.TokenHash != "" && proof.TokenHash != current {
@@ -100,10 +100,11 @@ func (b *backend) writeProof(ctx context.Context, req *logical.Request, d *frame
 	return &logical.Response{Data: map[string]any{"proof": text, "ath": proof.TokenHash}}, nil
 }
 
-// method is what names an HTTP method. They are told apart by case.
+// method matches the name of an HTTP method. Such names are case-sensitive.
 var method = regexp.MustCompile(`^[A-Z][A-Z-]{0,31}$`)
 
-// proofFor is the proof that is asked for, if the readers of v may have it.
+// proofFor returns the unsigned proof that a request asks for, or an error if the
+// readers of v may not have it.
 func (v *view) proofFor(req *logical.Request) (grant.Proof, error) {
 	text := func(field string) string { s, _ := req.Data[field].(string); return s }
 	p := grant.Proof{Method: text("htm"), Nonce: text("nonce"), TokenHash: text("ath")}
@@ -129,8 +130,8 @@ func (v *view) proofFor(req *logical.Request) (grant.Proof, error) {
 	return p, err
 }
 
-// currentHash is the hash of the token that a reader gets now, and the view that
-// it is by.
+// currentHash returns the hash of the token that a reader would get now, and the
+// view by which it would get that token.
 func (b *backend) currentHash(ctx context.Context, s logical.Storage, w wanted) (string, *view, error) {
 	got, v, err := b.token(ctx, s, w)
 	if err != nil {

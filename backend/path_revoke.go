@@ -47,10 +47,10 @@ func (b *backend) revokePaths() []*framework.Path {
 	}, nil)}
 }
 
-// writeRevoke starts a new epoch, so that no token of the old one is found
-// again, on any node, and a new ledger. What memory then forgets, what is stored
-// and what the old ledger holds is revoked at the provider, when the next
-// writer has its turn already. The configs that depend on this one go with it.
+// writeRevoke gives the config, and each config that depends on it, a new epoch and
+// a new ledger. With the new epoch, no node finds a token of the old one any more.
+// Then the tokens that were in memory, in storage and in the old ledger are revoked
+// at the provider. Other writers of the config need not wait for that.
 func (b *backend) writeRevoke(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	names := []string{targetOf(d).config}
 	dependants, err := b.dependants(ctx, req.Storage, names[0])
@@ -65,7 +65,7 @@ func (b *backend) writeRevoke(ctx context.Context, req *logical.Request, d *fram
 		}
 		all = append(all, f)
 	}
-	ctx = context.WithoutCancel(ctx) // who has begun this wants it done
+	ctx = context.WithoutCancel(ctx) // it continues even if the caller leaves
 	asking, cancel := context.WithTimeout(ctx, purgeTime)
 	defer cancel()
 	resp := &logical.Response{}
@@ -88,15 +88,16 @@ func (b *backend) writeRevoke(ctx context.Context, req *logical.Request, d *fram
 	return resp, nil
 }
 
-// forgotten is what a config held until it forgot it, and who has it revoked.
+// forgotten holds the tokens that a config has forgotten, and the purge that revokes
+// them.
 type forgotten struct {
 	*purge
-	ledger string // the mark of the config's new one, which stays
-	held   []held // in memory
+	ledger string // the mark of the config's new ledger, which is kept
+	held   []held // the tokens that were in memory
 }
 
-// end has the provider revoke what a config has forgotten, for as long as
-// asking lasts, and tells what lives on.
+// end revokes the forgotten tokens at the provider until the context asking ends. It
+// returns warnings about the tokens that live on.
 func (f forgotten) end(ctx, asking context.Context) ([]string, error) {
 	err := f.collect(ctx, f.held, f.ledger)
 	err = errors.Join(err, f.sweep(asking, f.ledger, true))
@@ -116,8 +117,8 @@ func (f forgotten) end(ctx, asking context.Context) ([]string, error) {
 	return warnings, nil
 }
 
-// forgetAll starts a new epoch and a new ledger, and gives what memory held, and
-// who has it revoked.
+// forgetAll gives a config a new epoch and a new ledger. It returns the tokens that
+// were in memory, and the purge that revokes them.
 func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string) (forgotten, error) {
 	leave, err := b.writers.enter(ctx, configPrefix+name)
 	if err != nil {
@@ -137,7 +138,7 @@ func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string)
 	if entry.Ledger, err = newEpoch(); err != nil {
 		return forgotten{}, err
 	}
-	if empty(entry.Fields["refresh_token"]) { // else that may be bound to its key
+	if empty(entry.Fields["refresh_token"]) { // otherwise the refresh token may be bound to the old key
 		if entry.Seed, err = newEpoch(); err != nil {
 			return forgotten{}, err
 		}
@@ -151,7 +152,7 @@ func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string)
 	generation := b.views.generation.Load()
 	p := b.newPurge(context.WithoutCancel(ctx), s, name, entry)
 	if p.as != nil {
-		_, _ = b.views.keepConfig(p.as, generation) // or it is read again
+		_, _ = b.views.keepConfig(p.as, generation) // if it is not kept, it is read again
 	}
 	return forgotten{purge: p, ledger: mark(entry.Ledger), held: held}, nil
 }

@@ -46,7 +46,7 @@ const (
 	mostRows      = 1000
 )
 
-// endsField describes what is said of what ends.
+// endsField describes the list of what expires.
 func endsField() *framework.FieldSchema {
 	return &framework.FieldSchema{Type: framework.TypeSlice, Required: true, Description: "What ends of the config, the first to end first: what, ends_at (RFC 3339, UTC) and days_left (negative when it has ended)."}
 }

@@ -16,28 +16,28 @@ import (
 
 // The states of a config, the worst first.
 const (
-	stateFailing  = "failing"      // it gives no token: the last attempt failed, or it cannot be used as it stands
-	stateOldToken = "old token"    // the last attempt failed, and its readers have the token from before
-	stateNever    = "never minted" // no token is known of the request that it is now
+	stateFailing  = "failing"      // readers get errors: the last mint failed, or the config cannot be used as it is
+	stateOldToken = "old token"    // the last mint failed, and readers get the token from before
+	stateNever    = "never minted" // no token was minted since the config became what it is
 	stateOK       = "ok"
 )
 
 var states = []string{stateFailing, stateOldToken, stateNever, stateOK}
 
-// standing is how a config stands, by what memory and storage know of it.
+// standing is the status of one config, according to memory and storage.
 type standing struct {
 	config   string
 	state    string
-	token    life      // of the token that was minted last; zero without a usable one
-	next     time.Time // when the token is replaced, or the provider asked again; zero when that is not known
-	failed   time.Time // when the last mint failed; zero when none has
-	brief    string    // why it did, in a few words
+	token    life      // of the usable token that was minted last; zero if there is none
+	next     time.Time // when the token is replaced, or the provider is asked again; zero if unknown
+	failed   time.Time // when a mint last failed; zero if none has
+	brief    string    // why it failed, in a few words
 	ends     []ending
 	lastHour int64 // mints
 	budget   int64 // mints_per_hour
 }
 
-// standings tell how each config stands, the worst first.
+// standings returns the status of each config, the worst first.
 func (b *backend) standings(ctx context.Context, s logical.Storage) ([]standing, error) {
 	configs, err := listStorage(configPrefix)(ctx, s)
 	if err != nil {
@@ -59,7 +59,7 @@ func (b *backend) standings(ctx context.Context, s logical.Storage) ([]standing,
 	return out, nil
 }
 
-// tokensByConfig tells of all tokens that are in memory.
+// tokensByConfig returns the status of all tokens in memory, by config.
 func (b *backend) tokensByConfig() map[string][]tokencache.Status[*minted] {
 	out := map[string][]tokencache.Status[*minted]{}
 	for _, t := range b.tokens.Status("") {
@@ -69,7 +69,7 @@ func (b *backend) tokensByConfig() map[string][]tokencache.Status[*minted] {
 	return out
 }
 
-// standing is how one config stands.
+// standing returns the status of one config.
 func (b *backend) standing(config string, f *facts, tokens []tokencache.Status[*minted]) standing {
 	out, now := standing{config: config, ends: f.ends, budget: f.budget}, b.now()
 	current := false
@@ -113,8 +113,9 @@ func (b *backend) standing(config string, f *facts, tokens []tokencache.Status[*
 	return out
 }
 
-// compare orders standings: the worst state first, but that what ends soon comes
-// before what has never been used, and within a state what ends first.
+// compare orders standings by state, the worst first. A config with something that
+// expires soon comes before those that have never minted. Within a state, the config
+// with the earliest expiry comes first.
 func (x standing) compare(y standing, now time.Time) int {
 	return cmp.Or(
 		cmp.Compare(x.rank(now), y.rank(now)),
@@ -132,7 +133,8 @@ func (x standing) rank(now time.Time) int {
 	return rank
 }
 
-// firstEnd is when the first thing of it ends: far away when nothing does.
+// firstEnd returns when the first secret or certificate of x expires; a time in the
+// far future if none does.
 func (x standing) firstEnd() time.Time {
 	if len(x.ends) == 0 {
 		return time.Unix(1<<60, 0)
@@ -140,10 +142,10 @@ func (x standing) firstEnd() time.Time {
 	return x.ends[0].at
 }
 
-// endsSoon says whether something of it has ended, or does within 30 days.
+// endsSoon reports whether something of x has expired, or will within 30 days.
 func (x standing) endsSoon(now time.Time) bool { return x.firstEnd().Sub(now) <= endsSoon }
 
-// tell is what status shows of it.
+// tell returns what status shows of x.
 func (x standing) tell(now time.Time) map[string]any {
 	out := map[string]any{"config": x.config, "state": x.state, "mints_last_hour": x.lastHour, "ends": tellEnds(x.ends, now)}
 	if x.token != (life{}) {
