@@ -199,7 +199,10 @@ func (b *backend) ask(ctx context.Context, c *config, request func(*provider.Eff
 func withFallback(e *provider.Effective, do func(*provider.Effective) error) (bool, error) {
 	err := do(e)
 	var failed *grant.Error
-	if !errors.As(err, &failed) || !failed.ClientRefused() && !(e.SecretSignsGrant() && failed.GrantRefused()) {
+	if !errors.As(err, &failed) {
+		return false, err
+	}
+	if refused := failed.ClientRefused() || e.SecretSignsGrant() && failed.GrantRefused(); !refused {
 		return false, err
 	}
 	fallback, ok, resolveErr := e.WithFallback()

@@ -8,11 +8,12 @@ import (
 	"strings"
 )
 
-// challengeParameter returns the value of a parameter in the challenges of an
-// answer (WWW-Authenticate, RFC 9110 section 11.6.1), of whatever scheme. If
-// there are several, it returns the first; if there is none, "". A line that is
-// not a list of challenges is read up to the place where it stops being one.
-func challengeParameter(header http.Header, name string) string {
+// metadataIn returns the resource_metadata (RFC 9728 section 5.1) of the
+// challenges in an answer (WWW-Authenticate, RFC 9110 section 11.6.1), of whatever
+// scheme. If there are several, it returns the first; if there is none, "". A
+// line that is not a list of challenges is read up to the place where it stops
+// being one.
+func metadataIn(header http.Header) string {
 	for _, rest := range header.Values("WWW-Authenticate") {
 		for {
 			rest = strings.TrimLeft(rest, " \t,")
@@ -29,7 +30,7 @@ func challengeParameter(header http.Header, name string) string {
 			if !ok {
 				break
 			}
-			if strings.EqualFold(word, name) {
+			if strings.EqualFold(word, "resource_metadata") {
 				return value
 			}
 			rest = left

@@ -41,7 +41,7 @@ func TestTheParameterOfAChallenge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := challengeParameter(http.Header{"Www-Authenticate": test.lines}, "resource_metadata"); got != test.want {
+			if got := metadataIn(http.Header{"Www-Authenticate": test.lines}); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
@@ -56,10 +56,10 @@ func FuzzChallenge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, realm, value, line string) {
 		quoted := func(s string) string { return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"` }
 		lines := []string{`Negotiate a/b==, Bearer realm=` + quoted(realm) + `, resource_metadata=` + quoted(value)}
-		if got := challengeParameter(http.Header{"Www-Authenticate": lines}, "resource_metadata"); got != value {
+		if got := metadataIn(http.Header{"Www-Authenticate": lines}); got != value {
 			t.Errorf("got %q of %q", got, lines)
 		}
-		if got := challengeParameter(http.Header{"Www-Authenticate": {line}}, "resource_metadata"); len(got) > len(line) {
+		if got := metadataIn(http.Header{"Www-Authenticate": {line}}); len(got) > len(line) {
 			t.Errorf("got %q of %q", got, line)
 		}
 	})

@@ -140,7 +140,7 @@ func (c *Client) metadataAddress(ctx context.Context, resource *url.URL, r Metad
 	if err != nil {
 		return "", err
 	}
-	address := challengeParameter(got.header, "resource_metadata")
+	address := metadataIn(got.header)
 	u, err := url.Parse(address)
 	switch {
 	case address == "":
