@@ -107,7 +107,7 @@ func settingsFields() []provider.Field {
 		{Name: "client_secret_expires_at", Type: provider.Word, In: provider.OnConfig, Description: "When the client_secret ends, as the provider told you (RFC 7591 section 3.2.1): RFC 3339, or epoch seconds; 0 is never. Status and a read of the config tell when that is near."},
 		{Name: "keep_alive", Type: provider.Seconds, In: provider.OnConfig, Description: "For grant_type=refresh_token: the age before which a refresh token is replaced in the background, when nobody reads; 0 is never (0)."},
 		{Name: "mints_per_hour", Type: provider.Count, In: provider.OnConfig, Description: "How many tokens may be minted within an hour, for providers that bill or cap them; 0 is no limit (0). Past it readers get the token that there is for as long as it is usable, and then a 429 with when to come back."},
-		{Name: "source_for", Type: provider.Texts, In: provider.OnConfig, Description: "The configs of this mount that may take this one's token into their requests (subject_config). It is then sent where they say, so whoever may write one of them can get at it."},
+		{Name: "source_for", Type: provider.Texts, In: provider.OnConfig, Description: "The configs of this mount that may take this one's token into their requests (subject_config, source_config). It is then sent where they say, so whoever may write one of them can get at it."},
 		{Name: "ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The longest lease to give by default; 0 is as long as the token is usable (0)."},
 		{Name: "max_ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The longest lease to give at all; 0 is no limit of its own (0)."},
 		{Name: "min_ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The least usable life that a token is handed out with; one with less is replaced first (0)."},
@@ -202,6 +202,9 @@ func (c *config) warnings(data provider.Layer, more ...string) *logical.Response
 	resp := &logical.Response{}
 	if e := c.effective.Dialect; e.ScopesRequired && len(e.Scopes) == 0 {
 		resp.AddWarning(fmt.Sprintf("provider %q grants nothing without a scope, and this config asks for none: write scopes", c.Provider))
+	}
+	if c.effective.LacksSubject() {
+		resp.AddWarning("grant_type is token-exchange, and nothing says where the subject_token comes from: name it in reader_inputs, or write subject_config or secret_parameters")
 	}
 	if secret, written := data["client_secret"].(string); written && secret == "" {
 		resp.AddWarning("client_secret is set, and empty: write it again if that was not meant (a patch with null unsets it)")

@@ -194,7 +194,7 @@ func (b *backend) release(ctx context.Context, s logical.Storage, ref string, h 
 	if err != nil || held {
 		return err
 	}
-	return b.revoke(ctx, c, &h.entry)
+	return b.revoke(ctx, s, c, &h.entry)
 }
 
 // heldByOthers reports whether another lease holds the token or readers share it.

@@ -122,16 +122,7 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, c *config, key st
 	if c.held != nil {
 		return nil, fmt.Errorf("%s: %w", c.target, c.held)
 	}
-	c, from, err := b.sourced(ctx, s, c)
-	if err != nil {
-		return nil, err
-	}
-	m, err := b.run(ctx, s, c, key)
-	if err != nil {
-		b.doubt(ctx, c, err)
-	} else {
-		m.capBy(from)
-	}
+	m, err := b.runSourced(ctx, s, c, key)
 	if err != nil || !c.effective.Dialect.DPoP {
 		return m, err
 	}

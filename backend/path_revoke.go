@@ -22,7 +22,8 @@ in a lease of its own (reuse=false), replaced by a newer one, or from before a
 change of the config. A renewable lease can no longer be renewed. With dpop=true
 there are no more proofs for any of them, unless the grant is by refresh_token.
 
-Configs that take their source from this one (subject_config) go with it.
+Configs that take their source from this one (subject_config, source_config) go
+with it.
 
 A warning says how many tokens are not revoked, why, and until when they live.
 Those that may be revoked yet are tried again in the background until they

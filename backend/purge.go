@@ -172,7 +172,7 @@ func (p *purge) revoke(ctx context.Context, entry *ledgerEntry) error {
 	case p.hopeless():
 		return errors.New("the provider fails")
 	default:
-		return p.b.revoke(ctx, p.as, entry)
+		return p.b.revoke(ctx, p.storage, p.as, entry)
 	}
 }
 

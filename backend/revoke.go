@@ -72,11 +72,15 @@ func (e *configEntry) sameClient(other *configEntry) bool {
 
 // revoke asks the provider that issued a token to revoke it (RFC 7009). If the
 // config has moved to another provider since, that provider is not asked.
-func (b *backend) revoke(ctx context.Context, c *config, entry *ledgerEntry) error {
+func (b *backend) revoke(ctx context.Context, s logical.Storage, c *config, entry *ledgerEntry) error {
 	if mark([]byte(c.entry.Origin)) != entry.Origin {
 		return &livesOn{"its config now sends credentials elsewhere than when the token was minted"}
 	}
-	_, err := withFallback(c.effective, func(e *provider.Effective) error { return b.askToRevoke(ctx, e, entry.Token) })
+	c, err := b.asClient(ctx, s, c)
+	if err != nil {
+		return err
+	}
+	_, err = withFallback(c.effective, func(e *provider.Effective) error { return b.askToRevoke(ctx, e, entry.Token) })
 	b.observer.revoked(c.config, err)
 	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
 )
@@ -24,12 +25,12 @@ const maxWay = 8
 type source struct {
 	field string // that names it
 	name  string
-	key   string // of its token, as its config is now
+	key   string // of its token, as its config is now; "" if any will do
 }
 
 // sourceFields are the fields of a config that name another config, the source
 // of something in its requests.
-func sourceFields() []string { return []string{"subject_config"} }
+func sourceFields() []string { return []string{"subject_config", "source_config"} }
 
 // sourcesOf gives the sources that a config names.
 func sourcesOf(fields provider.Layer) []source {
@@ -68,6 +69,9 @@ func (b *backend) follow(ctx context.Context, s logical.Storage, c *config) erro
 		case !k.reused():
 			return refuse("%s names config %q, which has no current token, since each of its readers gets one of its own: write reuse=true there", src.field, src.name)
 		}
+		if lacks := k.effective.Lacks(c.effective.SourceExtras()); src.field == "source_config" && len(lacks) > 0 {
+			return refuse("%s names config %q, whose tokens come without %s: add it to extra_fields there", src.field, src.name, strings.Join(lacks, ", "))
+		}
 		src.key = k.key
 		c.sources = append(c.sources, src)
 		c.behind = append(append(c.behind, src.name), k.behind...)
@@ -102,18 +106,18 @@ func onTheWay(ctx context.Context, config string) (context.Context, []string) {
 	return context.WithValue(ctx, wayKey{}, way), way
 }
 
-// fromSource gives the current token of a source: from memory, from storage, or minted now. When the
-// source has changed since c was resolved, so has the token that c comes to.
-func (b *backend) fromSource(ctx context.Context, s logical.Storage, src source) (*minted, error) {
+// fromSource gives the current token of a source: from memory, from storage, or minted now; fresh, one
+// that replaces it. When the source has changed since c was resolved, so has the token that c comes to.
+func (b *backend) fromSource(ctx context.Context, s logical.Storage, src source, fresh bool) (*minted, error) {
 	v, err := b.view(ctx, s, target{config: src.name}, inputs{})
 	if err != nil {
 		return nil, src.about(err)
 	}
-	got, v, err := b.token(ctx, s, wanted{view: v, minLeft: v.minLeft()})
+	got, v, err := b.token(ctx, s, wanted{view: v, minLeft: v.minLeft(), fresh: fresh})
 	if err != nil {
 		return nil, src.about(cause(err))
 	}
-	if v.key != src.key {
+	if v.key != src.key && src.key != "" {
 		return nil, tokencache.ErrForgotten
 	}
 	if _, err := v.usable(got, b.now()); err != nil {
@@ -123,8 +127,8 @@ func (b *backend) fromSource(ctx context.Context, s logical.Storage, src source)
 }
 
 // sourced gives c with the tokens of its sources in its request, and those
-// tokens.
-func (b *backend) sourced(ctx context.Context, s logical.Storage, c *config) (*config, []*minted, error) {
+// tokens; fresh, it has them replaced before, unless they are very young.
+func (b *backend) sourced(ctx context.Context, s logical.Storage, c *config, fresh bool) (*config, []*minted, error) {
 	if len(c.sources) == 0 {
 		return c, nil, nil
 	}
@@ -134,16 +138,59 @@ func (b *backend) sourced(ctx context.Context, s logical.Storage, c *config) (*c
 	}
 	var from []*minted
 	for _, src := range c.sources {
-		m, err := b.fromSource(ctx, s, src)
+		m, err := b.fromSource(ctx, s, src, fresh)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", c.target, err)
 		}
 		from = append(from, m)
-		if src.field == "subject_config" {
-			given["subject_token"] = m.Token.AccessToken
+		taken, err := c.effective.From(src.field, m.Token.AccessToken, m.Token.Extra)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", c.target, src.about(err))
 		}
+		maps.Copy(given, taken)
 	}
 	return c.with(given), from, nil
+}
+
+// runSourced runs c's grant with the tokens of its sources. If the provider refuses
+// such a token, which may have ended early, it is replaced and the grant run once
+// more.
+func (b *backend) runSourced(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
+	c, from, err := b.sourced(ctx, s, c, false)
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.run(ctx, s, c, key)
+	var failed *grant.Error
+	if len(from) > 0 && errors.As(err, &failed) && failed.TokenRefused() {
+		again, newer, unchanged := b.sourced(ctx, s, c, true)
+		if unchanged == nil && !slices.EqualFunc(from, newer, sameToken) {
+			c, from = again, newer
+			m, err = b.run(ctx, s, c, key)
+		}
+	}
+	if err != nil {
+		b.doubt(ctx, c, err)
+		return nil, err
+	}
+	m.capBy(from)
+	return m, nil
+}
+
+func sameToken(a, b *minted) bool { return a.Token.AccessToken == b.Token.AccessToken }
+
+// asClient returns c as it asks its provider to revoke a token. What its requests carry
+// of source_config authenticates them, as that config is by now.
+func (b *backend) asClient(ctx context.Context, s logical.Storage, c *config) (*config, error) {
+	out := *c
+	out.sources = nil
+	for _, src := range c.sources {
+		if src.key = ""; src.field == "source_config" && c.revocable() {
+			out.sources = append(out.sources, src)
+		}
+	}
+	as, _, err := b.sourced(ctx, s, &out, false)
+	return as, err
 }
 
 // capBy has m end no later than what it was made of.

@@ -36,6 +36,7 @@ const (
 	codeUnavailable    = "temporarily_unavailable"
 	codeRateLimited    = "slow_down" // RFC 8628 section 3.5
 	codeInvalidRequest = "invalid_request"
+	codeInvalidToken   = "invalid_token" // RFC 6750 section 3.1
 
 	codeUnauthorizedClient = "unauthorized_client"
 	codeAccessDenied       = "access_denied"
@@ -162,6 +163,22 @@ func (e *Error) ClientRefused() bool {
 // by invalid_grant (RFC 6749 section 5.2) or by codes of their own.
 func (e *Error) GrantRefused() bool {
 	return e.Kind == Refused && slices.Contains(grantCodes, strings.ToLower(e.Code))
+}
+
+// TokenRefused reports whether the provider may refuse a token that the request
+// carried: by invalid_token (RFC 6750 section 3.1), by a 401 that is not about the
+// client, by invalid_grant, or, in a token exchange, by an invalid_request about
+// the subject or the actor (RFC 8693 section 2.2.2).
+func (e *Error) TokenRefused() bool {
+	code := strings.ToLower(e.Code)
+	switch {
+	case e.Kind != Refused, code == codeUnauthorizedClient, slices.Contains(clientCodes, code):
+		return false
+	case e.Status == http.StatusUnauthorized, code == codeInvalidToken, e.GrantRefused():
+		return true
+	}
+	about := strings.ToLower(e.Description)
+	return e.GrantType == GrantTokenExchange && code == codeInvalidRequest && (strings.Contains(about, "subject") || strings.Contains(about, "actor"))
 }
 
 // WantsProof reports whether the provider asks for a DPoP proof (RFC 9449) and

@@ -355,7 +355,7 @@ func (c *Client) Revoke(ctx context.Context, r Request) error {
 	doc, refreshTokens := r.Answer.read(got, now)
 	e := readError(r, got, doc, now, r.redactor(got.sent).with(refreshTokens))
 	switch {
-	case e.Code == "invalid_token", e.GrantRefused(), got.status == http.StatusNotFound, got.status == http.StatusGone:
+	case e.Code == codeInvalidToken, e.GrantRefused(), got.status == http.StatusNotFound, got.status == http.StatusGone:
 		return nil
 	}
 	return r.about(e)

@@ -31,6 +31,9 @@ func (e *Effective) checkURLs() error {
 			continue // a provider may leave the URL to its configs; endpoint refuses a config without it
 		}
 		u, err := parseURL(text)
+		if err == nil && field == "token_url" {
+			e.env.publish(u)
+		}
 		if err == nil {
 			err = u.check(e.env)
 		}

@@ -46,7 +46,7 @@ func reserved(name string) bool {
 // environment holds what each placeholder stands for.
 type environment struct {
 	declared map[string]Variable
-	given    map[string]string // by the config: variables, secret_variables and credentials
+	given    map[string]string // by the config (variables, secret_variables and credentials) and by its source_config
 	secret   map[string]bool   // which of the given are secret
 	meanings map[string]meaning
 	spent    int // bytes of all computed variables
@@ -61,6 +61,10 @@ type environment struct {
 
 	percentSpaces bool // URL-encoded text has %20 for a space, and not +
 
+	hosts    []string        // source_hosts
+	public   map[string]bool // what is of source_config and not secret
+	sampling bool            // any text stands for what is of source_config, because it is not known yet
+
 	shown bool // e is for display: a placeholder whose value differs between attempts stays as it is written
 }
 
@@ -72,11 +76,13 @@ type meaning struct {
 	octets bool // bytes that are not text
 	varies bool // differs from one attempt to the next
 	err    error
+
+	unknown bool // any text of the right form stands for it: see sampling
 }
 
 func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bool) (*environment, error) {
 	e := &environment{
-		declared: declared, urlOnConfig: urlOnConfig,
+		declared: declared, urlOnConfig: urlOnConfig, hosts: r.SourceHosts,
 		given: map[string]string{}, secret: map[string]bool{},
 		now: sampleTime(), random: strings.Repeat("\x00", randomBytes),
 	}
@@ -166,18 +172,29 @@ func (e *environment) settle() {
 
 // isSecret reports whether a placeholder stands for a secret, or for something
 // made of one.
-func (e *environment) isSecret(name string) bool { return e.meanings[name].secret }
+func (e *environment) isSecret(name string) bool { return e.meaning(name).secret }
+
+// meaning returns what a placeholder stands for, as settle has found it.
+func (e *environment) meaning(name string) meaning {
+	if isChained(name) {
+		return e.chained(name)
+	}
+	return e.meanings[name]
+}
 
 // isItselfSecret reports whether a placeholder stands for a secret by itself, not
 // because it is made of one.
 func (e *environment) isItselfSecret(name string) bool {
-	return e.secret[name] || e.declared[name].Secret || secretCredentials[name]
+	return e.secret[name] || e.declared[name].Secret || secretCredentials[name] || isChained(name) && !e.public[name]
 }
 
 // resolve returns the meaning of name, and remembers it. The variables in within
 // are being resolved already and lead to name; they show whether variables name
 // each other in a circle.
 func (e *environment) resolve(name string, within []string) meaning {
+	if isChained(name) {
+		return e.chained(name)
+	}
 	if m, known := e.meanings[name]; known {
 		return m
 	}
@@ -251,6 +268,7 @@ func (e *environment) compute(name, text string, within []string) meaning {
 		}
 		i := e.of(p, within)
 		m.secret, m.varies, m.octets = m.secret || i.secret, m.varies || i.varies, m.octets || i.octets
+		m.unknown = m.unknown || i.unknown
 		if m.err == nil {
 			m.err = i.err
 		}
@@ -271,7 +289,7 @@ func (e *environment) compute(name, text string, within []string) meaning {
 		return m
 	}
 	m.text = b.String()
-	if err := e.declared[name].accepts(m.text); err != nil {
+	if err := e.declared[name].accepts(m.text); err != nil && !m.unknown {
 		m.err = fmt.Errorf("names the variable %q, which %w", name, err)
 	}
 	return m
@@ -281,5 +299,5 @@ func (e *environment) compute(name, text string, within []string) meaning {
 func (e *environment) mayHaveDots(name string) bool {
 	d := e.declared[name]
 	_, given := e.given[name]
-	return d.Pattern != "" || len(d.Enum) > 0 || e.urlOnConfig && (given || d.OfConfig)
+	return isChained(name) || d.Pattern != "" || len(d.Enum) > 0 || e.urlOnConfig && (given || d.OfConfig)
 }

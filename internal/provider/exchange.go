@@ -81,6 +81,19 @@ func (e *Effective) exchanges(name string) bool {
 	return r.brought(name) || name == grant.ParamSubjectToken && r.SubjectConfig != ""
 }
 
+// LacksSubject reports whether e is a token exchange without a subject_token from
+// anywhere.
+func (e *Effective) LacksSubject() bool {
+	name := grant.ParamSubjectToken
+	if renamed, is := e.Dialect.ParameterNames[name].(string); is {
+		name = renamed
+	}
+	_, written := e.Dialect.Parameters[name]
+	_, secret := e.registration.SecretParameters[name]
+	return e.Dialect.GrantType == grant.GrantTokenExchange && e.Dialect.RequestFormat != string(grant.Template) &&
+		!e.exchanges(grant.ParamSubjectToken) && !written && !secret
+}
+
 // checkExchange refuses inputs that the grant has no place for, and those that
 // stand elsewhere already.
 func (e *Effective) checkExchange() error {
@@ -116,8 +129,8 @@ func (e *Effective) checkExchange() error {
 	return nil
 }
 
-// WithInputs is e with what a reader brings, which is secret. Where the subject
-// comes from a config, it is among them.
+// WithInputs is e with what a reader brings, which is secret. What comes from
+// another config is among them: the subject, and what From returns.
 func (e *Effective) WithInputs(given map[string]string) *Effective {
 	out := *e
 	out.given = given
@@ -127,13 +140,21 @@ func (e *Effective) WithInputs(given map[string]string) *Effective {
 	return &out
 }
 
-// sampled is e as a reader with inputs would have it send its request.
+// sampled is e as a reader with inputs, and a config that it takes something from,
+// would have it send its request.
 func (e *Effective) sampled() *Effective {
 	sample := map[string]string{}
 	for _, name := range e.registration.ReaderInputs {
 		sample[name] = "sample"
 	}
-	return e.WithInputs(sample)
+	out := e.WithInputs(sample)
+	if len(e.chainedNames()) > 0 {
+		env := *e.env
+		env.sampling = true
+		env.settle()
+		out.env = &env
+	}
+	return out
 }
 
 // exchange has r send what was brought, and its readers told what was issued.

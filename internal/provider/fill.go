@@ -55,6 +55,12 @@ func (e *environment) of(p part, within []string) meaning {
 		m.text = p.source
 		return m
 	}
+	if m.unknown { // its filters would refuse most texts
+		if m.text = "0"; p.ends("json") {
+			m.text = `"0"`
+		}
+		return m
+	}
 	v := value{text: m.text}
 	switch p.name {
 	case nameNow:
@@ -164,7 +170,7 @@ func (e *environment) check(t template, more ...string) error {
 // in addition to those that are known everywhere.
 func (e *environment) checkVariable(t template, more ...string) error {
 	for _, name := range t.names() {
-		if slices.Contains(more, name) {
+		if slices.Contains(more, name) || isChained(name) {
 			continue
 		}
 		_, declared := e.declared[name]

@@ -77,6 +77,7 @@ var filters = map[string]filter{
 	"urlencode":     {in: sortText, out: sortText, apply: plain(url.QueryEscape)},
 	"json":          {in: sortText, out: sortText, apply: asJSONText},
 	"xml":           {in: sortText, out: sortText, apply: asXMLText},
+	"host":          {in: sortText, out: sortText, apply: asHost},
 	"number":        {in: sortText, out: sortText, apply: asNumber},
 	"sha256":        {in: encodable, out: sortOctets, hides: true, apply: hashed(sha256.New)},
 	"sha512":        {in: encodable, out: sortOctets, hides: true, apply: hashed(sha512.New)},
@@ -132,7 +133,7 @@ func filterNames() []string { return slices.Sorted(maps.Keys(filters)) }
 func (f filter) checkArgument(name, arg string) error {
 	switch f.takes {
 	case argumentKey:
-		if !variableName.MatchString(arg) {
+		if !variableName.MatchString(strings.TrimPrefix(arg, chained)) {
 			return fmt.Errorf("has the filter %s without the name of the secret that it signs with: write %s:client_secret, or another placeholder's name", name, name)
 		}
 	case argumentPrivateKey:
@@ -206,6 +207,23 @@ func asNumber(v value, _ string) (string, error) {
 		return "", errors.New("takes a number only")
 	}
 	return v.text, nil
+}
+
+// asHost returns the host of an https URL, or a host that stands alone, in lower
+// case. What it accepts is one host, on any reading of the text.
+func asHost(v value, _ string) (string, error) {
+	host := v.text
+	if strings.Contains(host, "://") {
+		u, err := url.Parse(host)
+		if err != nil || !strings.EqualFold(u.Scheme, "https") || u.User != nil || u.Port() != "" && u.Port() != "443" {
+			return "", errors.New("takes an https URL without a login and without a port of its own, or a host, only")
+		}
+		host = u.Hostname()
+	}
+	if checkHost(host) != nil {
+		return "", errors.New("takes an https URL or a host only")
+	}
+	return strings.ToLower(host), nil
 }
 
 // unbase64 decodes base64 of either alphabet, with or without padding.

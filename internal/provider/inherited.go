@@ -34,6 +34,9 @@ func hostOf(text any, e *environment) (string, bool) {
 	if err != nil {
 		return "", false
 	}
+	if t.hostComes() {
+		return t.hostText(), true
+	}
 	u, err := t.expand(e)
 	if err != nil {
 		return "", false

@@ -67,6 +67,8 @@ type Credentials struct {
 	Assertion          string            `json:"assertion,omitempty"`           // made elsewhere
 	ReaderInputs       []string          `json:"reader_inputs,omitempty"`       // that readers bring
 	SubjectConfig      string            `json:"subject_config,omitempty"`      // the name of another config
+	SourceConfig       string            `json:"source_config,omitempty"`       // likewise
+	SourceHosts        []string          `json:"source_hosts,omitempty"`
 }
 
 // credentialFields declares the fields of Credentials.
@@ -88,6 +90,8 @@ func credentialFields() []Field {
 		{Name: "variables", Type: Givens, In: OnConfig, Description: "What the placeholders of the provider and of this config stand for, such as tenant=acme. An object with a value is a template that is computed for each request: {\"to_sign\": {\"value\": \"{client_id}{now|unix}\"}}."},
 		{Name: "reader_inputs", Type: Texts, In: OnConfig, Description: "What each reader brings in a write to token/<config>: subject_token, subject_token_type, actor_token and actor_token_type for grant_type=urn:ietf:params:oauth:grant-type:token-exchange (RFC 8693), or assertion for …:jwt-bearer and …:saml2-bearer (RFC 7523, RFC 7522; Microsoft's on-behalf-of). Readers who bring the same share a token. What they bring is not stored."},
 		{Name: "subject_config", Type: Word, In: OnConfig, Description: "For grant_type=urn:ietf:params:oauth:grant-type:token-exchange: the name of another config of this mount, whose current token is the subject_token. The exchanged token ends no later than that one, and is forgotten when that config changes or is revoked."},
+		{Name: "source_config", Type: Word, In: OnConfig, Description: "The name of another config of this mount, of whose answer the request for a token carries something: {source.access_token} is its current token, {source.<name>} one of its extra_fields. The token ends no later than that one, and is forgotten when that config changes or is revoked."},
+		{Name: "source_hosts", Type: Texts, In: OnConfig, Description: "The hosts to which an answer may lead, where token_url takes its host from one ({source.instance_url|host}): exact hosts, and patterns such as *.example.com for all hosts below. Nothing is sent to any other host."},
 		{Name: "secret_variables", Type: TextPairs, In: OnConfig, Secret: true, Description: "Like variables, but secret. Only placeholders use them. Never shown again."},
 	}
 }

@@ -88,6 +88,11 @@ func (e *Effective) at(now time.Time, refreshToken string) *Effective {
 	if refreshToken != "" && !e.env.shown {
 		out.env.given["refresh_token"] = refreshToken
 	}
+	for name, text := range e.given {
+		if isChained(name) && !e.env.shown {
+			out.env.given[name] = text
+		}
+	}
 	out.env.settle()
 	return &out
 }
@@ -96,7 +101,7 @@ func (e *Effective) at(now time.Time, refreshToken string) *Effective {
 // next.
 func (e *Effective) varies() bool {
 	for name := range e.names {
-		if e.env.meanings[name].varies {
+		if e.env.meaning(name).varies {
 			return true
 		}
 	}
@@ -255,7 +260,9 @@ func (e *Effective) WithFallback() (*Effective, bool, error) {
 	out := *e
 	out.registration.ClientSecret = e.registration.FallbackSecret
 	var err error
-	out.env, err = newEnvironment(e.declared, out.registration, e.env.urlOnConfig)
+	if out.env, err = newEnvironment(e.declared, out.registration, e.env.urlOnConfig); err == nil {
+		out.env.public = e.env.public
+	}
 	return &out, true, err
 }
 

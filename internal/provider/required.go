@@ -82,6 +82,12 @@ func (e *Effective) needs() []grant.Need {
 	for _, field := range e.required {
 		out = append(out, grant.Need{Fields: append([]string{field}, requirements()[field]...), For: "the provider"})
 	}
+	if used := e.chainedNames(); len(used) > 0 {
+		out = append(out, grant.Need{Fields: []string{"source_config"}, For: "{" + used[0] + "}"})
+	}
+	if to := e.urls["token_url"]; to != nil && to.hostComes() {
+		out = append(out, grant.Need{Fields: []string{"source_hosts"}, For: "token_url, whose host comes out of an answer"})
+	}
 	for _, name := range slices.Sorted(maps.Keys(e.Dialect.AssertionHeaders)) {
 		if e.signs() && e.namesCertificate(name) {
 			out = append(out, grant.Need{Fields: []string{"signing_certificate", "signing_key"}, For: "assertion_headers." + name})
@@ -98,6 +104,7 @@ func (e *Effective) has(field string) bool {
 		"refresh_token": r.RefreshToken, "assertion": r.Assertion, "private_key": r.PrivateKey, "signing_key": r.SigningKey,
 		"key_id": e.keys.signing.ID, "signing_certificate": r.SigningCertificate,
 		"tls_client_certificate": r.ClientCertificate, "tls_client_key": r.ClientKey, "tls_key": r.TLSKey,
+		"source_config": r.SourceConfig, "source_hosts": strings.Join(r.SourceHosts, ","),
 	}[field] != "" || field == "client_secret" && r.EmptySecret
 }
 

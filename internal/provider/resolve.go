@@ -75,7 +75,7 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	e.env = e.at(sampleTime(), "").env
 	for _, check := range []func() error{
 		func() error { return e.checkRequires(definition) }, e.checkAlgorithm, e.checkMethod,
-		func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkNames,
+		func() error { return e.checkSources(definitionOnly) }, e.checkURLs, e.checkResources, e.checkVariables, e.checkChain, e.checkNames,
 		func() error { return e.checkRoles([]Layer{definition, own}, roles) },
 		e.checkExchange, e.checkParameters, e.checkHeaders, e.checkPlaceholders, e.checkBody, e.checkRevocation, e.checkScopes, e.checkPointers, e.checkMoment, e.checkExtraFields, e.checkAuthority, e.checkProxy,
 	} {
@@ -96,10 +96,11 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 	if e.pending() {
 		return e, nil
 	}
-	if err := e.checkEndpoints(); err != nil {
+	sample := e.sampled()
+	if err := sample.checkEndpoints(); err != nil {
 		return nil, err
 	}
-	request, err := e.sampled().Request()
+	request, err := sample.Request()
 	if err == nil {
 		err = checkBodyText(request)
 	}
@@ -114,8 +115,8 @@ func resolve(definition, own Layer, roles []Layer, r Registration, definitionOnl
 
 // Origin returns a text that says where the credentials go, and what vouches for
 // that place. It holds the scheme, host and port of the endpoints and of the
-// proxy, the issuer, the source of the endpoints, the trusted authority, and
-// whether plain http is allowed. Equal origins are equally trustworthy.
+// proxy, the issuer, the source of the endpoints, the hosts that may come out of
+// an answer, the trusted authority, and whether plain http is allowed. Equal origins are equally trustworthy.
 func (e *Effective) Origin() (string, error) {
 	parts := []any{e.registration.CACertificate, e.registration.AllowInsecureHTTP}
 	if e.registration.ProxyURL != "" {
@@ -125,15 +126,19 @@ func (e *Effective) Origin() (string, error) {
 		}
 		parts = append(parts, "proxy_url", origin(u))
 	}
+	sample := e.sampled()
 	for _, field := range slices.Sorted(maps.Keys(e.urls)) {
 		if e.found[field] {
 			continue
 		}
-		u, err := e.endpoint(field)
+		u, err := sample.endpoint(field)
 		if err != nil {
 			return "", err
 		}
-		parts = append(parts, field, origin(u))
+		parts = append(parts, field, e.written(field, origin(u)))
+	}
+	if hosts := e.registration.SourceHosts; len(hosts) > 0 {
+		parts = append(parts, "source_hosts", slices.Compact(slices.Sorted(slices.Values(hosts))))
 	}
 	if e.Dialect.Issuer != "" {
 		parts = append(parts, "issuer", e.Dialect.Issuer)
@@ -216,7 +221,7 @@ func (e *Effective) Describe() (map[string]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[field] = u.String()
+		out[field] = e.written(field, u.String())
 	}
 	out["issuer"], out["resource_url"] = e.Dialect.Issuer, e.Dialect.ResourceURL
 	resources, err := masked.proofTargets()

@@ -53,7 +53,7 @@ func (e *Effective) checkAdded(field, name string, v any, pinned pins) error {
 	_, err := EachText(v, func(text string) (string, error) {
 		t, _ := parseTemplate(text) // checkPlaceholders refuses a broken one
 		for _, placeholder := range t.names() {
-			if e.env.isSecret(placeholder) {
+			if e.env.isSecret(placeholder) || isChained(placeholder) {
 				return "", invalid(field, "holds a text under %s that names the secret {%s}: a role cannot name a secret, so that its writer cannot have it sent where it shows. Set it on the config", quoted(name), placeholder)
 			}
 		}

@@ -17,7 +17,7 @@ func (e *Effective) secrets() (secrets, composed []string) {
 	r := e.registration
 	secrets = []string{r.ClientSecret, r.FallbackSecret, r.RefreshToken, r.Password, r.Assertion, r.ProxyPassword}
 	for name, v := range e.given {
-		if !typeInputs[name] {
+		if !typeInputs[name] && !e.env.public[name] {
 			secrets = append(secrets, v)
 		}
 	}

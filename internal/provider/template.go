@@ -30,7 +30,7 @@ type applied struct {
 	name, arg string
 }
 
-var placeholder = regexp.MustCompile(`^([a-z][a-z0-9_]*)([+-][0-9a-z]+)?((?:\|[a-z0-9_]+(?::[^|]*)?)*)$`)
+var placeholder = regexp.MustCompile(`^((?:source\.)?[a-z][a-z0-9_]*)([+-][0-9a-z]+)?((?:\|[a-z0-9_]+(?::[^|]*)?)*)$`)
 
 func parseTemplate(s string) (template, error) {
 	if len(s) > maxExpanded {

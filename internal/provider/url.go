@@ -133,7 +133,7 @@ func (u *urlTemplate) check(e *environment) error {
 		return err
 	}
 	for _, name := range u.host.names() {
-		if e.meanings[name].varies {
+		if e.meaning(name).varies && !isChained(name) {
 			return fmt.Errorf("names {%s} in its host, which would be another one each time; a path segment or a query value may", name)
 		}
 	}
@@ -212,6 +212,9 @@ func (u *urlTemplate) expandHost(e *environment) (string, error) {
 		if p.name == "" {
 			continue
 		}
+		if isChained(p.name) && (e.sampling || e.shown) {
+			return hostToCome, nil
+		}
 		v, set, err := e.fill(p)
 		switch {
 		case err != nil:
@@ -236,6 +239,9 @@ func (u *urlTemplate) expandHost(e *environment) (string, error) {
 	}
 	if _, err := netip.ParseAddr(host); err == nil || numericHost.MatchString(host) {
 		return "", errors.New("has an IP address for a host once its placeholders are filled in")
+	}
+	if u.hostComes() && !allows(e.hosts, host) {
+		return "", errors.New("leads to a host that comes out of the answer to source_config, and that source_hosts does not allow")
 	}
 	return host, nil
 }
