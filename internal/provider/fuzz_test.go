@@ -11,11 +11,13 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
 const fuzzedSecret = "the-secret-of-the-client"
 
-// fuzzed resolves a config of a provider that declares the variables v and opt.
+// fuzzed resolves a config of a provider that declares the variables v, opt, made, sig and otp.
 func fuzzed(t *testing.T, config object) (*Effective, error) {
 	t.Helper()
 	whole := object{"client_id": "the-client", "client_secret": fuzzedSecret, "token_url": plainURL}
@@ -24,6 +26,7 @@ func fuzzed(t *testing.T, config object) (*Effective, error) {
 	}
 	definition := Layer{"variables": object{
 		"v": object{}, "opt": object{"optional": true}, "made": object{"value": "{v}:{client_secret|hex}"}, "sig": object{"value": "{v}{now|unix}{random|hex}"},
+		"otp": object{"secret": true, "default": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"},
 	}}
 	e, err := resolveConfig(definition, whole)
 	if err != nil && (strings.Contains(err.Error(), fuzzedSecret) || len(err.Error()) > 4<<10) {
@@ -51,10 +54,19 @@ func FuzzPlaceholder(f *testing.F) {
 	for _, text := range []string{
 		"{v}", "a{v}b", "{{v}}", "{{{v}}}", "{v|base64|hex|upper}", "{v|sha256|hex}", "{v|hmac_sha256:client_secret|base64url}", "{now+168h|strftime:%Y-%m-%d %H:%M:%S}",
 		"{now-1s|unix_ms}", "{random|uuid}", "{made}", "{sig|hmac_sha256:made|hex}", "{opt}", "{scope}", "{v|json}{v|xml}{v|urlencode}", "{v|number}", "{v|base64_decode|hex}",
+		"{v|rsa_sha256:private_key|base64}", "{made|rsa_sha256:private_key|hex}", "{now|totp:otp}", "{now-1h|totp:otp}", "{now|totp:v}", "{v|rsa_sha256:v|hex}", "{private_key}",
 		"{", "}", "{v", "{v|}", "{now}", "{random}", "{v+1h}", "{now+99999999h|unix}", "{v|strftime:%Q}", "{client_secret}", "{}",
 	} {
 		f.Add(text, "value {v} {{x}} {client_secret}")
 		f.Add(text, `12"\<&>%41+`)
+	}
+	key, err := signing.Generate(signing.RS256)
+	if err != nil {
+		f.Fatal(err)
+	}
+	private, err := key.MarshalPEM()
+	if err != nil {
+		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text, value string) {
 		if !utf8.ValidString(text) || !utf8.ValidString(value) {
@@ -67,7 +79,7 @@ func FuzzPlaceholder(f *testing.F) {
 				t.Fatalf("%q is %q, which is read as %q, %v", text, parsed.written(), again.written(), err)
 			}
 		}
-		e, err := fuzzed(t, object{"parameters": object{"p": text}, "variables": object{"v": value}})
+		e, err := fuzzed(t, object{"parameters": object{"p": text}, "variables": object{"v": value}, "private_key": private})
 		if err != nil {
 			return
 		}
@@ -91,7 +103,7 @@ func FuzzPlaceholder(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q cannot be shown: %v", text, err)
 		}
-		if p, _ := shown["parameters"].(map[string]any); strings.Contains(asJSON(t, p), fuzzedSecret) && !strings.Contains(value+text, fuzzedSecret) {
+		if p, _ := shown["parameters"].(map[string]any); strings.Contains(asJSON(t, p), fuzzedSecret) && !strings.Contains(value+text, fuzzedSecret) || strings.Contains(asJSON(t, p), "PRIVATE KEY") && !strings.Contains(value+text, "PRIVATE KEY") {
 			t.Errorf("%q is shown as %v", text, p)
 		}
 	})
