@@ -106,3 +106,21 @@ func TestAResourceThatNamesAnotherServerIsHeld(t *testing.T) {
 		t.Error("the confirmed server was not asked")
 	}
 }
+
+// A resource behind a gateway has no document at the well-known address, but says
+// where it is.
+func TestAResourceMayPointToItsMetadata(t *testing.T) {
+	e := mount(t)
+	_, s, config := protected(t, e)
+	resource := providertest.StartFunc(t, "/mcp", func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="http://`+r.Host+`/gateway/meta"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	config["resource_url"] = resource.URL() + "/mcp"
+	refused(t, e.write(t, "config/c", config), http.StatusBadRequest, "/gateway/meta answered HTTP 404")
+	resource.Publish("/gateway/meta", fields{"resource": resource.URL() + "/mcp", "authorization_servers": []any{s.URL()}}, nil)
+	e.must(t, "config/c", config)
+	if token := e.read(t, "token/c").token(t); !s.Valid(token) {
+		t.Error("a token of nobody")
+	}
+}
