@@ -93,13 +93,14 @@ func (e *Effective) checkNothingIsLost() error {
 	if d.ResourceURL != "" {
 		return invalid("resource_url", "would not be asked for with request_format=template: put the resource into request_body, and the issuer into issuer")
 	}
-	if (len(d.Scopes) > 0 || d.ScopesRequired) && !e.names[nameScope] {
+	sent := e.sentNames()
+	if (len(d.Scopes) > 0 || d.ScopesRequired) && !sent[nameScope] {
 		return invalid("scopes", "would not be asked for: put {scope} into request_body, or leave them out")
 	}
 	for _, name := range grant.Sends(d.GrantType, grant.AuthMethod(d.AuthMethod)) {
 		switch {
 		case name == grant.ParamClientID, name == grant.ParamClientAssertionType, name == grant.ParamRefreshToken && d.GrantType == grant.GrantPassword:
-		case !e.names[name]:
+		case !sent[name]:
 			return invalid("request_body", "has no {%s}, and nothing else sends it with request_format=template: put it there, or into request_headers, or choose another token_endpoint_auth_method or grant_type", name)
 		}
 	}

@@ -161,6 +161,8 @@ func TestRulesOfATemplate(t *testing.T) {
 		"scopes in a header":            {templated(asJSON, "{{}}", object{"scopes": "a", "request_headers": object{"Content-Type": asJSON, "X-Scope": "{scope}"}}), ""},
 		"scopes in a variable":          {templated(asJSON, "{all|json}", object{"scopes": "a"}), ""},
 		"a secret that it lacks":        {templated(asJSON, "{client_id|json}", object{"token_endpoint_auth_method": "client_secret_post"}), "request_body has no {client_secret}, and nothing else sends it with request_format=template"},
+		"a secret for a revocation":     {templated(asJSON, "{client_id|json}", object{"token_endpoint_auth_method": "client_secret_post", "revocation_parameters": object{"s": "{client_secret}{access_token}"}}), "request_body has no {client_secret}"},
+		"a secret for a check":          {templated(asJSON, "{client_id|json}", object{"token_endpoint_auth_method": "client_secret_post", "check_headers": object{"X-S": "{client_secret}"}}), "request_body has no {client_secret}"},
 		"a secret that it has":          {templated(asJSON, "{client_secret|json}", object{"token_endpoint_auth_method": "client_secret_post"}), ""},
 		"a password that it lacks":      {templated(asJSON, "{username|json}", object{"grant_type": "password", "username": "u", "password": "p"}), "request_body has no {password}"},
 		"a password that it has":        {templated(asJSON, "[{username|json},{password|json}]", object{"grant_type": "password", "username": "u", "password": "p"}), ""},

@@ -78,11 +78,29 @@ func (e *Effective) withVariables(names []string) map[string]bool {
 // usedNames returns the names in the placeholders of the URLs, texts and body.
 // What the variables among them are made of is not included.
 func (e *Effective) usedNames() []string {
+	urls := slices.AppendSeq(slices.AppendSeq(slices.Clone(e.resources), maps.Values(e.urls)), maps.Values(e.sources))
+	return e.namesIn(urls, e.filledIn())
+}
+
+// sentNames returns the set of the names that the request for a token uses, also by
+// way of variables.
+func (e *Effective) sentNames() map[string]bool {
+	var urls []*urlTemplate
+	if u := e.urls["token_url"]; u != nil {
+		urls = append(urls, u)
+	}
+	fields := slices.DeleteFunc(e.filledIn(), func(f filled) bool { return f.own != "" })
+	return e.withVariables(e.namesIn(urls, fields))
+}
+
+// namesIn returns the names in the placeholders of these URLs and fields, and of
+// request_body.
+func (e *Effective) namesIn(urls []*urlTemplate, fields []filled) []string {
 	var out []string
-	for _, u := range slices.AppendSeq(slices.AppendSeq(slices.Clone(e.resources), maps.Values(e.urls)), maps.Values(e.sources)) {
+	for _, u := range urls {
 		out = append(out, u.parts.names()...)
 	}
-	for _, f := range e.filledIn() {
+	for _, f := range fields {
 		_, _ = EachText(f.texts, func(s string) (string, error) {
 			t, _ := parseTemplate(s) // checkPlaceholders refuses a broken one
 			out = append(out, slices.DeleteFunc(t.names(), func(name string) bool { return name == f.own })...)
@@ -97,7 +115,7 @@ func (e *Effective) usedNames() []string {
 type filled struct {
 	field string
 	texts map[string]any
-	own   string // a placeholder that only few fields have; "" for none
+	own   string // the placeholder for the token that is sent; "" for a field of the request for one
 	open  bool   // its placeholders must not name secrets
 }
 
