@@ -16,35 +16,34 @@ import (
 )
 
 const (
-	// factsLast is for how long facts are taken to be true that nothing is known
-	// to have changed.
+	// factsLast is how long facts are used if no change is noticed.
 	factsLast = 24 * time.Hour
 
-	// factsAtATime bounds how many configs are looked up at a time.
+	// factsAtATime limits how many configs are read at the same time.
 	factsAtATime = 8
 )
 
-// facts is what storage tells of a config: what status and the calendar need to
-// know of all configs at once.
+// facts holds what status and the calendar need to know of a config from storage.
+// They need it of all configs at once, so it is kept in memory.
 type facts struct {
-	at      int64 // when it was looked up, in nanoseconds since the epoch
-	problem error // why the config gives no token as it stands
+	at      int64 // when they were read, in nanoseconds since the epoch
+	problem error // why the config cannot be used as it is; nil if it can
 	ends    []ending
 	budget  int64 // mints_per_hour
-	stored  life  // of the token that was minted last, of those that are stored
+	stored  life  // of the stored token that was minted last
 }
 
-// life is when a token was minted, and when it expires, in nanoseconds since the
+// life holds when a token was minted and when it expires, in nanoseconds since the
 // epoch.
 type life struct{ born, expires int64 }
 
 func lifeOf(h *held) life { return life{h.Born.UnixNano(), h.Expires.UnixNano()} }
 
-// held is a token of that life.
+// held returns a token with that life and no value.
 func (l life) held() held { return held{Born: time.Unix(0, l.born), Expires: time.Unix(0, l.expires)} }
 
-// factsOf gives the facts of a config, from memory if they are there; nil when
-// there is no such config.
+// factsOf returns the facts of a config, from memory if they are there. It returns
+// nil if there is no such config.
 func (b *backend) factsOf(ctx context.Context, s logical.Storage, name string) (*facts, error) {
 	h := b.observer.of(name)
 	known, changes := h.knownFacts(b.now())
@@ -55,14 +54,14 @@ func (b *backend) factsOf(ctx context.Context, s logical.Storage, name string) (
 	if err != nil || found == nil {
 		return nil, err
 	}
-	if c != nil && c.held == nil || causeOf(found.problem) == string(grant.CauseConfig) { // else it may pass by itself
+	if c != nil && c.held == nil || causeOf(found.problem) == string(grant.CauseConfig) { // another problem may pass by itself
 		h.keepFacts(found, changes)
 	}
 	return found, nil
 }
 
-// lookUp looks the facts of a config up in storage, nil when there is no such
-// config. It gives the config as well, unless it cannot be used as it stands.
+// lookUp reads the facts of a config from storage. It returns nil if there is no such
+// config. It also returns the config, unless the config cannot be used as it is.
 func (b *backend) lookUp(ctx context.Context, s logical.Storage, name string) (*facts, *config, error) {
 	entry, err := load[configEntry](ctx, s, configPrefix+name)
 	if err != nil && !unreadable(err) || err == nil && entry == nil {
@@ -88,8 +87,8 @@ func (b *backend) lookUp(ctx context.Context, s logical.Storage, name string) (*
 	return found, c, nil
 }
 
-// lastStored gives the life of that stored token of a config which was minted
-// last.
+// lastStored returns the life of the last minted token among the stored tokens of a
+// config.
 func (b *backend) lastStored(ctx context.Context, s logical.Storage, name string) (life, error) {
 	keys, err := listStorage(tokenPrefix+name+"/")(ctx, s)
 	if err != nil {
@@ -110,7 +109,7 @@ func (b *backend) lastStored(ctx context.Context, s logical.Storage, name string
 	return last, nil
 }
 
-// allFacts gives the facts of each of the configs.
+// allFacts returns the facts of the configs, by name.
 func (b *backend) allFacts(ctx context.Context, s logical.Storage, configs []string) (map[string]*facts, error) {
 	found := make([]*facts, len(configs))
 	group, ctx := errgroup.WithContext(ctx)
@@ -131,15 +130,15 @@ func (b *backend) allFacts(ctx context.Context, s logical.Storage, configs []str
 	}
 	out := make(map[string]*facts, len(configs))
 	for i, f := range found {
-		if f != nil { // else it was deleted meanwhile
+		if f != nil { // otherwise it was deleted in the meantime
 			out[configs[i]] = f
 		}
 	}
 	return out, nil
 }
 
-// knownFacts gives the facts that are known, nil when they have to be looked up,
-// and how often they have changed.
+// knownFacts returns the facts in memory, or nil if they have to be read from
+// storage. It also returns how often they have changed, for keepFacts.
 func (h *history) knownFacts(now time.Time) (*facts, uint32) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -149,7 +148,8 @@ func (h *history) knownFacts(now time.Time) (*facts, uint32) {
 	return nil, h.changes
 }
 
-// keepFacts keeps what was looked up, unless it has changed meanwhile.
+// keepFacts keeps the facts that were read, unless they have changed since
+// knownFacts returned that number of changes.
 func (h *history) keepFacts(f *facts, changes uint32) {
 	h.change(func(p *past) {
 		if p.changes == changes {
@@ -158,8 +158,8 @@ func (h *history) keepFacts(f *facts, changes uint32) {
 	})
 }
 
-// changed is called when a config, or what it is made of, is written; "" is all
-// of them.
+// changed is called when a config is written, or something that it depends on. ""
+// stands for all configs.
 func (o *observer) changed(config string) {
 	forget := func(p *past) { p.facts, p.changes = nil, p.changes+1 }
 	if config != "" {

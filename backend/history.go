@@ -14,47 +14,47 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// history is what has happened to a config's tokens since this process started.
-// Reads are counted without a lock, since there are so many of them. There may be
-// ten thousand histories, and the collector takes as much again, so that each of
-// them is small: it has no place for what has not happened.
+// history holds what has happened to a config's tokens since this process started.
+// Reads are counted without a lock, because there are so many of them. A history is
+// small, because there may be ten thousand of them: what rarely happens takes no
+// memory until it happens.
 type history struct {
-	named bool // the metrics tell it apart from others; never changes
+	named bool // whether the config has metrics of its own; never changes
 	reads [readResults]atomic.Int64
 
 	mu sync.Mutex // guards what follows
 	past
 }
 
-// past is what a history holds beside the reads. Its moments are in nanoseconds
-// since the epoch.
+// past is the part of a history that its lock guards: everything except the reads.
+// Its times are in nanoseconds since the epoch.
 type past struct {
 	mints     int64
-	lastMint  int64   // 0 without one
-	hour      minutes // mints
+	lastMint  int64   // 0 if there was none
+	hour      minutes // mints of the last hour
 	answer    lastAnswer
 	took      []uint32 // how long the last exchanges with the provider took, in milliseconds
 	exchanges uint32
-	latency   *latency // of all of them; nil where it is told with that of others
-	current   bool     // a token was minted since the config became another request
-	recalled  bool     // hour has the mints of an earlier process, where there is a budget
-	changes   uint32   // of what facts are made of, so that none is kept that was looked up before one
-	facts     *facts   // nil when they have to be looked up
-	seldom    *seldom  // nil as long as there is nothing of it
+	latency   *latency // of all exchanges; nil if the config has no metrics of its own
+	current   bool     // whether a token was minted since the config's request last changed
+	recalled  bool     // whether hour includes the mints of an earlier process, if there is a budget
+	changes   uint32   // how often the facts have changed; facts that were read before a change are not kept
+	facts     *facts   // nil if they have to be read from storage
+	seldom    *seldom  // nil until there is something in it
 }
 
-// seldom is what most configs have nothing of.
+// seldom holds what most configs never need.
 type seldom struct {
 	failures            int64            // mints that failed
-	causes              map[string]int64 // of them
-	last                failure          // of them
+	causes              map[string]int64 // of these failures, how many have which cause
+	last                failure          // the last of these failures
 	retries             int64            // requests for a token that were sent again
-	checks              int64            // that ended with a token
+	checks              int64            // checks that brought a token
 	fallbacks           int64            // mints with fallback_client_secret
-	revoked, notRevoked int64            // tokens to be revoked at the provider
-	cause, code         string           // of the last exchange, the code being the provider's; "" when it brought a token
+	revoked, notRevoked int64            // attempts to revoke a token at the provider that succeeded, and that failed
+	cause, code         string           // why the last exchange brought no token, and the provider's code for it; "" if it brought one
 	quota               *lastQuota
-	minting             int64 // mints under way, where there is a budget
+	minting             int64 // mints under way, if there is a budget
 }
 
 // failure is a mint that failed.
@@ -66,13 +66,13 @@ type failure struct {
 
 // lastAnswer is the last exchange with a provider about a token.
 type lastAnswer struct {
-	at       int64  // 0 without one
+	at       int64  // 0 if there was none
 	took     uint32 // milliseconds
 	attempts uint16
 	status   uint16 // HTTP; 0 without an answer
 }
 
-// lastQuota is what a provider's headers said of a quota, and when.
+// lastQuota is a quota that the provider stated in its headers, and when it did.
 type lastQuota struct {
 	grant.Quota
 	at time.Time
@@ -84,27 +84,27 @@ type readResult int
 const (
 	readHit    readResult = iota // a token that was in memory
 	readWaited                   // a token that had to be minted, or loaded from storage
-	readOld                      // the old token, since there is no new one (yet)
+	readOld                      // the old token, because there is no new one yet
 	readFailed                   // an error
 	readResults
 )
 
-// readNames are the results as status and metrics name them.
+// readNames are the names of the results in status and metrics.
 var readNames = []string{readHit: "hit", readWaited: "waited", readOld: "old", readFailed: "failed"}
 
-// served is how many tokens were handed out.
+// served returns how many tokens were handed out.
 func (h *history) served() int64 {
 	return h.reads[readHit].Load() + h.reads[readWaited].Load() + h.reads[readOld].Load()
 }
 
-// change changes what h holds beside the reads.
+// change changes the part of h that the lock guards.
 func (h *history) change(to func(*past)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	to(&h.past)
 }
 
-// rare gives what happens seldom, to be changed.
+// rare returns p.seldom for a change, and makes it if necessary.
 func (p *past) rare() *seldom {
 	if p.seldom == nil {
 		p.seldom = &seldom{}
@@ -112,7 +112,8 @@ func (p *past) rare() *seldom {
 	return p.seldom
 }
 
-// snapshot is a copy of what h holds beside the reads, with what happens seldom.
+// snapshot returns a copy of the part of h that the lock guards. In the copy, seldom
+// is never nil.
 func (h *history) snapshot() past {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,7 +132,7 @@ func (h *history) snapshot() past {
 	return out
 }
 
-// tell is what status shows of it.
+// tell returns what status shows of h.
 func (h *history) tell(now time.Time) map[string]any {
 	p := h.snapshot()
 	reads, causes := map[string]any{}, map[string]any{}
@@ -192,10 +193,10 @@ func (q *lastQuota) tell() map[string]any {
 	return out
 }
 
-// keptDurations is of how many exchanges percentiles are made.
+// keptDurations is the number of exchanges that the percentiles are computed from.
 const keptDurations = 64
 
-// asked notes how long an exchange took, of which the provider was asked at now.
+// asked records how long an exchange took that ended now.
 func (p *past) asked(x grant.Exchange, now time.Time) {
 	ms := milliseconds(x.Took)
 	p.answer = lastAnswer{at: now.UnixNano(), took: ms, attempts: uint16(x.Attempts), status: uint16(x.Status)} //nolint:gosec // three attempts, three digits
@@ -211,14 +212,14 @@ func milliseconds(d time.Duration) uint32 {
 	return uint32(min(max(d.Milliseconds(), 0), math.MaxUint32))
 }
 
-// percentile is the least of sorted values that so many percent of them do not
-// exceed. There must be one.
+// percentile returns the smallest of the sorted values that is at least as large as
+// that percentage of them. There must be at least one value.
 func percentile(sorted []uint32, percent int) int64 {
 	return int64(sorted[(len(sorted)*percent+99)/100-1])
 }
 
-// latency counts exchanges by how long they took: as long as each of latencyBounds
-// at most, and longer.
+// latency counts exchanges by how long they took. There is one bucket for each of
+// latencyBounds, and one for exchanges that took longer.
 type latency struct {
 	buckets [11]uint64
 	sum     time.Duration
@@ -240,14 +241,14 @@ func (l *latency) add(other *latency) {
 	l.sum += other.sum
 }
 
-// windowMinutes is an hour, and the minute that has begun.
+// windowMinutes is an hour and the minute that has just begun.
 const windowMinutes = 61
 
-// minutes counts events by the minute, the oldest first, for an hour. What happened
-// counts for an hour at least, and for an hour and a minute at most.
+// minutes counts events by minute, the oldest first. An event is counted for at least
+// an hour, and for at most an hour and a minute.
 type minutes []minute
 
-// minute is how many there were in a minute.
+// minute is the number of events in one minute.
 type minute struct {
 	at int32 // in minutes since the epoch
 	n  uint32
@@ -255,7 +256,7 @@ type minute struct {
 
 func minuteOf(t time.Time) int32 { return int32(t.Unix() / 60) } //nolint:gosec // the year 6053
 
-// advance forgets what is older than an hour.
+// advance removes the minutes that are older than an hour.
 func (m *minutes) advance(now time.Time) {
 	first := minuteOf(now) - windowMinutes + 1
 	*m = slices.DeleteFunc(*m, func(one minute) bool { return one.at < first })
@@ -271,7 +272,7 @@ func (m *minutes) add(now time.Time) {
 	*m = append(*m, minute{at, 1})
 }
 
-// sum is how many there were in the last hour.
+// sum returns the number of events in the last hour.
 func (m *minutes) sum(now time.Time) int64 {
 	m.advance(now)
 	sum := int64(0)

@@ -65,13 +65,13 @@ type Cache[T any] struct {
 	again    func(first, minted Held[T]) (Held[T], bool)
 
 	slots *grouped.Cache[string, *slot[T]]
-	new   sync.Mutex // makes a slot once
+	new   sync.Mutex // held while a slot is made, so that there is one per key
 
 	mu      sync.Mutex                       // guards the fields below
 	clients map[string]*client               // by group
 	flying  map[*slot[T]]int                 // mints under way, also of slots that have been evicted
-	stops   map[*context.CancelFunc]struct{} // what ends them
-	idle    chan struct{}                    // set by Close; closed when none is under way any more
+	stops   map[*context.CancelFunc]struct{} // functions that end these mints
+	idle    chan struct{}                    // set by Close; closed when no mint is under way any more
 }
 
 // slot is the place of one token. Hit reads it without a lock.
@@ -118,9 +118,10 @@ type Ask[T any] struct {
 	Discard func(context.Context, Held[T])
 }
 
-// Choice is what a reader chose among what there is, of which a group has
-// MaxChoices, or what it brought, of which there are MaxBrought. It is without
-// a name where a reader takes what all do.
+// Choice names what makes a reader's token differ from the token of all others: what
+// the reader chose, such as fewer scopes, or what it brought. A group has tokens for
+// at most MaxChoices, or MaxBrought, of them. The name is empty if the reader wants
+// the same token as all others.
 type Choice struct {
 	Name    string
 	Brought bool
