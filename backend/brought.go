@@ -43,7 +43,7 @@ func broughtBy(d *framework.FieldData) (brought, error) {
 	}
 	for name := range out {
 		if token, isType := strings.CutSuffix(name, "_type"); isType && out[token] == "" {
-			return nil, refuse("%s says what the %s is, which was not sent: send both", name, token)
+			return nil, refuse("%s was sent without the %s that it describes: send both", name, token)
 		}
 	}
 	return out, nil

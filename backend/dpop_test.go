@@ -170,7 +170,7 @@ func TestRefreshTokensAndTheirTokensAreBoundToOneKey(t *testing.T) {
 		t.Errorf("tokens of the keys %v, want three of one", keys)
 	}
 	r := e.write(t, "proof/c", fields{"htm": "GET", "htu": p.URL() + "/api/users", "ath": hashOf(role)})
-	refused(t, r, http.StatusBadRequest, "ath is not that of the token", "read the token again")
+	refused(t, r, http.StatusBadRequest, "ath must be the hash of the token", "read the token again")
 }
 
 func TestATokenThatIsBoundToNothingIsNotHandedOut(t *testing.T) {

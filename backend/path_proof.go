@@ -89,7 +89,7 @@ func (b *backend) writeProof(ctx context.Context, req *logical.Request, d *frame
 			return nil, err
 		}
 		if proof.TokenHash != "" && proof.TokenHash != current {
-			return nil, refuse("ath is not that of the token that a read gets now: with grant_type=refresh_token there are proofs for that one alone; read the token again")
+			return nil, refuse("ath must be the hash of the token that a read gets now: with grant_type=refresh_token there are proofs only for that token; read the token again")
 		}
 		proof.TokenHash = current
 	}
@@ -110,13 +110,13 @@ func (v *view) proofFor(req *logical.Request) (grant.Proof, error) {
 	p := grant.Proof{Method: text("htm"), Nonce: text("nonce"), TokenHash: text("ath")}
 	switch {
 	case v.proofs == nil:
-		return p, refuse("%s: its tokens are bound to no key, and need no proof: that is what dpop=true is for", v.target)
+		return p, refuse("%s: its tokens need no proof, because they are not bound to a key; dpop=true binds them", v.target)
 	case v.proofs.scope.Empty():
 		return p, refuse("%s: dpop_resources names no URL for which there are proofs: whoever writes the config names those of the provider's API there", v.target)
 	case !method.MatchString(p.Method):
 		return p, refuse("htm must be the method of the call, in capitals: GET, POST and so on")
 	case p.Nonce != "" && !grant.CheckNonce(p.Nonce):
-		return p, refuse("nonce is none: it is what the API sent last in a DPoP-Nonce header")
+		return p, refuse("nonce must be what the API sent last in a DPoP-Nonce header")
 	case p.TokenHash == "" && (!v.reused() || len(v.needs) > 0):
 		return p, refuse("ath is required: with reuse=false or reader_inputs each reader has a token of its own; send the hash of yours")
 	}
