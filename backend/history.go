@@ -180,6 +180,18 @@ func (p *past) tellAnswer() map[string]any {
 	return out
 }
 
+// quotaLasts is for how long a quota counts whose provider does not say when its
+// window ends.
+const quotaLasts = time.Hour
+
+// holdsUntil returns when the quota is outdated: a new window has begun by then.
+func (q *lastQuota) holdsUntil() time.Time {
+	if q.Reset.IsZero() {
+		return q.at.Add(quotaLasts)
+	}
+	return q.Reset
+}
+
 func (q *lastQuota) tell() map[string]any {
 	out := map[string]any{"at": stamp(q.at)}
 	for name, n := range map[string]int64{"limit": q.Limit, "remaining": q.Remaining} {

@@ -35,8 +35,9 @@ var latencyBounds = []time.Duration{
 type metrics struct {
 	b *backend
 
-	info, reads, mints, duration, retries, checks, revocations             *prometheus.Desc
-	configs, state, held, expires, ends, lastHour, perHour, remain, events *prometheus.Desc
+	info, reads, mints, duration, retries, checks, revocations     *prometheus.Desc
+	configs, state, held, expires, ends, lastHour, perHour, events *prometheus.Desc
+	quotaLeft, quotaLimit                                          *prometheus.Desc
 }
 
 // newMetrics returns a registry with the metrics of b only.
@@ -60,7 +61,8 @@ func newMetrics(b *backend) *prometheus.Registry {
 		ends:        desc("ends_in_seconds", "Seconds until a secret or certificate ends; negative when it has ended.", "config", "what"),
 		lastHour:    desc("mints_last_hour", "Tokens minted within the last hour.", "config"),
 		perHour:     desc("mints_per_hour", "How many may be, where there is a bound.", "config"),
-		remain:      desc("provider_quota_remaining", "Requests left of the provider's quota, as its headers said last.", "config"),
+		quotaLeft:   desc("provider_quota_remaining", "Requests left of the provider's quota, as its headers said last; none once that is outdated.", "config"),
+		quotaLimit:  desc("provider_quota_limit", "Requests that the provider's quota allows, likewise.", "config"),
 		events:      desc("events_total", "Events for Vault's event system by outcome: sent, failed, dropped (there were too many).", "outcome"),
 	}
 	registry := prometheus.NewRegistry()
@@ -72,7 +74,7 @@ func newMetrics(b *backend) *prometheus.Registry {
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.info, m.reads, m.mints, m.duration, m.retries, m.checks, m.revocations,
-		m.configs, m.state, m.held, m.expires, m.ends, m.lastHour, m.perHour, m.remain, m.events,
+		m.configs, m.state, m.held, m.expires, m.ends, m.lastHour, m.perHour, m.quotaLeft, m.quotaLimit, m.events,
 	} {
 		out <- d
 	}
@@ -111,8 +113,12 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		if s.budget > 0 {
 			gauge(m.perHour, float64(s.budget), config)
 		}
-		if s.quota != nil && s.quota.Remaining >= 0 {
-			gauge(m.remain, float64(s.quota.Remaining), config)
+		if q := s.quota; q != nil && now.Before(q.holdsUntil()) {
+			for desc, n := range map[*prometheus.Desc]int64{m.quotaLeft: q.Remaining, m.quotaLimit: q.Limit} {
+				if n >= 0 {
+					gauge(desc, float64(n), config)
+				}
+			}
 		}
 	}
 }

