@@ -55,11 +55,12 @@ test: $(TOOLS)/gotestsum build servers ## All tests; Vault is built, if need be,
 	@scripts/need.sh gcc libc6-dev
 	@PLUGIN_BIN=$(BINARY) scripts/test.sh $(TOOLS)/gotestsum
 
-# The authorization servers that the acceptance tests start, beside Vault: the
-# one is installed, the other compiled, so that no test has to wait for it.
+# The servers that the acceptance tests start, beside Vault: two are installed,
+# the other is compiled, so that no test has to wait for it.
 .PHONY: servers
 servers:
 	@scripts/oidc-provider.sh >/dev/null
+	@scripts/prometheus.sh >/dev/null
 	@cd tests/fosite && CGO_ENABLED=0 GOWORK=off go build -trimpath -o /dev/null .
 
 .PHONY: lint
@@ -93,7 +94,7 @@ bench: build ## The engine against the smallest plugin there can be (25 minutes;
 
 .PHONY: clean
 clean: ## Removes bin/ and test leftovers (the built Vault and tools stay; they are in .cache/)
-	rm -rf bin .cache/test .cache/test-logs .cache/vault-build.log .cache/{vault,oidcprovider}.new.*
+	rm -rf bin .cache/test .cache/test-logs .cache/vault-build.log .cache/{vault,oidcprovider,prometheus}.new.*
 
 # The tools have modules of their own (scripts/tools), and are built rather
 # than run by `go tool` so that one build serves every target. The order-only

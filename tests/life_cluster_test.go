@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +69,11 @@ func TestLifeCluster(t *testing.T) {
 		for _, v := range c.Nodes() {
 			if got := read(t, v, "oauthcc/token/cold").text(t, "access_token"); got != token {
 				t.Errorf("%s has another token", v.Name())
+			}
+			// So does a scrape, wherever Prometheus is led to.
+			_, _, metrics := v.Do(http.MethodGet, "oauthcc/metrics", nil, v.RootToken())
+			if minted := `oauthcc_mints_total{cause="",config="cold",outcome="ok"} 1`; !strings.Contains(string(metrics), minted+"\n") {
+				t.Errorf("the metrics of %s do not have %s:\n%s", v.Name(), minted, metrics)
 			}
 		}
 		if s.Requests() != 1 {

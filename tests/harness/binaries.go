@@ -55,17 +55,7 @@ func locateVault() (string, error) {
 	if path := os.Getenv("VAULT_BIN"); path != "" {
 		return executable("VAULT_BIN", path)
 	}
-	root, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	var stdout bytes.Buffer
-	cmd := exec.Command(filepath.Join(root, "scripts", "vault-bin.sh"))
-	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("scripts/vault-bin.sh: %w", err)
-	}
-	return strings.TrimSpace(stdout.String()), nil
+	return runScript("vault-bin.sh")
 }
 
 func locatePlugin() (string, error) {
@@ -97,6 +87,21 @@ func locatePlugin() (string, error) {
 	}
 	path := filepath.Join(dir, PluginName)
 	return path, os.Rename(built, path)
+}
+
+// runScript returns what a script of the repository prints.
+func runScript(name string) (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	var stdout bytes.Buffer
+	cmd := exec.Command(filepath.Join(root, "scripts", name))
+	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("scripts/%s: %w", name, err)
+	}
+	return strings.TrimSpace(stdout.String()), nil
 }
 
 func executable(variable, path string) (string, error) {

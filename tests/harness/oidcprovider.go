@@ -5,13 +5,10 @@ package harness
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -74,21 +71,7 @@ func StartOIDCProvider(tb testing.TB, authority, fetches string) *OIDCProvider {
 }
 
 // Found once per process, because it does not change while tests run.
-var findModules = sync.OnceValues(locateModules)
-
-func locateModules() (string, error) {
-	root, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	var stdout bytes.Buffer
-	cmd := exec.Command(filepath.Join(root, "scripts", "oidc-provider.sh"))
-	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("scripts/oidc-provider.sh: %w", err)
-	}
-	return strings.TrimSpace(stdout.String()), nil
-}
+var findModules = sync.OnceValues(func() (string, error) { return runScript("oidc-provider.sh") })
 
 // For returns a view of the same server that reports to another test, as
 // [Vault.For] does.
