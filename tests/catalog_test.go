@@ -6,10 +6,12 @@ package tests_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"math"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +73,7 @@ func TestCatalog(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".json")
 		answers[name] = successOf(t, file)
 	}
+	standard(t, v, "source", providertest.Options{}, fields{"source_for": slices.Collect(maps.Keys(answers))})
 	for name, x := range answers {
 		t.Run(name, func(t *testing.T) {
 			v := v.For(t)
@@ -81,6 +84,9 @@ func TestCatalog(t *testing.T) {
 			required, _ := read(t, v, "oauthcc/provider/"+name).Data["required"].([]any)
 			for _, field := range required {
 				supply(t, config, x.Config, field.(string)) //nolint:forcetypeassert // a list of strings
+			}
+			if config["source_config"] != nil {
+				config["source_config"] = "source"
 			}
 			config, err := keys.Fill(config)
 			if err != nil {
@@ -181,7 +187,7 @@ func moveText(text string, by time.Duration) string {
 func supply(t *testing.T, config, transcript fields, field string) {
 	t.Helper()
 	group, variable, isVariable := strings.Cut(field, ".")
-	if field == "token_url" {
+	if field == "token_url" || field == "source_hosts" {
 		return // the test server's own URL is used
 	}
 	if !isVariable {

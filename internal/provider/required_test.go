@@ -204,6 +204,8 @@ func sample(t *testing.T, declared map[string]Variable, required []string, algor
 			out[field] = "https://token.example/token"
 		case field == "scopes":
 			out[field] = []string{"a"}
+		case field == "source_hosts":
+			out[field] = []string{"*.example.com"}
 		case field == "private_key", field == "tls_client_key":
 			out[field] = "generated " + algorithm
 		case field == "signing_certificate", field == "tls_client_certificate":

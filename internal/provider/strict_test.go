@@ -46,7 +46,7 @@ func configFor(s *providertest.Server, scopes []string) map[string]any {
 
 func mintBuiltin(t *testing.T, name string, s *providertest.Server, scopes []string) (*grant.Token, error) {
 	t.Helper()
-	request := effective(t, name, configFor(s, scopes))
+	request := effective(t, name, exchange{}, configFor(s, scopes))
 	request.Timeout = 10e9
 	client := grant.NewClient(grant.Options{})
 	defer client.Close()
@@ -127,7 +127,7 @@ func TestEveryBuiltinProviderTellsARefusedClient(t *testing.T) {
 				s := providertest.Start(t, p.dialect, options)
 				config := configFor(s, p.scopes)
 				config["client_secret"] = "wrong"
-				request := effective(t, name, config)
+				request := effective(t, name, exchange{}, config)
 				request.Timeout = 10e9
 				client := grant.NewClient(grant.Options{})
 				defer client.Close()

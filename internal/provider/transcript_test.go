@@ -36,6 +36,12 @@ type exchange struct {
 	// variables. The host of token_url is replaced by the test's server, and
 	// "generated" key material by keys that the test makes (providertest.Keys).
 	Config map[string]any `json:"config"`
+	// From is what the config of source_config has got, if the request carries some
+	// of it.
+	From *struct {
+		AccessToken string         `json:"access_token"`
+		ExtraFields map[string]any `json:"extra_fields"`
+	} `json:"from"`
 	// URL is where the provider's own definition sends the request; "" is not
 	// checked.
 	URL string `json:"url"`
@@ -44,11 +50,11 @@ type exchange struct {
 		Method  string            `json:"method"`
 		Path    string            `json:"path"`
 		Query   string            `json:"query"`
-		Headers map[string]string `json:"headers"` // "" means that there is no such header
+		Headers map[string]string `json:"headers"` // "" means that there is no such header; one may hold {assertion}
 		Form    string            `json:"form"`    // the body, byte for byte, except {assertion}
 		JSON    map[string]any    `json:"json"`    // the body, as a value
 
-		Assertion   *signedJWT `json:"assertion"`          // what stands for {assertion} in the form
+		Assertion   *signedJWT `json:"assertion"`          // what stands for {assertion} in the form or a header
 		Certificate bool       `json:"client_certificate"` // whether the client shows its certificate in TLS
 		Proof       bool       `json:"dpop_proof"`         // whether it shows a key (RFC 9449)
 	} `json:"request"`
@@ -163,7 +169,7 @@ func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 	}
 	t.Cleanup(server.Close)
 
-	request := effective(t, name, config)
+	request := effective(t, name, x, config)
 	if x.URL != "" && request.URL != x.URL {
 		t.Errorf("asks %s, not %s", request.URL, x.URL)
 	}
@@ -216,8 +222,13 @@ func checkRequest(t *testing.T, x exchange, config map[string]any, got providert
 	if got.Method != x.Request.Method || got.Path != x.Request.Path || got.RawQuery != x.Request.Query {
 		t.Errorf("got %s %s?%s, want %s %s?%s", got.Method, got.Path, got.RawQuery, x.Request.Method, x.Request.Path, x.Request.Query)
 	}
+	inHeader := false
 	for header, want := range x.Request.Headers {
-		if value := strings.Join(got.Header.Values(header), " and "); value != want {
+		value := strings.Join(got.Header.Values(header), " and ")
+		if x.Request.Assertion != nil && strings.Contains(want, "{assertion}") {
+			inHeader = true
+			checkAssertion(t, x, config, value, want)
+		} else if value != want {
 			t.Errorf("%s: got %q, want %q", header, value, want)
 		}
 	}
@@ -227,14 +238,8 @@ func checkRequest(t *testing.T, x exchange, config map[string]any, got providert
 			t.Errorf("wants a proof: %t; %v", x.Request.Proof, err)
 		}
 	}
-	if x.Request.Assertion != nil {
-		text, err := assertionIn(got.Body, x.Request.Form)
-		if err == nil {
-			err = x.Request.Assertion.check(text, config)
-		}
-		if err != nil {
-			t.Error(err)
-		}
+	if x.Request.Assertion != nil && !inHeader {
+		checkAssertion(t, x, config, got.Body, x.Request.Form)
 		return
 	}
 	if x.Request.JSON == nil {
@@ -246,6 +251,18 @@ func checkRequest(t *testing.T, x exchange, config map[string]any, got providert
 	var sent map[string]any
 	if err := json.Unmarshal([]byte(got.Body), &sent); err != nil || !reflect.DeepEqual(sent, x.Request.JSON) {
 		t.Errorf("body\n got %s\nwant %v", got.Body, x.Request.JSON)
+	}
+}
+
+// checkAssertion checks the JWT that stands for {assertion} in a text.
+func checkAssertion(t *testing.T, x exchange, config map[string]any, got, want string) {
+	t.Helper()
+	text, err := assertionIn(got, want)
+	if err == nil {
+		err = x.Request.Assertion.check(text, config)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -265,12 +282,20 @@ func checkCertificate(t *testing.T, x exchange, config map[string]any, shown []b
 	}
 }
 
-// effective resolves a config of a built-in provider from what an operator writes.
-func effective(t *testing.T, provider string, config map[string]any) grant.Request {
+// effective resolves a config of a built-in provider from what an operator writes,
+// and returns its request in that exchange.
+func effective(t *testing.T, provider string, x exchange, config map[string]any) grant.Request {
 	t.Helper()
 	e, err := resolveBuiltin(provider, config)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if x.From != nil {
+		given, err := e.From("source_config", x.From.AccessToken, x.From.ExtraFields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e = e.WithInputs(given)
 	}
 	if e.Dialect.DPoP {
 		key, err := signing.Generate(signing.ES256)
