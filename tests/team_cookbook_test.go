@@ -324,6 +324,7 @@ func TestTeamCookbook(t *testing.T) {
 		ask(t, v, http.MethodGet, "oauthcc/token/acme/per-caller", nil).wants(t, http.StatusBadRequest, "identity")
 	})
 	t.Run("on behalf of a user", func(t *testing.T) { onBehalfOf(t, v.For(t), book, run) })
+	t.Run("a token that is made of another", func(t *testing.T) { madeOfAnother(t, v.For(t), book, run) })
 	t.Run("an MCP server", func(t *testing.T) { mcpServer(t, v.For(t), book, run) })
 	t.Run("mounts per environment", func(t *testing.T) {
 		v := v.For(t)
