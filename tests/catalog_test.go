@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -160,9 +161,17 @@ func moveTo(v any, by time.Duration) any {
 	return v
 }
 
-// moveText moves a time, or the times in a JWT. Nobody checks the JWT's
+// momentInXML matches a time that is the whole text of an XML element.
+var momentInXML = regexp.MustCompile(`>\d{4}-\d\d-\d\dT[^<]+<`)
+
+// moveText moves a time, or the times in XML or a JWT. Nobody checks the JWT's
 // signature.
 func moveText(text string, by time.Duration) string {
+	if strings.HasPrefix(text, "<") {
+		return momentInXML.ReplaceAllStringFunc(text, func(found string) string {
+			return ">" + moveText(found[1:len(found)-1], by) + "<"
+		})
+	}
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at.Add(by).Format(time.RFC3339)
 	}
