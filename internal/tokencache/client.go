@@ -15,26 +15,26 @@ const (
 	// maxSingles is how many tokens for one reader alone are minted at the same time.
 	maxSingles = 16
 
-	// MaxChoices is how many different choices of their own the readers of a group may
-	// hold tokens of at the same time.
+	// MaxChoices is for how many choices of its readers a group may hold tokens at the
+	// same time.
 	MaxChoices = 64
 
-	// MaxBrought is how many different things that readers bring the tokens of a group
-	// may be made of at the same time.
+	// MaxBrought is how many tokens a group may hold at the same time that are made of
+	// what readers bring.
 	MaxBrought = 10_000
 )
 
-// ErrBusy is returned to a reader that wants a token for itself alone, if too many
-// others do for as long as the reader may wait.
+// ErrBusy is returned to a reader that wants a token for itself alone, if there are
+// too many such readers during all the time that it may wait.
 var ErrBusy = errors.New("too many tokens are minted at a time")
 
 // ErrTooManyChoices is returned to a reader whose choice would be one more than
 // MaxChoices, or MaxBrought.
 var ErrTooManyChoices = errors.New("too many choices have usable tokens")
 
-// client is what the tokens of a group have in common, because they are asked for
-// with the same credentials. There is one for each group, so it has nothing that
-// most of them do not use.
+// client is the state that the tokens of a group share, because they are asked for
+// with the same credentials. There may be very many groups, so a field that most of
+// them do not need is nil until it is used.
 type client struct {
 	failure atomic.Pointer[Failure]
 
@@ -108,7 +108,7 @@ func (cl *client) turn(ctx context.Context, now func() time.Time, forced bool) (
 	}
 }
 
-// note records a failure at place, and returns it as its own reader gets it.
+// note records a failure at place, and returns it.
 func (cl *client) note(place *atomic.Pointer[Failure], err error, started, now time.Time) *Failure {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()

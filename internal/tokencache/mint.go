@@ -30,7 +30,7 @@ type call[T any] struct {
 	done    chan struct{}
 	held    Held[T]
 	err     error
-	claimed atomic.Bool // of a mint for one reader: set by the first of its reader's leaving and its end
+	claimed atomic.Bool // for a mint for one reader: set when its reader leaves or when it ends, whichever is first
 }
 
 // errRepeats is the error for an expired token that the provider returned again.
@@ -79,7 +79,7 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 // wakes them.
 func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T]) {
 	defer close(call.done)
-	defer c.leave(s) // before the readers wake, which must not find the mint under way
+	defer c.leave(s) // before the readers wake: for them, no mint must be under way any more
 	limited, cancel := c.limit(ctx, a)
 	defer cancel()
 	held, err := c.obtain(limited, s, a)
@@ -233,10 +233,10 @@ func (c *Cache[T]) mint(ctx context.Context, first *Held[T], a Ask[T]) (Held[T],
 }
 
 // compared compares the result of a mint with the token that was there first. If
-// both are the same, the end that was stated first counts: a provider that keeps
-// stating the same lifetime means the token's whole life. If the provider still
-// returns the token after that end, it has extended its life. compared reports
-// whether the result is an expired token.
+// both are the same token, the expiry that was stated first counts, because a
+// provider that states the same lifetime each time means the token's whole life. If
+// the provider still returns the token after that expiry, it has extended its life.
+// compared reports whether the result is an expired token.
 func (c *Cache[T]) compared(first, minted Held[T], err error) (_ Held[T], dead bool, _ error) {
 	now := c.now()
 	if err != nil {
