@@ -244,14 +244,14 @@ func (c *config) key() (string, error) {
 	return c.config + "/" + hex.EncodeToString(mac.Sum(nil)), nil
 }
 
-// with is c with what is brought to its request.
+// with returns a copy of c with the given inputs in its request.
 func (c *config) with(given map[string]string) *config {
 	out := *c
 	out.given, out.effective, out.fixed = given, c.effective.WithInputs(given), nil
 	return &out
 }
 
-// spends says that c's grant uses up a refresh token.
+// spends reports whether c's grant uses up a refresh token.
 func (c *config) spends() bool { return c.effective.Dialect.GrantType == grant.GrantRefreshToken }
 
 // revocable reports whether c's provider revokes tokens.

@@ -128,8 +128,8 @@ func grantStatus(e *grant.Error) int {
 	}
 }
 
-// causeOf is one word for why a mint failed: a grant.Cause, or what is not the
-// provider's.
+// causeOf returns one word for why a mint failed: a grant.Cause, or a cause that does
+// not lie with the provider.
 func causeOf(err error) string {
 	var (
 		failed  *grant.Error

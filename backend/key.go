@@ -227,8 +227,9 @@ func (b *backend) updateKey(ctx context.Context, s logical.Storage, name string,
 	return b.write(ctx, s, keyPrefix+name, entry)
 }
 
-// material is the version of the key that a field of c names which signs now;
-// none for no name. When another one does, c has to be read again.
+// material returns the version that signs now of the key with that name, which a field
+// of c holds. It returns nothing for no name. When another version begins to sign, c
+// has to be read again.
 func (b *backend) material(ctx context.Context, s logical.Storage, c *config, field, name string) (provider.Material, error) {
 	if name == "" {
 		return provider.Material{}, nil

@@ -58,9 +58,9 @@ func again(first, m held) (held, bool) {
 // used up most of request_timeout.
 const storeTime = 5 * time.Second
 
-// mintFor mints v's token, unless the config has come to another request
-// meanwhile, and gives the config as which it did; anew, it does so by the grant
-// itself also where a refresh token of the last one would do.
+// mintFor mints v's token, and returns the config that it used. It mints nothing if the
+// config's request has changed since v was made. With anew, it runs the grant itself
+// even if the refresh token of the last answer could be used.
 func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew bool) (held, *config, error) {
 	k, err := b.current(ctx, s, v.target, v.inputs)
 	if err != nil {
@@ -114,9 +114,9 @@ func (b *backend) count(ctx context.Context, s logical.Storage, c *config, m *mi
 	b.noteMint(ctx, s, c)
 }
 
-// mint gets a token for c, as run does, unless its credentials are held. One that
-// is to be bound to a key and is not is an error, but what came along with it is
-// kept.
+// mint gets a token for c, as run does, unless c's credentials are held. A token that
+// should be bound to a key but is not is an error; a refresh token that came with it is
+// kept all the same.
 func (b *backend) mint(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
 	b.discoverBehind(ctx, c, c.held != nil)
 	if c.held != nil {
@@ -134,8 +134,8 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, c *config, key st
 	return m, nil
 }
 
-// run runs c's grant: by the refresh token that came with the last token of
-// that key, where the grant is by password, or from the start.
+// run runs c's grant. The password grant first tries the refresh token that came with
+// the last token of that key.
 func (b *backend) run(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
 	if d := c.effective.Dialect; d.ScopesRequired && len(d.Scopes) == 0 {
 		return nil, refuse("%s: provider %q grants nothing without a scope: write scopes to the config", c.target, c.Provider)

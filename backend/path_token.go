@@ -141,9 +141,9 @@ type wanted struct {
 	now     bool // mint in any case
 }
 
-// choice names what a reader brings, or the scopes that it chose: it has no name
-// where the reader took what there is. It is one for all callers: what a role
-// makes of their identities is no choice.
+// choice names the inputs that a reader brings, or the scopes that it chose. The name is
+// empty if the reader wants the same token as all others. A role's token for a caller's
+// identity does not count as a choice.
 func (w wanted) choice() tokencache.Choice {
 	switch {
 	case w.brought != nil:

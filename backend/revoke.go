@@ -27,7 +27,7 @@ const (
 	turnTime = time.Minute
 )
 
-// livesOn says why a token cannot be revoked, neither now nor later.
+// livesOn is the error for a token that cannot be revoked, now or later. It says why.
 type livesOn struct{ reason string }
 
 func (e *livesOn) Error() string { return e.reason }
@@ -45,9 +45,10 @@ func (b *backend) revokeToken(ctx context.Context, req *logical.Request, _ *fram
 	return nil, nil
 }
 
-// revoker gives the config as whose client tokens are revoked: as it is now,
-// since its secret may be newer, or as a token was minted, if that is known,
-// when the config is gone, has become another client, or cannot be used.
+// revoker returns the config as whose client tokens are revoked. Usually that is the
+// config as it is now, because its secret may be newer. If the config is gone, has
+// become another client, or cannot be used, it is the config by which the token was
+// minted, if that is known.
 func (b *backend) revoker(ctx context.Context, s logical.Storage, name string, minted *config) (*config, error) {
 	entry, err := load[configEntry](ctx, s, configPrefix+name)
 	switch {

@@ -43,8 +43,8 @@ func Asymmetric() []Algorithm {
 	return []Algorithm{RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA}
 }
 
-// minSecret is the least length of a secret in bytes: that of the hash's
-// output (RFC 7518 section 3.2).
+// minSecret returns the least length of a secret in bytes, which is the length of the
+// hash (RFC 7518 section 3.2).
 func (a Algorithm) minSecret() int {
 	return map[Algorithm]int{HS256: 32, HS384: 48, HS512: 64}[a]
 }
@@ -55,8 +55,8 @@ const minModulus = 2048
 // newModulus is the size of an RSA key that Generate makes, in bits.
 const newModulus = 3072
 
-// algorithmsOf lists what a private key can sign with. The first one is what is
-// used when nobody chooses.
+// algorithmsOf lists the algorithms that a private key can sign with. The first one is
+// the default.
 func algorithmsOf(private crypto.Signer) []Algorithm {
 	switch key := private.(type) {
 	case *rsa.PrivateKey:
@@ -103,7 +103,7 @@ func Generate(a Algorithm) (Key, error) {
 	return Key{private: private}, nil
 }
 
-// Names gives the registered names of algorithms.
+// Names returns the registered names of algorithms.
 func Names(algorithms []Algorithm) []string {
 	names := make([]string, len(algorithms))
 	for i, a := range algorithms {
@@ -112,11 +112,11 @@ func Names(algorithms []Algorithm) []string {
 	return names
 }
 
-// Listed names algorithms in a text.
+// Listed returns the names of algorithms as a text.
 func Listed(algorithms []Algorithm) string { return strings.Join(Names(algorithms), ", ") }
 
-// CheckSecret says what is wrong with a shared secret for one of the Symmetric
-// algorithms, if anything.
+// CheckSecret returns an error if a shared secret cannot be used with an algorithm:
+// only the Symmetric ones take a secret, and it must be long enough.
 func CheckSecret(secret string, a Algorithm) error {
 	if !slices.Contains(Symmetric(), a) {
 		return fmt.Errorf("cannot be used with %s: a shared secret signs with %s", a, Listed(Symmetric()))

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// Certificates are a certificate with the chain above it, leaf first.
+// Certificates are a certificate and the chain of its issuers, the certificate first.
 type Certificates []*x509.Certificate
 
 // ParseCertificates reads PEM certificates. Its errors finish a sentence that
@@ -50,7 +50,7 @@ func ParseCertificates(text string) (Certificates, error) {
 	return out, nil
 }
 
-// Match says that the first certificate is not of the key, if so.
+// Match returns an error if the first certificate is not for the key.
 func (cs Certificates) Match(k Key) error {
 	own, err := x509.MarshalPKIXPublicKey(k.private.Public())
 	if err != nil {
@@ -63,7 +63,7 @@ func (cs Certificates) Match(k Key) error {
 	return nil
 }
 
-// Ends is when the first certificate of the chain to end does so.
+// Ends returns when the first of the certificates expires.
 func (cs Certificates) Ends() time.Time {
 	end := cs[0].NotAfter
 	for _, c := range cs {
@@ -74,7 +74,7 @@ func (cs Certificates) Ends() time.Time {
 	return end
 }
 
-// DER gives the certificates as TLS presents them.
+// DER returns the certificates in the form that TLS sends.
 func (cs Certificates) DER() [][]byte {
 	out := make([][]byte, len(cs))
 	for i, c := range cs {
@@ -83,7 +83,7 @@ func (cs Certificates) DER() [][]byte {
 	return out
 }
 
-// Base64 gives the certificates as x5c has them (RFC 7515 section 4.1.6).
+// Base64 returns the certificates in the form of x5c (RFC 7515 section 4.1.6).
 func (cs Certificates) Base64() []string {
 	out := make([]string, len(cs))
 	for i, c := range cs {
@@ -92,34 +92,34 @@ func (cs Certificates) Base64() []string {
 	return out
 }
 
-// ThumbprintSHA256 is x5t#S256 of the first certificate (RFC 7515 section
+// ThumbprintSHA256 returns the x5t#S256 of the first certificate (RFC 7515 section
 // 4.1.8), in base64url.
 func (cs Certificates) ThumbprintSHA256() string {
 	sum := sha256.Sum256(cs[0].Raw)
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// ThumbprintSHA1 is x5t of the first certificate (RFC 7515 section 4.1.7), in
-// base64url. Some servers know no other.
+// ThumbprintSHA1 returns the x5t of the first certificate (RFC 7515 section 4.1.7),
+// in base64url. Some servers accept no other thumbprint.
 func (cs Certificates) ThumbprintSHA1() string {
 	sum := sha1.Sum(cs[0].Raw) //nolint:gosec // as above
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// FingerprintSHA256 is the SHA-256 of the first certificate in hexadecimal.
+// FingerprintSHA256 returns the SHA-256 of the first certificate, in hexadecimal.
 func (cs Certificates) FingerprintSHA256() string {
 	sum := sha256.Sum256(cs[0].Raw)
 	return hex.EncodeToString(sum[:])
 }
 
-// FingerprintSHA1 is the SHA-1 of the first certificate in hexadecimal, as
-// consoles show it.
+// FingerprintSHA1 returns the SHA-1 of the first certificate, in hexadecimal, as the
+// consoles of providers show it.
 func (cs Certificates) FingerprintSHA1() string {
 	sum := sha1.Sum(cs[0].Raw) //nolint:gosec // as above
 	return hex.EncodeToString(sum[:])
 }
 
-// PEM writes the certificates.
+// PEM returns the certificates in PEM.
 func (cs Certificates) PEM() string {
 	var b strings.Builder
 	for _, c := range cs {
@@ -128,8 +128,8 @@ func (cs Certificates) PEM() string {
 	return b.String()
 }
 
-// SelfSigned makes a certificate of the key, signed by itself, to be uploaded
-// to a provider that knows keys by certificates.
+// SelfSigned makes a certificate for the key that the key itself signs, for providers
+// that recognize keys by their certificates.
 func (k Key) SelfSigned(commonName string, from, to time.Time) (Certificates, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
@@ -151,7 +151,7 @@ func (k Key) SelfSigned(commonName string, from, to time.Time) (Certificates, er
 	return Certificates{c}, nil
 }
 
-// CSR makes a certificate signing request (RFC 2986) of the key, in PEM.
+// CSR makes a certificate signing request (RFC 2986) for the key, in PEM.
 func (k Key) CSR(subject pkix.Name, dnsNames []string) (string, error) {
 	template := &x509.CertificateRequest{Subject: subject, DNSNames: dnsNames}
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, k.private)

@@ -11,13 +11,14 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Sign makes a compact JWS (RFC 7515 section 3.1) of the claims. Of the headers
-// alg is set to a, whatever they say. A nil value leaves a header or claim out.
+// Sign makes a compact JWS (RFC 7515 section 3.1) of the claims. The header alg is
+// always a, even if headers holds another value. A header or claim whose value is nil
+// is left out.
 func (k Key) Sign(a Algorithm, headers, claims map[string]any) (string, error) {
 	return sign(a, k.private, headers, claims)
 }
 
-// SignWithSecret is Sign for a shared secret.
+// SignWithSecret is like Sign, but signs with a shared secret.
 func SignWithSecret(secret string, a Algorithm, headers, claims map[string]any) (string, error) {
 	if err := CheckSecret(secret, a); err != nil {
 		return "", err

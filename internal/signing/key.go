@@ -21,7 +21,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Key is a private key. The zero Key is none.
+// Key is a private key. The zero Key stands for no key.
 type Key struct {
 	private crypto.Signer
 	id      string    // its own kid, where a JWK says one
@@ -59,7 +59,7 @@ func Parse(text string) (Key, error) {
 }
 
 func parsePEM(text string) (crypto.Signer, error) {
-	// In a JSON file a line's end is written \n, and is copied so.
+	// In a JSON file a line ends in \n, which people copy as these two characters.
 	text = strings.ReplaceAll(text, `\n`, "\n")
 	found := ""
 	for rest := []byte(text); ; {
@@ -152,24 +152,25 @@ func (k Key) MarshalPEM() (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
 }
 
-// For is k as one that signs with a alone.
+// For returns a copy of k that signs only with a.
 func (k Key) For(a Algorithm) Key {
 	k.alg = a
 	return k
 }
 
-// IsZero says whether there is no key.
+// IsZero reports whether there is no key.
 func (k Key) IsZero() bool { return k.private == nil }
 
-// ID is the kid that the key itself came with; "" without one.
+// ID returns the kid that the key was read with, or "" if it had none.
 func (k Key) ID() string { return k.id }
 
-// Signer is the private key, for TLS.
+// Signer returns the private key, for TLS.
 func (k Key) Signer() crypto.Signer { return k.private }
 
-// Algorithm gives the algorithm to sign with: the wanted one, if the key can;
-// for "" the one that the key itself names, or the usual one of its type. Its
-// errors finish a sentence that starts with the name of the algorithm's field.
+// Algorithm returns the algorithm to sign with. That is the wanted one, if the key
+// can sign with it. If wanted is "", it is the one that the key itself names, or the
+// usual one of its type. Its errors finish a sentence that starts with the name of
+// the algorithm's field.
 func (k Key) Algorithm(wanted Algorithm) (Algorithm, error) {
 	can := algorithmsOf(k.private)
 	switch {
@@ -197,9 +198,9 @@ func (k Key) kind() string {
 	return "unknown"
 }
 
-// PublicJWK is a public key as a JWK for a set (RFC 7517 section 4), with
-// use=sig, and with its certificates, if any, as x5c: that is what a server
-// knows a TLS client by that has signed its own (RFC 8705 section 2.2.2).
+// PublicJWK returns a public key as a JWK for a set (RFC 7517 section 4), with
+// use=sig. Its certificates, if there are any, are in x5c: by them, a server
+// recognizes a TLS client with a self-signed certificate (RFC 8705 section 2.2.2).
 func PublicJWK(public crypto.PublicKey, id string, a Algorithm, certificates Certificates) (json.RawMessage, error) {
 	raw, err := json.Marshal(jose.JSONWebKey{Key: public, KeyID: id, Algorithm: string(a), Use: "sig", Certificates: certificates})
 	if err != nil {
@@ -208,7 +209,7 @@ func PublicJWK(public crypto.PublicKey, id string, a Algorithm, certificates Cer
 	return raw, nil
 }
 
-// PublicPEM is a public key as SubjectPublicKeyInfo in PEM.
+// PublicPEM returns a public key as SubjectPublicKeyInfo in PEM.
 func PublicPEM(public crypto.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
@@ -217,7 +218,7 @@ func PublicPEM(public crypto.PublicKey) (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
 }
 
-// Thumbprint is the SHA-256 thumbprint of the public key (RFC 7638), in
+// Thumbprint returns the SHA-256 thumbprint of the public key (RFC 7638), in
 // base64url.
 func (k Key) Thumbprint() string {
 	sum, err := (&jose.JSONWebKey{Key: k.private.Public()}).Thumbprint(crypto.SHA256)
