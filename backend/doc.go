@@ -89,9 +89,10 @@
 // # Configs that depend on others
 //
 // A config may take the current token of another config, its source, into its
-// requests (source.go), if the source allows it. The keys of the sources' tokens are
-// hashed into the key of its own token, which is therefore forgotten when a source
-// changes or is revoked. Its token ends with the first of the sources' tokens to end.
+// requests (source.go), if the source allows it; and other members of the source's
+// answer, among them the host to ask, if source_hosts allows that. The keys of the
+// sources' tokens are hashed into the key of its own token, which is therefore
+// forgotten when a source changes or is revoked. Its token ends with the first of the sources' tokens to end.
 // No circle can be stored: writers of such configs take one common turn. A source
 // cannot be deleted.
 //

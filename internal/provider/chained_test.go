@@ -89,6 +89,9 @@ func TestABodyCarriesWhatItsSourceWasAnswered(t *testing.T) {
 	if want := `{"token": "` + chainedSecret + `", "n": 7, "host": "a.example.com"}`; err != nil || r.Body != want {
 		t.Errorf("body %s, %v; want %s", r.Body, err, want)
 	}
+	if !slices.Contains(r.Secrets, `"a.example.com"`) {
+		t.Errorf("what a filter makes of a secret is none: %q", r.Secrets)
+	}
 }
 
 // The fallback secret is tried with the same token of the source.

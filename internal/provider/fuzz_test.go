@@ -238,3 +238,37 @@ func FuzzURL(f *testing.F) {
 		}
 	})
 }
+
+// FuzzHostOutOfAnAnswer takes the host from any answer, whole or as a part: it is
+// refused, or it is one that source_hosts allows, and nothing else of the URL
+// changes.
+func FuzzHostOutOfAnAnswer(f *testing.F) {
+	for _, answer := range []string{
+		"https://a.example.com", "a.example.com", "HTTPS://A.example.com:443/x?y#z", "https://x@a.example.com", "https://a.example.com:1", "https://evil.test\\.a.example.com",
+		"https://\u212a.example.com", "xn--a.example.com", "a.example.com.", "a..example.com", "[::1]", "127.1", "a%2eexample.com", "a\n.example.com", "-a", "a_b", "",
+	} {
+		f.Add(answer)
+	}
+	f.Fuzz(func(t *testing.T, answer string) {
+		for _, written := range []string{chainedURL, "https://{source.instance_url}.example.com/token", "https://{source.instance_url}/token"} {
+			e, err := chainedConfig(object{"token_url": written, "source_hosts": []any{"a.example.com", "*.b.example.com"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			given, err := e.From("source_config", chainedSecret, object{"instance_url": answer})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := e.WithInputs(given).Request()
+			if err != nil {
+				wantInvalid(t, err, "token_url", chainedSecret)
+				continue
+			}
+			host, ok := strings.CutPrefix(r.URL, "https://")
+			host, rest := strings.CutSuffix(host, "/token")
+			if !ok || !rest || host != "a.example.com" && !strings.HasSuffix(host, ".b.example.com") || strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+				t.Errorf("%q leads to %s", answer, r.URL)
+			}
+		}
+	})
+}
