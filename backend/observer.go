@@ -154,8 +154,8 @@ func (o *observer) minted(t target, m *minted) {
 
 // mintFailed is called with each mint that failed.
 func (o *observer) mintFailed(t target, err error) {
-	o.log().Warn("no token", "token", t.path(), "error", err)
 	last := failure{at: o.now(), text: explained(err), brief: briefly(err)}
+	o.log().Warn("no token", "token", t.path(), "error", last.text)
 	o.about(t.config).change(func(p *past) {
 		seldom := p.rare()
 		seldom.failures++
