@@ -124,7 +124,7 @@ func tokenData(t *grant.Token, now time.Time) map[string]any {
 func (v *view) warnings(got answer) []string {
 	var out []string
 	if got.Failure != nil {
-		out = append(out, "the token could not be refreshed, so this is the old one: "+got.Failure.Error())
+		out = append(out, "the token could not be refreshed, so this is the old one: "+explained(got.Failure))
 	}
 	if got.Slow {
 		out = append(out, "the token is being refreshed, which takes long, so this is the old one")
