@@ -19,8 +19,9 @@
 //	BENCH_ROUNDS   how many rounds there are (9)
 //	BENCH_STORAGE  inmem, raft, or both, separated by commas (both)
 //	BENCH_ROWS     which rows, separated by commas: leased, plain, many, cold,
-//	               failing, hang, durable, memory, mint, proof (all)
+//	               failing, hang, durable, memory, mint, proof, sizing (all)
 //	BENCH_CONFIGS  how many configs the rows many and memory have (10000)
+//	BENCH_LEASES   how many leases the row sizing makes (10000)
 package main
 
 import (
@@ -53,6 +54,7 @@ const (
 	rowMemory  = "memory"
 	rowMint    = "mint"
 	rowProof   = "proof"
+	rowSizing  = "sizing"
 )
 
 const (
@@ -67,6 +69,7 @@ type settings struct {
 	turn     time.Duration
 	rounds   int
 	configs  int
+	leases   int
 	storages []harness.Storage
 	rows     []string
 	all      bool // nothing is left out
@@ -77,7 +80,7 @@ func (s settings) has(rows ...string) bool {
 }
 
 func readSettings() (settings, error) {
-	s := settings{rows: []string{rowLeased, rowPlain, rowMany, rowCold, rowFailing, rowHang, rowDurable, rowMemory, rowMint, rowProof}}
+	s := settings{rows: []string{rowLeased, rowPlain, rowMany, rowCold, rowFailing, rowHang, rowDurable, rowMemory, rowMint, rowProof, rowSizing}}
 	var err error
 	number := func(name string, standard int) int {
 		text := os.Getenv(name)
@@ -108,6 +111,7 @@ func readSettings() (settings, error) {
 	s.turn = time.Duration(number("BENCH_SECONDS", 3)) * time.Second
 	s.rounds = number("BENCH_ROUNDS", 9)
 	s.configs = number("BENCH_CONFIGS", 10_000)
+	s.leases = number("BENCH_LEASES", 10_000)
 	every := len(s.rows)
 	s.rows = list("BENCH_ROWS", s.rows)
 	for _, name := range list("BENCH_STORAGE", []string{"inmem", "raft"}) {

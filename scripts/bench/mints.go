@@ -31,8 +31,8 @@ func (s *site) mints() {
 	})
 	s.post("writing configs that nobody has read", fresh, credentials)
 
-	floor := &variant{mount: floorName, plugin: floorName, paths: repeated([]string{"floor/mint/token"}), leased: true}
-	each := &variant{mount: harness.DefaultMount, plugin: harness.PluginName, paths: repeated(single), leased: true}
+	floor := &variant{mount: floorName, plugin: floorName, paths: repeated([]string{"floor/mint/token"}, mintsAtATime), leased: true}
+	each := &variant{mount: harness.DefaultMount, plugin: harness.PluginName, paths: repeated(single, mintsAtATime), leased: true}
 	first := &variant{mount: harness.DefaultMount, plugin: harness.PluginName, paths: fresh, leased: true}
 	for round := -1; round < s.rounds; round++ { // the first one warms up
 		var sums [3]load
@@ -57,9 +57,9 @@ func (s *site) mints() {
 	s.results.ratio("mint-first", "first read of a shared token ÷ that plugin", s.storage, 0.7, first, floor)
 }
 
-// repeated repeats the paths until there are enough for one turn.
-func repeated(paths []string) []string {
-	out := make([]string, mintsAtATime)
+// repeated repeats the paths until there are n.
+func repeated(paths []string, n int) []string {
+	out := make([]string, n)
 	for i := range out {
 		out[i] = paths[i%len(paths)]
 	}

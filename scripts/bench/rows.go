@@ -233,13 +233,15 @@ func (s *site) memory(tokens []string) {
 	})
 }
 
-// resident returns the resident memory (VmRSS) of the process with many tokens,
-// in MB.
-func (s *site) resident() float64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid(manyName)))
+// resident returns the memory of the process with many tokens, in MB.
+func (s *site) resident() float64 { return s.memoryOf(s.pid(manyName)) / 1e6 }
+
+// memoryOf returns the resident memory (VmRSS) of a process, in bytes.
+func (s *site) memoryOf(pid int) float64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	s.must("reading the plugin's memory", err)
 	_, rest, _ := strings.Cut(string(status), "VmRSS:")
 	kilobytes, err := strconv.Atoi(strings.Fields(rest)[0])
 	s.must("reading the plugin's memory", err)
-	return float64(kilobytes) * 1024 / 1e6
+	return float64(kilobytes) * 1024
 }

@@ -58,9 +58,9 @@ func (b *bench) run() {
 // on measures the rows on one server. Rows that do not depend on the storage
 // are measured only on the first server.
 func (b *bench) on(storage harness.Storage, first bool) {
-	durable := b.has(rowDurable) && storage == harness.Raft
+	durable, sizing := b.has(rowDurable) && storage == harness.Raft, b.has(rowSizing) && storage == harness.Raft
 	many := b.has(rowMany) || first && b.has(rowMemory)
-	if !many && !durable && !b.has(rowLeased, rowPlain, rowCold, rowMint, rowProof) && (!first || !b.has(rowFailing, rowHang)) {
+	if !many && !durable && !sizing && !b.has(rowLeased, rowPlain, rowCold, rowMint, rowProof) && (!first || !b.has(rowFailing, rowHang)) {
 		return
 	}
 	s := b.start(storage)
@@ -86,6 +86,9 @@ func (b *bench) on(storage harness.Storage, first bool) {
 	}
 	if durable {
 		s.durable()
+	}
+	if sizing {
+		s.sizing()
 	}
 }
 
@@ -183,9 +186,10 @@ func (s *site) fill(memory bool) {
 	}
 }
 
-// revoke revokes all leases of a mount, and returns when they are gone.
-func (s *site) revoke(mount string) {
-	s.must("revoking leases", s.c.each(s.tb.Context(), [][]byte{s.c.request(http.MethodPut, "sys/leases/revoke-prefix/"+mount, `{"sync":true}`)}))
+// revoke revokes all leases below a path, such as a mount's, and returns when
+// they are gone.
+func (s *site) revoke(path string) {
+	s.must("revoking leases", s.c.each(s.tb.Context(), [][]byte{s.c.request(http.MethodPut, "sys/leases/revoke-prefix/"+path, `{"sync":true}`)}))
 }
 
 // wait waits for d, and ends the run if the user interrupts it.
