@@ -205,3 +205,24 @@ func TestRevocationsAreEightAtATimeForOneProvider(t *testing.T) {
 		t.Errorf("%d at a time, want 8", most.Load())
 	}
 }
+
+// How tokens are revoked is no part of the request for them: a config whose
+// revocation is described later keeps its token, and revokes it so.
+func TestATokenIsRevokedAsItsProviderWantsIt(t *testing.T) {
+	e := mount(t)
+	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"access_token":"granted","expires_in":3600}`))
+	})
+	at := strings.TrimSuffix(s.TokenURL(), "/")
+	config := fields{"token_url": at + "/token", "client_id": "c", "client_secret": secretOne, "revocation_url": at + "/installation/token"}
+	e.must(t, "config/c", config)
+	e.read(t, "token/c").token(t)
+	e.must(t, "config/c", fields{"revocation_method": "DELETE", "revocation_headers": fields{"Authorization": "Bearer {access_token}"}})
+	e.read(t, "token/c").token(t)
+	asked(t, s, 1)
+	succeeded(t, update(t, e, "revoke/c", nil))
+	if got := s.Last(); got.Method != http.MethodDelete || got.Path != "/installation/token" || got.Header.Get("Authorization") != "Bearer granted" || got.Body != "" {
+		t.Errorf("got %s %s %v %q", got.Method, got.Path, got.Header, got.Body)
+	}
+}
