@@ -45,7 +45,8 @@ func checkRevocation(t *testing.T, provider string, x exchange, config map[strin
 		t.Errorf("revokes at %s, not %s (source: %q)", r.URL, x.Revocation.URL, x.Revocation.Source)
 	}
 	s := anyGrant(t)
-	r.URL, r.Timeout = s.TokenURL(), 10*time.Second
+	r = sentToServer(t, r, s)
+	r.Timeout = 10 * time.Second
 	client := grant.NewClient(grant.Options{Now: func() time.Time { return x.Now }})
 	defer client.Close()
 	if err := client.Revoke(t.Context(), r); err != nil {

@@ -173,16 +173,8 @@ func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 	if x.URL != "" && request.URL != x.URL {
 		t.Errorf("asks %s, not %s", request.URL, x.URL)
 	}
-	request.URL, request.CACertificate = server.URL()+x.Request.Path, server.CACertificate()
-	if anew := request.Anew; anew != nil {
-		request.Anew = func(now time.Time) (grant.Request, error) {
-			r, err := anew(now)
-			if u, bad := url.Parse(r.URL); bad == nil {
-				r.URL = server.URL() + u.RequestURI()
-			}
-			return r, err
-		}
-	}
+	request = sentToServer(t, request, server)
+	request.CACertificate = server.CACertificate()
 	request.Timeout = 10 * time.Second
 	request.Spends = true // one exchange, no retries
 	client := grant.NewClient(grant.Options{Now: func() time.Time { return x.Now }})
@@ -215,6 +207,27 @@ func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 			t.Errorf("\n got %s, %+v, client refused: %t\nwant %+v", kind, *e, e.ClientRefused(), *x.Error)
 		}
 	}
+}
+
+// sentToServer makes r, and each attempt at it, go to the server.
+func sentToServer(t *testing.T, r grant.Request, s *providertest.Server) grant.Request {
+	t.Helper()
+	there := func(address string) string {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.URL() + u.RequestURI()
+	}
+	r.URL = there(r.URL)
+	if anew := r.Anew; anew != nil {
+		r.Anew = func(now time.Time) (grant.Request, error) {
+			r, err := anew(now)
+			r.URL = there(r.URL)
+			return r, err
+		}
+	}
+	return r
 }
 
 func checkRequest(t *testing.T, x exchange, config map[string]any, got providertest.Request) {
