@@ -39,7 +39,7 @@ type Options struct {
 	Now       func() time.Time // nil is time.Now
 }
 
-// drainTime is for how long an unmount or a reload waits for what is under way.
+// drainTime is how long an unmount or a reload waits for the jobs that are under way.
 const drainTime = 5 * time.Second
 
 const helpText = `
@@ -84,8 +84,8 @@ type backend struct {
 
 	discovered *discoveries // what servers say of themselves
 
-	// unused is the mark of a config's epoch, by config, where this process began
-	// it and has stored no token in it: none has to be looked for.
+	// unused holds, by config, the mark of an epoch that this process began and in
+	// which it has stored no token yet. Storage need not be searched for one.
 	unused sync.Map
 
 	observer  observer
@@ -167,8 +167,8 @@ func newBackend(o Options) *backend {
 	return b
 }
 
-// clean waits for what is under way, and leaves to the next process what has
-// not begun: that is in storage.
+// clean waits for the jobs that are under way. Jobs that have not begun are left to the
+// next process, which finds them in storage.
 func (b *backend) clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
@@ -186,8 +186,8 @@ func userAgent(build Build) string {
 	return strings.TrimSuffix("vault-plugin-oauthcc/"+strings.TrimPrefix(build.Version, "v"), "/")
 }
 
-// HandleRequest checks the request's data before the framework sees it, gives
-// every error its status, and outlives a panic: one process serves all mounts.
+// HandleRequest checks the request's data before the framework sees it, and gives every
+// error its status. It recovers from panics, because one process serves all mounts.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -208,8 +208,8 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	return b.respond(b.final(req, resp, err))
 }
 
-// HandleExistenceCheck asks without the data, which the framework would quote
-// in its errors.
+// HandleExistenceCheck runs the check without the request's data, because the framework
+// would quote the data in its errors.
 func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (found, exists bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -226,7 +226,8 @@ func (b *backend) noteMount(req *logical.Request) {
 	b.mount.Store(&mount)
 }
 
-// log is the logger of this mount: one process serves them all.
+// log returns the logger of this mount. Its lines name the mount, because one process
+// serves all mounts.
 func (b *backend) log() hclog.Logger {
 	if mount := b.mount.Load(); mount != nil {
 		return b.Logger().With("mount", *mount)
@@ -234,15 +235,16 @@ func (b *backend) log() hclog.Logger {
 	return b.Logger()
 }
 
-// guard is deferred around what runs where nobody else could outlive a panic.
+// guard recovers from a panic. It is deferred in goroutines, where a panic would end the
+// process.
 func (b *backend) guard(where string) {
 	if p := recover(); p != nil {
 		_ = b.panicked(where, p) // nobody waits for it
 	}
 }
 
-// panicked logs a bug. The value of a panic may quote data, so only its type
-// is told, unless the runtime made it.
+// panicked logs a bug. The value of a panic may quote data, so only its type is logged,
+// unless the value comes from Go's runtime.
 func (b *backend) panicked(where string, p any) error {
 	what := fmt.Sprintf("%T", p)
 	if e, ok := p.(runtime.Error); ok {

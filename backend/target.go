@@ -41,7 +41,7 @@ type inputs struct {
 	identity map[string]string
 }
 
-// name tells different inputs apart. It is "" for the zero value.
+// name returns a text that differs for different inputs. It is "" for the zero value.
 func (in inputs) name() string {
 	switch {
 	case in.identity != nil:

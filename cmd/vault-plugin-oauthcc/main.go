@@ -1,8 +1,8 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command vault-plugin-oauthcc is the oauthcc secrets engine as a Vault plugin.
-// Vault starts it; by hand it only tells its version.
+// Command vault-plugin-oauthcc is the oauthcc secrets engine as a Vault plugin. Vault
+// starts it. If a person starts it, it only prints its version.
 package main
 
 import (
@@ -30,10 +30,10 @@ func main() {
 	}
 }
 
-// logLevel is the level from which on lines are written: that of Vault, or of
-// OpenBao, where its environment tells it, or else info. Vault drops the lines
-// below its own level, but only after each has crossed to its process, and at
-// debug there is one for each mint.
+// logLevel returns the level from which lines are logged: the level of Vault or OpenBao
+// if the environment states it, and info otherwise. Vault drops lines below its own
+// level, but only after they were sent to its process, and at the level debug there is
+// a line for each mint.
 func logLevel(env func(string) string) hclog.Level {
 	for _, name := range []string{"BAO_LOG_LEVEL", "VAULT_LOG_LEVEL"} {
 		if level := hclog.LevelFromString(env(name)); level != hclog.NoLevel {

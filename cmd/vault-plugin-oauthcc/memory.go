@@ -9,16 +9,17 @@ import (
 	"runtime/metrics"
 )
 
-// garbage is how much of it, in bytes, may pile up before the collector runs:
-// less only where that would be more than four times what is alive. A few tokens
-// take up so little memory that it would run every few hundred reads otherwise,
-// which is a tenth of the plugin's processor time.
+// garbage is how many bytes of garbage may pile up before the collector runs. It is
+// less only if that would be more than four times the live memory. A few tokens take so
+// little memory that the collector would otherwise run every few hundred reads, which
+// is a tenth of the plugin's processor time.
 const garbage = 24 << 20
 
-// spareCollector sets the collector's target by what is alive: much more than
-// that for a small heap, and Go's usual twice as much for a large one, so that
-// many tokens are not paid for three times. A fixed GOGC does only one of the
-// two, and a GOMEMLIMIT has the collector run all the time once it is reached.
+// spareCollector sets the collector's target by the size of the live heap. A small heap
+// may grow to several times its size, so that the collector runs rarely. A large heap
+// may double, as is usual in Go, so that many tokens do not take several times their
+// memory. A fixed GOGC could do only one of the two, and with a GOMEMLIMIT the
+// collector would run all the time once the limit is reached.
 func spareCollector() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	now := 0
@@ -31,8 +32,8 @@ func spareCollector() {
 	})
 }
 
-// afterEachCollection calls f whenever the collector has run: each time it finds
-// an object that nobody refers to, which is then replaced.
+// afterEachCollection calls f whenever the collector has run. It does so by an object
+// that nobody refers to: the collector finds it, and then a new one takes its place.
 func afterEachCollection(f func()) {
 	type sentinel struct{ _ [64]byte } // the smallest objects share a place
 	runtime.AddCleanup(&sentinel{}, func(f func()) {
@@ -41,8 +42,8 @@ func afterEachCollection(f func()) {
 	}, f)
 }
 
-// collectAt is the target (GOGC) for a heap of that many bytes alive, in steps,
-// since each change stops the program for a moment.
+// collectAt returns the target (GOGC) for a heap with that many live bytes. It changes
+// in steps, because each change stops the program for a moment.
 func collectAt(live uint64) (percent int) {
 	const (
 		usual = 100

@@ -17,19 +17,20 @@ import (
 	"google.golang.org/grpc"
 )
 
-// protocol is the version of the plugin protocol in which one process serves
-// several mounts, and Vault itself makes the certificates between the two:
-// Vault 1.12 and later, and OpenBao.
+// protocol is the version of the plugin protocol in which one process serves several
+// mounts and Vault itself makes the certificates for the connection. Vault speaks it
+// since 1.12, and so does OpenBao.
 const protocol = 5
 
-// streamWorkers serve requests on stacks that have grown already. A goroutine
-// of its own for each request copies its stack several times as it grows, which
-// was an eighth of the plugin's processor time. More requests than this at a
-// time have goroutines of their own.
+// streamWorkers is the number of goroutines that serve requests one after another, on
+// stacks that have already grown. With a new goroutine for each request, copying the
+// growing stacks took an eighth of the plugin's processor time. If there are more
+// requests at a time, the others get goroutines of their own.
 const streamWorkers = 64
 
-// serve serves the engine until Vault ends the process. It is the SDK's
-// ServeMultiplex, but for the protocol's older versions and with the workers.
+// serve serves the engine until Vault ends the process. It does what the SDK's
+// ServeMultiplex does, except that it leaves out the older versions of the protocol and
+// uses the workers.
 func serve(factory logical.Factory, logger hclog.Logger) error {
 	if err := pluginutil.OptionallyEnableMlock(); err != nil {
 		return fmt.Errorf("locking memory: %w", err)
@@ -48,8 +49,8 @@ func serve(factory logical.Factory, logger hclog.Logger) error {
 	return nil
 }
 
-// endWithParent ends the process when its Vault is gone: one that was killed
-// leaves its plugins running otherwise.
+// endWithParent ends the process when its Vault is gone. Otherwise the plugin would keep
+// running after its Vault was killed.
 func endWithParent(parent int, logger hclog.Logger) {
 	for range time.Tick(time.Second) {
 		if os.Getppid() != parent {
