@@ -54,7 +54,7 @@ func broughtBy(d *framework.FieldData) (brought, error) {
 func (g brought) check(b *backend) error {
 	for _, name := range []string{grant.ParamSubjectToken, grant.ParamActorToken, grant.ParamAssertion} {
 		if end, known := grant.JWTEnd(g[name]); known && !b.now().Before(end) {
-			return refuse("%s ended at %s, as it says itself: get a new one", name, stamp(end))
+			return refuse("%s expired at %s, by its own exp: get a new one", name, stamp(end))
 		}
 	}
 	return nil
@@ -83,7 +83,7 @@ func (b *backend) bring(v *view, g brought) (*view, error) {
 	}
 	for name := range g {
 		if !slices.Contains(v.takes, name) {
-			return nil, refuse("%s: %s is not taken from readers: whoever may write the config allows it with reader_inputs", v.target, name)
+			return nil, refuse("%s: readers may not bring %s: whoever may write the config can allow it with reader_inputs", v.target, name)
 		}
 	}
 	if err := g.check(b); err != nil {
@@ -111,7 +111,7 @@ func (v *view) lacks() error {
 // readers bring: there are none when the config is written.
 func (c *config) checkBrought() error {
 	if needs := c.effective.RequiredInputs(); c.VerifyConnection && len(needs) > 0 {
-		return refuse("verify_connection runs the grant when the config is written, and %s comes from each reader: leave it out, and write check/%s %s=… afterwards", needs[0], c.config, needs[0])
+		return refuse("verify_connection runs the grant when the config is written, but %s comes from each reader: leave it out, and write check/%s %s=… afterwards", needs[0], c.config, needs[0])
 	}
 	return nil
 }

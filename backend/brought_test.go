@@ -132,7 +132,7 @@ func TestRefusedReaderInputs(t *testing.T) {
 		"another than those allowed": {logical.UpdateOperation, "token/c", fields{"subject_token": alice, "actor_token": alice}, []string{"actor_token", "reader_inputs"}},
 		"an empty one":               {logical.UpdateOperation, "token/c", fields{"subject_token": ""}, []string{"subject_token is empty"}},
 		"no text":                    {logical.UpdateOperation, "token/c", fields{"subject_token": fields{"secret": alice}}, []string{"subject_token must be a string"}},
-		"one that has ended":         {logical.UpdateOperation, "token/c", fields{"subject_token": ended}, []string{"subject_token ended at 2026-01-02T03:04:05Z"}},
+		"one that has ended":         {logical.UpdateOperation, "token/c", fields{"subject_token": ended}, []string{"subject_token expired at 2026-01-02T03:04:05Z"}},
 		"a large one":                {logical.UpdateOperation, "token/c", fields{"subject_token": strings.Repeat("x", 64<<10+1)}, []string{"subject_token", "64 KiB"}},
 		"one with control bytes":     {logical.UpdateOperation, "token/c", fields{"subject_token": "a\x00b"}, []string{"subject_token", "control characters"}},
 		"a type that is no URI":      {logical.UpdateOperation, "token/c", fields{"subject_token": alice, "subject_token_type": "jwt"}, []string{"subject_token_type must be a URI"}},

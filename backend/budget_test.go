@@ -171,7 +171,7 @@ func TestABudgetAndStorageThatFails(t *testing.T) {
 		t.Errorf("the log tells nothing: %s", e.log)
 	}
 	e.storage.onUse(nil)
-	e.storage.put(t, "budget/c", "no JSON")
+	e.storage.put(t, "budget/c", "not JSON")
 	e = e.restart(t)
 	e.clock.advance(10 * time.Minute)
 	succeeded(t, e.read(t, "token/c")) // an entry that cannot be read counts as none

@@ -162,16 +162,16 @@ func (s settings) check() error {
 		return err
 	}
 	if s.timeout() > maxRequestTimeout {
-		return refuse("request_timeout must be at most %s: a read that hangs holds up a step-down of the whole Vault", grant.InWords(maxRequestTimeout))
+		return refuse("request_timeout must be at most %s, because a read that hangs delays a step-down of the whole Vault", grant.InWords(maxRequestTimeout))
 	}
 	if !s.leased() {
 		switch {
 		case s.Renewable:
 			return refuse("renewable=true needs a lease, and leased=false gives none: choose one of them")
 		case !s.reused():
-			return refuse("reuse=false needs a lease, by which each token is revoked, and leased=false gives none: choose one of them")
+			return refuse("reuse=false needs a lease, whose end revokes the token, and leased=false gives none: choose one of them")
 		case s.TTL > 0 || s.MaxTTL > 0:
-			return refuse("ttl and max_ttl are of leases, and leased=false gives none: leave them out (or write 0)")
+			return refuse("ttl and max_ttl limit leases, and leased=false gives none: leave them out (or write 0)")
 		}
 	}
 	return nil
@@ -230,7 +230,7 @@ func (c *config) warnings(data provider.Layer, more ...string) *logical.Response
 // so that the keys of stored tokens stay the same.
 func (c *config) key() (string, error) {
 	if c.perCaller() && c.identity == nil {
-		return "", fmt.Errorf("%s: its tokens are each a caller's own, and no caller is known", c.target)
+		return "", fmt.Errorf("%s: each caller has a token of its own here, and this request names no caller", c.target)
 	}
 	identity, err := c.effective.Identity()
 	if err != nil {

@@ -37,7 +37,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 		return nil, err
 	}
 	if len(dependants) > 0 {
-		return nil, refuse("config %q is the source of the configs %s: delete them, or have them name another, first", name, provider.Listed(dependants))
+		return nil, refuse("config %q is the source of the configs %s: first delete them, or name another source in them", name, provider.Listed(dependants))
 	}
 	old, err := load[configEntry](ctx, req.Storage, configPrefix+name)
 	if err != nil && !unreadable(err) {

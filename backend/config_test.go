@@ -187,7 +187,7 @@ func TestConfigFieldsAreValidatedWithRemedies(t *testing.T) {
 		says  []string
 	}{
 		"ttl longer than max_ttl":      {fields{"ttl": "2h", "max_ttl": "1h"}, []string{"ttl", "max_ttl"}},
-		"request_timeout too long":     {fields{"request_timeout": "61s"}, []string{"request_timeout", "at most 1m:"}},
+		"request_timeout too long":     {fields{"request_timeout": "61s"}, []string{"request_timeout", "at most 1m,"}},
 		"ttl below a second":           {fields{"ttl": "500ms"}, []string{"ttl", "whole seconds"}},
 		"ttl with a fraction":          {fields{"ttl": 1.5}, []string{"ttl", "whole seconds"}},
 		"ttl negative":                 {fields{"ttl": -1}, []string{"ttl"}},
@@ -225,7 +225,7 @@ func TestConfigFieldsAreValidatedWithRemedies(t *testing.T) {
 		"a pointer without a slash":    {fields{"access_token_pointer": "token"}, []string{"access_token_pointer", "RFC 6901"}},
 		"a value that is not allowed":  {fields{"token_endpoint_auth_method": "basic"}, []string{"token_endpoint_auth_method", "client_secret_basic"}},
 		"a body with GET":              {fields{"http_method": "GET", "request_format": "form"}, []string{"request_format", "query"}},
-		"no PEM certificate":           {fields{"tls_ca_certificate": "no PEM"}, []string{"tls_ca_certificate", "PEM"}},
+		"a PEM certificate":            {fields{"tls_ca_certificate": "no PEM"}, []string{"tls_ca_certificate", "PEM"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

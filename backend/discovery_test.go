@@ -104,7 +104,7 @@ func TestAConfigIsNotWrittenWithoutItsEndpoints(t *testing.T) {
 	}{
 		"no metadata":             {func(*providertest.Server) {}, 400, []string{`config "c": not written`, "there is no metadata of issuer", "answered HTTP 404", "write token_url"}},
 		"another's metadata":      {func(s *providertest.Server) { describes(s, fields{"issuer": "https://other.example"}) }, 400, []string{`is that of "https://other.example"`}},
-		"endpoints of plain http": {func(s *providertest.Server) { describes(s, fields{"token_endpoint": "http://192.0.2.1/token"}) }, 400, []string{"is plain http"}},
+		"endpoints of plain http": {func(s *providertest.Server) { describes(s, fields{"token_endpoint": "http://192.0.2.1/token"}) }, 400, []string{"uses http://"}},
 		"a server out of order": {func(s *providertest.Server) {
 			describes(s, nil)
 			s.Behave(providertest.Behavior{Published: true, Status: 500, Times: -1})
@@ -337,5 +337,5 @@ func TestAProviderMayHaveTheIssuer(t *testing.T) {
 
 	// A provider that names another server has the credentials held as well.
 	e.must(t, "provider/p", fields{"issuer": "https://other.example/{tenant}"})
-	refused(t, e.read(t, "token/c"), http.StatusBadRequest, "now sends credentials elsewhere")
+	refused(t, e.read(t, "token/c"), http.StatusBadRequest, "now sends credentials to another place")
 }

@@ -16,7 +16,7 @@ import (
 // provider may bind too, there is one key for the whole config.
 func (c *config) bind() error {
 	if len(c.entry.Seed) == 0 {
-		return refuse("dpop needs a key, and config %q was written by a version of the engine that made none: write any field of it again", c.config)
+		return refuse("dpop needs a key, and config %q was written by a version of the engine that made none: write any of its fields again", c.config)
 	}
 	of := []string{c.role, ""}
 	switch {

@@ -252,7 +252,7 @@ func TestAProviderCanTurnDPoPOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	e = e.restart(t, proofSecret)
-	refused(t, e.read(t, "token/c"), http.StatusBadRequest, `config "c"`, "write any field of it again")
+	refused(t, e.read(t, "token/c"), http.StatusBadRequest, `config "c"`, "write any of its fields again")
 	e.must(t, "config/c", fields{"description": "again"})
 	p.works(t, e, "c", e.read(t, "token/c").token(t), nil)
 }

@@ -128,7 +128,7 @@ func TestTokensThatAWriteForgotAreNotSentToAnotherProvider(t *testing.T) {
 	moved := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", with(standard(moved), fields{"revocation_url": moved.RevocationURL()}))
 	succeeded(t, e.read(t, "token/c"))
-	warned(t, update(t, e, "revoke/c", nil), "1 of 2 tokens cannot be revoked at the provider, and live on there until 2026-01-02T04:04:05Z: its config now sends credentials elsewhere")
+	warned(t, update(t, e, "revoke/c", nil), "1 of 2 tokens cannot be revoked at the provider, and live on there until 2026-01-02T04:04:05Z: its config now sends credentials to another place")
 	if old.RevocationRequests() != 0 || !slices.Equal(moved.Revoked(), moved.Issued()) {
 		t.Errorf("%d requests at the old provider, %v revoked at the new one", old.RevocationRequests(), moved.Revoked())
 	}

@@ -147,7 +147,7 @@ func TestTokensAreNotSentToAnotherProvider(t *testing.T) {
 			if moved.RevocationRequests() != 0 || old.RevocationRequests() != 0 {
 				t.Errorf("%d requests at the new provider, %d at the old", moved.RevocationRequests(), old.RevocationRequests())
 			}
-			for _, what := range []string{"elsewhere", "2026-01-02T04:04:05Z"} {
+			for _, what := range []string{"to another place", "2026-01-02T04:04:05Z"} {
 				if !strings.Contains(said, what) {
 					t.Errorf("it does not say %q: %s", what, said)
 				}
@@ -164,7 +164,7 @@ func TestMintUnderWayIsNotSentToAnotherProvider(t *testing.T) {
 			e.must(t, "config/c", with(standard(to), fields{"revocation_url": to.RevocationURL()}))
 		},
 		"by its provider": func(t *testing.T, e *engine, to *providertest.Server) {
-			warned(t, e.write(t, "provider/p", fields{"token_url": to.TokenURL(), "revocation_url": to.RevocationURL()}), "elsewhere")
+			warned(t, e.write(t, "provider/p", fields{"token_url": to.TokenURL(), "revocation_url": to.RevocationURL()}), "to another place")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

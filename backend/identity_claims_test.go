@@ -69,8 +69,8 @@ func TestARolesAssertionIsAboutItsCaller(t *testing.T) {
 	} {
 		wantMembers(t, got[i], want)
 	}
-	refused(t, e.as(t, "", "token/dwd/me"), http.StatusBadRequest, "the role names the caller's identity, and this token has none")
-	refused(t, e.as(t, "e-3", "token/dwd/me"), http.StatusBadRequest, "the role names {{identity.entity.metadata.team}}, which the caller's identity does not have")
+	refused(t, e.as(t, "", "token/dwd/me"), http.StatusBadRequest, "the role names the caller's identity, and this Vault token has none")
+	refused(t, e.as(t, "e-3", "token/dwd/me"), http.StatusBadRequest, "the role names {{identity.entity.metadata.team}}, which the caller's identity lacks")
 }
 
 // Whoever writes a role chooses no one else for the service account to act for.
@@ -81,23 +81,23 @@ func TestARoleAddsClaimsAndNoMore(t *testing.T) {
 		claims any
 		says   string
 	}{
-		"another subject":           {fields{"sub": "admin@example.com"}, "assertion_claims holds sub, which a role can set to the caller and to nobody else"},
-		"a subject made up":         {fields{"sub": "admin-{{identity.entity.name}}"}, "and nothing beside it"},
-		"two of them":               {fields{"sub": "{{identity.entity.name}}{{identity.entity.id}}"}, "and nothing beside it"},
-		"a subject of a variable":   {fields{"sub": "{client_id}"}, "and nothing beside it"},
-		"a subject that is a list":  {fields{"sub": []any{"{{identity.entity.name}}"}}, "and nothing beside it"},
-		"no subject":                {fields{"sub": nil}, "and nothing beside it"},
-		"the subject, spelled":      {fields{"SUB": "admin"}, `which some servers take for "sub", and that one says whom the assertion is about`},
+		"another subject":           {fields{"sub": "admin@example.com"}, "assertion_claims holds sub, which a role can set to the caller only"},
+		"a subject made up":         {fields{"sub": "admin-{{identity.entity.name}}"}, "with nothing around it"},
+		"two of them":               {fields{"sub": "{{identity.entity.name}}{{identity.entity.id}}"}, "with nothing around it"},
+		"a subject of a variable":   {fields{"sub": "{client_id}"}, "with nothing around it"},
+		"a subject that is a list":  {fields{"sub": []any{"{{identity.entity.name}}"}}, "with nothing around it"},
+		"no subject":                {fields{"sub": nil}, "with nothing around it"},
+		"the subject, spelled":      {fields{"SUB": "admin"}, `which some servers read as "sub", and that one says whom the assertion is about`},
 		"another issuer":            {fields{"iss": "x"}, `assertion_claims holds "iss", which the engine sends itself: a role can add claims, not change or remove one`},
 		"another audience":          {fields{"aud": "x"}, "which the engine sends itself"},
-		"another audience, spelled": {fields{"Aud": "x"}, `which some servers take for "aud", and that one the engine sends itself: a role can add claims, not repeat one`},
+		"another audience, spelled": {fields{"Aud": "x"}, `which some servers read as "aud", and that one the engine sends itself: a role can add claims, not repeat one`},
 		"a longer life":             {fields{"exp": float64(9999999999)}, "which the engine sends itself"},
 		"wider scopes":              {fields{"scope": "everything"}, `holds "scope", which scopes decides`},
 		"what the config says":      {fields{"tenant": "evil"}, "which the config or its provider decides"},
 		"what the config leaves":    {fields{"nothing": "x"}, "which the config or its provider decides"},
 		"to undo what it says":      {fields{"maybe": nil}, "which the config or its provider decides"},
 		"a secret":                  {fields{"more": fields{"deep": "{key}"}}, "names the secret {key}: a role cannot name a secret"},
-		"nobody that Vault knows":   {fields{"more": "{{identity.nobody}}"}, "assertion_claims holds a text that names the caller's identity in a way that Vault does not know"},
+		"nobody that Vault knows":   {fields{"more": "{{identity.nobody}}"}, "assertion_claims names the caller's identity in a way that Vault does not know"},
 		"what is no placeholder":    {fields{"more": "{"}, "assertion_claims"},
 		"something more":            {fields{"more": []any{"x", float64(1)}, "who": "{{identity.entity.id}}"}, ""},
 	} {

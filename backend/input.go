@@ -49,7 +49,7 @@ type input struct {
 func (in input) misplaced(data map[string]any) error {
 	for _, f := range in.body {
 		if _, sent := data[f.Name]; sent && f.Secret {
-			return refuse("unknown field %q: it is secret, and a read would have it in the URL, which logs and proxies see: get another one, and send that in the body of a write", f.Name)
+			return refuse("unknown field %q: it is secret, and a read puts it into the URL, which logs and proxies see. Get a new one, and send it in the body of a write", f.Name)
 		}
 	}
 	return nil

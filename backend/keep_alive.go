@@ -44,7 +44,7 @@ func (c *config) checkKeepAlive() error {
 	case length == 0:
 		return nil
 	case !c.spends():
-		return refuse("keep_alive is of grant_type=refresh_token, and this config has another: leave it out (or write 0)")
+		return refuse("keep_alive needs grant_type=refresh_token, and this config has another: leave it out (or write 0)")
 	case length < leastKeepAlive:
 		return refuse("keep_alive must be at least %s, to leave time for a few attempts", grant.InWords(leastKeepAlive))
 	}

@@ -149,7 +149,7 @@ func (e *keyEntry) rotate(name string, at time.Time, immediately bool) error {
 	e.prune(at)
 	if !e.hasNext(at) {
 		if len(e.Versions) >= maxVersions {
-			return refuse("key %q has %d versions that are still published, which is the most that there may be: write a shorter retain to key/%s, or wait", name, len(e.Versions), name)
+			return refuse("key %q has %d published versions, which is the limit: write a shorter retain to key/%s, or wait", name, len(e.Versions), name)
 		}
 		from := at.Add(time.Duration(e.PublishAhead) * time.Second)
 		if err := e.add(name, at, from); err != nil {
@@ -240,7 +240,7 @@ func (b *backend) material(ctx context.Context, s logical.Storage, c *config, fi
 	}
 	if entry == nil {
 		// The name is not quoted, because it may be a private key in the wrong field.
-		return provider.Material{}, refuse("%s names no key that there is: write key/<name> first, or see the list of key/", field)
+		return provider.Material{}, refuse("%s names a key that does not exist: write key/<name> first, or see the list of key/", field)
 	}
 	now := b.now()
 	if next := entry.changes(now); !next.IsZero() && next.Before(c.until) {

@@ -175,7 +175,7 @@ func TestAKeyIsRefusedForWhatCannotBe(t *testing.T) {
 		"a period shorter than its warning": {"key/k", fields{"rotation_period": "1h"}, "rotation_period must be longer than publish_ahead"},
 		"rotating what is not there":        {"key/none/rotate", nil, `no key "none"`},
 		"a request of what is not there":    {"key/none/csr", nil, `no key "none"`},
-		"no certificate":                    {"key/k/certificate", fields{"certificate": "x"}, "certificate holds no PEM certificate"},
+		"no certificate":                    {"key/k/certificate", fields{"certificate": "x"}, "certificate must hold a PEM certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			refused(t, e.write(t, test.path, test.data), http.StatusBadRequest, test.says)
@@ -207,8 +207,8 @@ func TestAnAuthoritysCertificateTakesThePlaceOfTheOwn(t *testing.T) {
 		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	}
 	ends := e.clock.Now().Add(90 * day)
-	refused(t, e.write(t, "key/k/certificate", fields{"certificate": certify(authority.Public(), ends)}), http.StatusBadRequest, "no version of key")
-	refused(t, e.write(t, "key/k/certificate", fields{"certificate": certify(csr.PublicKey, e.clock.Now().Add(-day))}), http.StatusBadRequest, "ended on")
+	refused(t, e.write(t, "key/k/certificate", fields{"certificate": certify(authority.Public(), ends)}), http.StatusBadRequest, "any version of key")
+	refused(t, e.write(t, "key/k/certificate", fields{"certificate": certify(csr.PublicKey, e.clock.Now().Add(-day))}), http.StatusBadRequest, "expired on")
 	signed := certify(csr.PublicKey, ends)
 	e.must(t, "key/k/certificate", fields{"certificate": signed})
 	wantMembers(t, e.versions(t, "k")[0], fields{"certificate": signed, "certificate_ends": ends.Format(time.RFC3339), "kid": asked["kid"]})
@@ -282,9 +282,9 @@ func TestAKeyHasNoMoreThanTenVersions(t *testing.T) {
 	for range 9 {
 		e.must(t, "key/k/rotate", fields{"now": true})
 	}
-	refused(t, e.write(t, "key/k/rotate", fields{"now": true}), http.StatusBadRequest, "10 versions that are still published", "write a shorter retain to key/k")
+	refused(t, e.write(t, "key/k/rotate", fields{"now": true}), http.StatusBadRequest, "10 published versions", "write a shorter retain to key/k")
 	if _, kids := e.states(t, "k"); len(kids) != 10 {
-		t.Errorf("%d versions", len(kids))
+		t.Errorf("%d published versions", len(kids))
 	}
 	e.clock.advance(time.Hour)
 	e.must(t, "key/k/rotate", fields{"now": true})

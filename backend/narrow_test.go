@@ -34,7 +34,7 @@ func TestNoScopeIsNotAllOfThem(t *testing.T) {
 	e, _ := narrowing(t)
 	succeeded(t, e.read(t, "token/c"))
 	for _, op := range []logical.Operation{logical.ReadOperation, logical.UpdateOperation} {
-		refused(t, e.request(t, op, "token/c", fields{"scopes": ""}), http.StatusBadRequest, "names none")
+		refused(t, e.request(t, op, "token/c", fields{"scopes": ""}), http.StatusBadRequest, "is empty")
 	}
 }
 
@@ -57,12 +57,12 @@ func TestReaderNarrowsScopes(t *testing.T) {
 		"the config's beyond the role's":  {"token/c/single", "write", "", "read"},
 		"two in one":                      {"token/c", []any{"read write"}, "", "read, write"},
 		"a part of one":                   {"token/c", "rea", "", "read, write"},
-		"none of them":                    {"token/c", "", "", "names none"},
-		"none of them as a list":          {"token/c", []any{}, "", "names none"},
-		"none of a role's":                {"token/c/r", "", "", "names none"},
-		"one where none are named":        {"token/any", "read", "", "none to choose from"},
-		"none where none are named":       {"token/any", "", "", "names none"},
-		"none of one role's":              {"token/c/single", []any{}, "", "names none"},
+		"none of them":                    {"token/c", "", "", "is empty"},
+		"none of them as a list":          {"token/c", []any{}, "", "is empty"},
+		"none of a role's":                {"token/c/r", "", "", "is empty"},
+		"one where none are named":        {"token/any", "read", "", "names none"},
+		"none where none are named":       {"token/any", "", "", "is empty"},
+		"none of one role's":              {"token/c/single", []any{}, "", "is empty"},
 		"one with a capital that is none": {"token/c", "Read", "", "read, write"},
 	} {
 		for _, op := range []logical.Operation{logical.ReadOperation, logical.UpdateOperation} {

@@ -99,7 +99,7 @@ func (b *backend) writeKey(ctx context.Context, req *logical.Request, d *framewo
 		}
 		entry = &keyEntry{Algorithm: signing.Algorithm(wanted), PublishAhead: defaultPublishAhead, Retain: defaultRetain}
 	} else if said && signing.Algorithm(wanted) != entry.Algorithm {
-		return nil, refuse("algorithm cannot be changed from %s: make another key, and name that in the configs", entry.Algorithm)
+		return nil, refuse("algorithm cannot be changed from %s: make another key, and name that one in the configs", entry.Algorithm)
 	}
 	for field, value := range map[string]*int64{
 		"rotation_period": &entry.RotationPeriod, "publish_ahead": &entry.PublishAhead, "retain": &entry.Retain,
@@ -211,7 +211,7 @@ func (b *backend) deleteKey(ctx context.Context, req *logical.Request, d *framew
 		return nil, err
 	}
 	if len(users) > 0 {
-		return nil, refuse("key %q is used by the configs %s: give them another key, or delete them, first", name, strings.Join(users, ", "))
+		return nil, refuse("key %q is used by the configs %s: first give them another key, or delete them", name, strings.Join(users, ", "))
 	}
 	return nil, b.erase(ctx, req.Storage, keyPrefix+name)
 }

@@ -136,7 +136,7 @@ func (b *backend) writeKeyCertificate(ctx context.Context, req *logical.Request,
 		return nil, refuse("certificate %s", err)
 	}
 	if now := b.now(); now.After(certificates.Ends()) {
-		return nil, refuse("certificate ended on %s: have the authority make a new one", stamp(certificates.Ends()))
+		return nil, refuse("certificate expired on %s: ask the authority for a new one", stamp(certificates.Ends()))
 	}
 	return nil, b.updateKey(ctx, req.Storage, name, func(e *keyEntry) error {
 		for i, v := range e.Versions {
@@ -149,6 +149,6 @@ func (b *backend) writeKeyCertificate(ctx context.Context, req *logical.Request,
 				return nil
 			}
 		}
-		return refuse("certificate is of no version of key %q: its first certificate must be made of the CSR of key/%s/csr", name, name)
+		return refuse("certificate does not belong to any version of key %q: its first certificate must be made from the CSR of key/%s/csr", name, name)
 	})
 }

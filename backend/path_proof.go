@@ -112,13 +112,13 @@ func (v *view) proofFor(req *logical.Request) (grant.Proof, error) {
 	case v.proofs == nil:
 		return p, refuse("%s: its tokens need no proof, because they are not bound to a key; dpop=true binds them", v.target)
 	case v.proofs.scope.Empty():
-		return p, refuse("%s: dpop_resources names no URL for which there are proofs: whoever writes the config names those of the provider's API there", v.target)
+		return p, refuse("%s: dpop_resources is empty, so no URL may have a proof: whoever may write the config can name the provider's API there", v.target)
 	case !method.MatchString(p.Method):
 		return p, refuse("htm must be the method of the call, in capitals: GET, POST and so on")
 	case p.Nonce != "" && !grant.CheckNonce(p.Nonce):
 		return p, refuse("nonce must be what the API sent last in a DPoP-Nonce header")
 	case p.TokenHash == "" && (!v.reused() || len(v.needs) > 0):
-		return p, refuse("ath is required: with reuse=false or reader_inputs each reader has a token of its own; send the hash of yours")
+		return p, refuse("ath is required, because with reuse=false or reader_inputs each reader has a token of its own: send the hash of yours")
 	}
 	if p.TokenHash != "" {
 		if sum, err := base64.RawURLEncoding.Strict().DecodeString(p.TokenHash); err != nil || len(sum) != sha256.Size {

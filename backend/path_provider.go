@@ -131,7 +131,7 @@ func (b *backend) unknownProvider(ctx context.Context, s logical.Storage, name s
 	if near := provider.Nearest(name, names); near != "" {
 		return refuse("provider %q is unknown: did you mean %q?", name, near)
 	}
-	return refuse("provider %q is unknown: there are %s; describe another with a write to provider/%s", name, strings.Join(names, ", "), name)
+	return refuse("provider %q is unknown: there are %s. A write to provider/%s describes a new one", name, strings.Join(names, ", "), name)
 }
 
 func (b *backend) readProvider(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -234,7 +234,7 @@ func (b *backend) deleteProvider(ctx context.Context, req *logical.Request, d *f
 		return nil, err
 	}
 	if len(users) > 0 {
-		return nil, refuse("provider %q is used by the configs %s: delete them, or move them to another provider, first", name, strings.Join(users, ", "))
+		return nil, refuse("provider %q is used by the configs %s: first delete them, or move them to another provider", name, strings.Join(users, ", "))
 	}
 	return nil, b.erase(ctx, req.Storage, providerPrefix+name)
 }

@@ -158,7 +158,7 @@ func (b *backend) wanted(ctx context.Context, req *logical.Request, d *framework
 	in := inputs{caller: req.EntityID}
 	if scopes, sent := d.Raw["scopes"]; sent {
 		if in.scopes = slices.Compact(slices.Sorted(slices.Values(textList(scopes)))); len(in.scopes) == 0 {
-			return wanted{}, refuse("scopes names none: leave it out for all that there are")
+			return wanted{}, refuse("scopes is empty: leave it out to get all scopes")
 		}
 	}
 	g, err := broughtBy(d)
@@ -266,10 +266,10 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		case errors.Is(err, tokencache.ErrBusy):
 			err = &busyError{target: v.target, wait: v.timeout()}
 		case errors.Is(err, tokencache.ErrTooManyChoices) && v.brought != nil:
-			err = refuse("readers of config %q have brought %d subjects whose tokens are still usable, which is the most that there may be: come back when some of these have expired, or have the config's tokens live shorter",
+			err = refuse("readers of config %q have brought %d subjects whose tokens are still usable, which is the limit: try again when some of these have expired, or shorten the life of the config's tokens",
 				v.config, tokencache.MaxBrought)
 		case errors.Is(err, tokencache.ErrTooManyChoices):
-			err = refuse("scopes: readers of config %q have chosen %d sets whose tokens are still usable, which is the most that there may be: ask for one of those (see status/%s), for all scopes, or have a role written for this set",
+			err = refuse("scopes: readers of config %q have chosen %d sets whose tokens are still usable, which is the limit: ask for one of those (see status/%s), for all scopes, or for a role with this set",
 				v.config, tokencache.MaxChoices, v.config)
 		}
 		if !errors.Is(err, tokencache.ErrForgotten) {

@@ -99,8 +99,8 @@ func TestCheckHeadersAreCheckedWhenWritten(t *testing.T) {
 		says    string
 	}{
 		"an unknown placeholder":                {fields{"X-A": "{nothing}"}, "{nothing}"},
-		"a header of the connection":            {fields{"Host": "x"}, "belongs to the connection"},
-		"no header name":                        {fields{"X A": "x"}, "no header name"},
+		"a header of the connection":            {fields{"Host": "x"}, "only the connection itself sets"},
+		"not a header name":                     {fields{"X A": "x"}, "not a header name"},
 		"the token is no placeholder of others": {nil, "{access_token}"},
 	} {
 		t.Run(name, func(t *testing.T) {

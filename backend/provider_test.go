@@ -184,7 +184,7 @@ func TestProviderDefinitionsAreChecked(t *testing.T) {
 		"a query of the engine":         {fields{"token_url": "https://example.com/?grant_type=x"}, []string{"token_url", "grant_type"}},
 		"renaming what there is not":    {fields{"parameter_names": "clientid=c"}, []string{"parameter_names", "client_id"}},
 		"two of one name, one unsent":   {fields{"parameter_names": fields{"client_id": "c", "username": "c"}, "token_endpoint_auth_method": "client_secret_post"}, nil},
-		"two of one name":               {fields{"parameter_names": fields{"client_id": "c", "client_secret": "c"}, "token_endpoint_auth_method": "client_secret_post"}, []string{"parameter_names", "one name"}},
+		"two of one name":               {fields{"parameter_names": fields{"client_id": "c", "client_secret": "c"}, "token_endpoint_auth_method": "client_secret_post"}, []string{"parameter_names", "the same name"}},
 		"a credential":                  {fields{"client_secret": "x"}, []string{"client_secret"}},
 		"a config's field":              {fields{"request_timeout": 5}, []string{"request_timeout"}},
 	}

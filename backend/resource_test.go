@@ -64,8 +64,8 @@ func TestAResourceThatCannotBeUsedIsExplained(t *testing.T) {
 		"it calls itself another": {func(resource, _ *providertest.Server) {
 			resource.Publish(providertest.WellKnownResource+"/mcp", fields{"resource": resource.URL(), "authorization_servers": []any{"https://a.example"}}, nil)
 		}, nil, []string{"if this is what the server calls itself, write it as resource_url"}},
-		"it names no server":                           {func(resource, _ *providertest.Server) { names(resource) }, nil, []string{"resource_url names no authorization server"}},
-		"it names several":                             {func(resource, s *providertest.Server) { names(resource, s, resource) }, nil, []string{"resource_url names several authorization servers", "write issuer"}},
+		"it names no server":                           {func(resource, _ *providertest.Server) { names(resource) }, nil, []string{"resource_url leads to metadata that names no authorization server"}},
+		"it names several":                             {func(resource, s *providertest.Server) { names(resource, s, resource) }, nil, []string{"resource_url leads to metadata that names several authorization servers", "as issuer"}},
 		"it names several, and one of them is written": {func(resource, s *providertest.Server) { names(resource, s, resource) }, fields{"issuer": ""}, nil},
 		"its server says nothing of itself":            {func(_, s *providertest.Server) { s.Publish(providertest.WellKnownServer, nil, nil) }, nil, []string{"there is no metadata of issuer"}},
 	} {

@@ -75,7 +75,7 @@ func (e *configEntry) sameClient(other *configEntry) bool {
 // config has moved to another provider since, that provider is not asked.
 func (b *backend) revoke(ctx context.Context, s logical.Storage, c *config, entry *ledgerEntry) error {
 	if mark([]byte(c.entry.Origin)) != entry.Origin {
-		return &livesOn{"its config now sends credentials elsewhere than when the token was minted"}
+		return &livesOn{"its config now sends credentials to another place than when the token was minted"}
 	}
 	c, err := b.asClient(ctx, s, c)
 	if err != nil {

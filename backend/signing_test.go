@@ -124,7 +124,7 @@ func TestAConfigNamesAKeyThatThereIs(t *testing.T) {
 	e := mount(t)
 	refused(t, e.write(t, "config/c", fields{
 		"token_url": "https://a.example/t", "client_id": "me", "token_endpoint_auth_method": "private_key_jwt", "signing_key": "k",
-	}), http.StatusBadRequest, "signing_key names no key that there is: write key/<name> first")
+	}), http.StatusBadRequest, "signing_key names a key that does not exist: write key/<name> first")
 }
 
 // A key's private half is found in nothing that anybody gets to see, also when

@@ -53,7 +53,7 @@ func (b *backend) follow(ctx context.Context, s logical.Storage, c *config) erro
 			return src.circle(append(way, src.name))
 		}
 		if len(way) > maxWay {
-			return refuse("%s leads through more than %d configs, each of which takes something from the next: %s", src.field, maxWay, strings.Join(way, ", "))
+			return refuse("%s leads through more than %d configs: %s. Make the chain shorter", src.field, maxWay, strings.Join(way, ", "))
 		}
 		k, err := b.current(ctx, s, target{config: src.name}, inputs{})
 		if err != nil {
@@ -63,11 +63,11 @@ func (b *backend) follow(ctx context.Context, s logical.Storage, c *config) erro
 		case slices.Contains(k.behind, c.config):
 			return src.circle([]string{c.config, src.name, "…", c.config})
 		case !slices.Contains(k.SourceFor, c.config):
-			return refuse("%s names config %q, which does not allow that: its token would be sent where this config says. Whoever may write that config allows it with source_for=%s there", src.field, src.name, c.config)
+			return refuse("%s names config %q, which does not allow that, because its token would be sent where this config says: whoever may write that config can allow it with source_for=%s there", src.field, src.name, c.config)
 		case len(k.effective.RequiredInputs()) > 0:
-			return refuse("%s names config %q, whose tokens depend on what a reader brings: name one without reader_inputs", src.field, src.name)
+			return refuse("%s names config %q, whose tokens depend on what each reader brings: name a config without reader_inputs", src.field, src.name)
 		case !k.reused():
-			return refuse("%s names config %q, which has no current token, since each of its readers gets one of its own: write reuse=true there", src.field, src.name)
+			return refuse("%s names config %q, which has no shared token, because each of its readers gets its own: write reuse=true there", src.field, src.name)
 		}
 		if lacks := k.effective.Lacks(c.effective.SourceExtras()); src.field == "source_config" && len(lacks) > 0 {
 			return refuse("%s names config %q, whose tokens come without %s: add it to extra_fields there", src.field, src.name, strings.Join(lacks, ", "))
@@ -81,7 +81,7 @@ func (b *backend) follow(ctx context.Context, s logical.Storage, c *config) erro
 }
 
 func (src source) circle(names []string) error {
-	return refuse("%s leads back to the config itself: %s; the first token has to come from somewhere else", src.field, strings.Join(names, ", "))
+	return refuse("%s leads back to the config itself: %s. The first token of a chain has to come from a config without a source", src.field, strings.Join(names, ", "))
 }
 
 // about has an error say that it is the source's.

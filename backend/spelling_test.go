@@ -58,7 +58,7 @@ func TestAScopeHoldsNoSeparator(t *testing.T) {
 				succeeded(t, r)
 				return
 			}
-			refused(t, r, http.StatusBadRequest, "scopes", "scope_separator", "an item of its own")
+			refused(t, r, http.StatusBadRequest, "scopes", "scope_separator", "as its own item")
 		})
 	}
 	e := mount(t)

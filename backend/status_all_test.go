@@ -77,7 +77,7 @@ func TestStatusOfAllTellsTheWorstFirst(t *testing.T) {
 	now, none := at(0), []any{}
 	for name, want := range map[string]fields{
 		"refused": {"state": "failing", "last_failure": now, "last_error": "client refused (HTTP 401, invalid_client): check client_id, client_secret (or the key and its key_id) and token_endpoint_auth_method of the config", "token_expires_at": nil, "next_refresh": nil, "mints_last_hour": float64(0), "ends": none},
-		"moved":   {"state": "failing", "last_failure": nil, "last_error": `misconfigured: config "moved": its provider "p" now sends credentials elsewhere than when they were written; write the config's secrets again to confirm that`, "next_attempt": nil},
+		"moved":   {"state": "failing", "last_failure": nil, "last_error": `misconfigured: config "moved": its provider "p" now sends credentials to another place than when they were written: write the config's secrets again to confirm that`, "next_attempt": nil},
 		"old":     {"state": "old token", "last_failure": now, "last_error": "provider down (HTTP 500): the provider is out of order: come back later, and see what it says of its service", "token_expires_at": at(10 * time.Minute), "next_refresh": nil, "mints_last_hour": float64(1)},
 		"ends":    {"state": "ok", "token_expires_at": at(time.Hour), "next_refresh": at(42 * time.Minute), "next_attempt": nil, "last_failure": nil, "mints_last_hour": float64(1), "ends": []any{fields{"what": "client_secret", "ends_at": at(20*day + time.Hour), "days_left": float64(20)}}},
 		"never":   {"state": "never minted", "token_expires_at": nil, "next_refresh": nil, "next_attempt": nil, "last_failure": nil, "last_error": nil, "mints_last_hour": float64(0)},

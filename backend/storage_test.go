@@ -157,7 +157,7 @@ func TestEntriesOfANewerSchemaAreRefusedClearly(t *testing.T) {
 
 func TestEntriesThatCannotBeDecodedAreNotQuoted(t *testing.T) {
 	for name, entry := range map[string]string{
-		"no JSON": secretThree, "of another type": `{"version":1,"fields":["` + secretThree + `"]}`,
+		"not JSON": secretThree, "of another type": `{"version":1,"fields":["` + secretThree + `"]}`,
 		"with a field of another type": `{"version":1,"origin":"","epoch":"","fields":{"client_secret":{"k":"` + secretThree + `"},"secret_variables":["` + secretThree + `"]}}`,
 	} {
 		t.Run(name, func(t *testing.T) {

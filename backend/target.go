@@ -103,7 +103,7 @@ func (b *backend) settled(ctx context.Context, s logical.Storage, t target, in i
 		return nil, fmt.Errorf("%s: %w", t, err)
 	}
 	if c.origin != entry.Origin {
-		return nil, refuse("%s: its provider %q now sends credentials elsewhere than when they were written; write the config's secrets again to confirm that", t, c.Provider)
+		return nil, refuse("%s: its provider %q now sends credentials to another place than when they were written: write the config's secrets again to confirm that", t, c.Provider)
 	}
 	return c, nil
 }
@@ -190,10 +190,10 @@ func (c *config) narrow(scopes []string) error {
 	}
 	granted := c.effective.Dialect.Scopes
 	if len(granted) == 0 {
-		return refuse("scopes cannot be chosen: %s names none to choose from", c.target)
+		return refuse("scopes cannot be chosen, because %s names none", c.target)
 	}
 	if !provider.Among(scopes, granted) {
-		return refuse("scopes holds one that is not granted here: there are %s", provider.Listed(granted))
+		return refuse("scopes holds a scope that is not granted here: choose from %s", provider.Listed(granted))
 	}
 	c.effective = c.effective.WithScopes(scopes)
 	return nil
@@ -211,10 +211,10 @@ func within(field string, narrower any, outer ...any) error {
 			return nil
 		}
 		if !provider.Among(textList(narrower), granted) {
-			return refuse("%s holds one that the config does not name: a role can only narrow its config, to some of %s", field, provider.Listed(granted))
+			return refuse("%s holds a scope that the config does not name: a role can only narrow its config, to some of %s", field, provider.Listed(granted))
 		}
 		if narrower != nil && len(textList(narrower)) == 0 {
-			return refuse("%s is empty, which would ask for whatever the provider grants by default: name some of %s, or leave it out", field, provider.Listed(granted))
+			return refuse("%s is empty, so the provider would grant its default scopes: name some of %s, or leave it out", field, provider.Listed(granted))
 		}
 		return nil
 	}
@@ -255,7 +255,7 @@ func (b *backend) identified(l provider.Layer, in inputs) (provider.Layer, map[s
 		texts, _ := l[field].(map[string]any)
 		if subject, set := texts["sub"]; set && field == "assertion_claims" {
 			if text, _ := subject.(string); text == "" || identityTemplate.FindString(text) != text {
-				return l, nil, refuse("assertion_claims holds sub, which a role can set to the caller and to nobody else: write {{identity.entity.name}}, or another of Vault's placeholders, and nothing beside it")
+				return l, nil, refuse("assertion_claims holds sub, which a role can set to the caller only: write {{identity.entity.name}}, or another of Vault's placeholders, with nothing around it")
 			}
 		}
 		filled, err := provider.EachText(texts, func(text string) (string, error) {
@@ -285,7 +285,7 @@ func (b *backend) identified(l provider.Layer, in inputs) (provider.Layer, map[s
 func (b *backend) identity(field, placeholder string, in inputs) (string, error) {
 	if in.identity == nil {
 		if !identitySelector.MatchString(placeholder) {
-			return "", refuse("%s holds a text that names the caller's identity in a way that Vault does not know: write {{identity.entity.id}}, .name, .metadata.<key> or .aliases.<mount accessor>.name, or {{identity.groups.names.<name>.id}}", field)
+			return "", refuse("%s names the caller's identity in a way that Vault does not know: write {{identity.entity.id}}, .name, .metadata.<key> or .aliases.<mount accessor>.name, or {{identity.groups.names.<name>.id}}", field)
 		}
 		return "caller", nil
 	}
@@ -300,10 +300,10 @@ func (b *backend) identity(field, placeholder string, in inputs) (string, error)
 // identify asks Vault for the values of these placeholders in a caller's identity.
 func (b *backend) identify(caller string, placeholders []string) (map[string]string, error) {
 	if caller == "" {
-		return nil, refuse("the role names the caller's identity, and this token has none: log in by an auth method that gives tokens an entity")
+		return nil, refuse("the role names the caller's identity, and this Vault token has none: log in with an auth method that gives tokens an entity")
 	}
 	unknown := func(placeholder string) error {
-		return refuse("the role names %s, which the caller's identity does not have", placeholder)
+		return refuse("the role names %s, which the caller's identity lacks", placeholder)
 	}
 	entity, err := b.System().EntityInfo(caller)
 	if err != nil || entity == nil {

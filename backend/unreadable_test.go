@@ -14,7 +14,7 @@ import (
 // are looked for, and goes.
 func TestStoredTokenThatCannotBeRead(t *testing.T) {
 	for name, value := range map[string]string{
-		"no JSON":         "\x00\x01",
+		"not JSON":        "\x00\x01",
 		"another type":    `{"version":1,"token":"text"}`,
 		"a newer schema":  `{"version":99,"token":{"access_token":"x"}}`,
 		"null":            `null`,

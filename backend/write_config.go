@@ -85,7 +85,7 @@ func (b *backend) changeConfig(ctx context.Context, s logical.Storage, name stri
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("config %q: not written, since others write it, or its provider, at the same time: %w", name, errOvertaken)
+	return nil, fmt.Errorf("config %q: not written, because others are writing it or its provider at the same time: %w", name, errOvertaken)
 }
 
 // answered holds what servers answered before a change, and the errors.
@@ -174,7 +174,7 @@ func (b *backend) verify(ctx context.Context, s logical.Storage, c *config, done
 	b.undo(ctx, s, done.as, done.minted)
 	done.as = c
 	if done.minted, err = b.tryOut(ctx, s, c); err != nil {
-		return fmt.Errorf("not written, since verify_connection is set: %w", err)
+		return fmt.Errorf("not written, because verify_connection is set and the grant failed: %w", err)
 	}
 	done.request, err = c.effective.Identity()
 	return err

@@ -68,7 +68,7 @@ func TestMistakes(t *testing.T) {
 		"an extra field for the refresh token":   {"POST", "config/new", with(good, fields{"extra_fields": fields{"r": "/refresh_token"}}), 400, []string{"extra_fields", "refresh token"}},
 		"a ttl of less than a second":            {"POST", "config/new", with(good, fields{"ttl": "500ms"}), 400, []string{"ttl", "whole seconds"}},
 		"a negative ttl":                         {"POST", "config/new", with(good, fields{"ttl": -1}), 400, []string{"ttl"}},
-		"a request_timeout beyond a minute":      {"POST", "config/new", with(good, fields{"request_timeout": "61s"}), 400, []string{"request_timeout", "at most 1m:"}},
+		"a request_timeout beyond a minute":      {"POST", "config/new", with(good, fields{"request_timeout": "61s"}), 400, []string{"request_timeout", "at most 1m,"}},
 		"a null outside a patch":                 {"POST", "config/good", fields{"client_secret": nil}, 400, []string{"client_secret", "null"}},
 		"a number beyond 2^53":                   {"POST", "config/new", `{"parameters":{"n":9007199254740993}}`, 400, []string{"parameters", "2^53"}},
 		"a name that is none":                    {"POST", "config/a%20b", good, 404, nil},

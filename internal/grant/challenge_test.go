@@ -84,17 +84,17 @@ func TestAProtectedResourceSaysWhereItsMetadataIs(t *testing.T) {
 			func(url string) string { return `Bearer resource_metadata="` + url + `/elsewhere"` }, nil, "/elsewhere answered HTTP 404",
 		},
 		"at another host, which is not asked": {
-			func(string) string { return `Bearer resource_metadata="https://other.example/meta"` }, nil, "no URL of its own scheme and host",
+			func(string) string { return `Bearer resource_metadata="https://other.example/meta"` }, nil, "not a URL of its own scheme and host",
 		},
 		"at another port, which is not asked": {
-			func(string) string { return `Bearer resource_metadata="http://127.0.0.1:1/meta"` }, nil, "no URL of its own scheme and host",
+			func(string) string { return `Bearer resource_metadata="http://127.0.0.1:1/meta"` }, nil, "not a URL of its own scheme and host",
 		},
 		"with a login, which is not sent": {
 			func(url string) string {
 				return `Bearer resource_metadata="` + strings.Replace(url, "://", "://a:b@", 1) + `/meta"`
-			}, nil, "no URL of its own scheme and host",
+			}, nil, "not a URL of its own scheme and host",
 		},
-		"by a path":   {func(string) string { return `Bearer resource_metadata="/meta"` }, nil, "no URL of its own scheme and host"},
+		"by a path":   {func(string) string { return `Bearer resource_metadata="/meta"` }, nil, "not a URL of its own scheme and host"},
 		"to nobody":   {func(string) string { return "Bearer" }, nil, "the resource itself was asked as well, and answered HTTP 401 without resource_metadata"},
 		"but no more": {func(string) string { return "" }, nil, "/.well-known/oauth-protected-resource/mcp answered HTTP 404"},
 	} {

@@ -130,7 +130,7 @@ func encode(ctx context.Context, r Request, a *attempt, userAgent string) (*http
 		case Query:
 			u, err := url.Parse(r.URL)
 			if err != nil {
-				return nil, &Error{Kind: Misconfigured, Detail: "token_url is no URL"}
+				return nil, &Error{Kind: Misconfigured, Detail: "token_url is not a URL"}
 			}
 			query := r.form(a.parameters)
 			if u.RawQuery != "" && query != "" {
@@ -149,7 +149,7 @@ func encode(ctx context.Context, r Request, a *attempt, userAgent string) (*http
 	}
 	req, err := http.NewRequestWithContext(ctx, r.Method, target, payload)
 	if err != nil {
-		return nil, &Error{Kind: Misconfigured, Detail: "token_url is no URL"}
+		return nil, &Error{Kind: Misconfigured, Detail: "token_url is not a URL"}
 	}
 	req.Header = a.header
 	req.Header.Set("Accept", "application/json")

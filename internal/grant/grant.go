@@ -290,7 +290,7 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 	}
 	outline, err := retryablehttp.NewRequestWithContext(ctx, r.Method, r.URL, nil)
 	if err != nil {
-		return reply{}, &Error{Kind: Misconfigured, Detail: "token_url is no URL"}
+		return reply{}, &Error{Kind: Misconfigured, Detail: "token_url is not a URL"}
 	}
 	resp, err := retrying(sender, r.Spends, c.retryWait, c.now).Do(outline)
 	if resp != nil {

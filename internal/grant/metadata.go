@@ -76,7 +76,7 @@ type ResourceMetadata struct {
 func (c *Client) ServerMetadata(ctx context.Context, issuer string, r MetadataRequest) (*ServerMetadata, error) {
 	u, err := url.Parse(issuer)
 	if err != nil {
-		return nil, &Error{Kind: Misconfigured, Detail: r.Field + " is no URL"}
+		return nil, &Error{Kind: Misconfigured, Detail: r.Field + " is not a URL"}
 	}
 	addresses := []string{
 		inserted(u, "oauth-authorization-server"),
@@ -110,7 +110,7 @@ func (c *Client) ResourceMetadata(ctx context.Context, resource string, r Metada
 	defer cancel()
 	u, err := url.Parse(resource)
 	if err != nil {
-		return nil, &Error{Kind: Misconfigured, Detail: r.Field + " is no URL"}
+		return nil, &Error{Kind: Misconfigured, Detail: r.Field + " is not a URL"}
 	}
 	host := url.URL{Scheme: u.Scheme, Host: u.Host}
 	addresses := []string{inserted(u, "oauth-protected-resource"), inserted(&host, "oauth-protected-resource")}
@@ -146,7 +146,7 @@ func (c *Client) metadataAddress(ctx context.Context, resource *url.URL, r Metad
 	case address == "":
 		return "", &Error{Kind: Misconfigured, Detail: fmt.Sprintf("answered HTTP %d without resource_metadata in WWW-Authenticate", got.status)}
 	case err != nil || !plain(address) || u.Scheme != resource.Scheme || !strings.EqualFold(u.Host, resource.Host) || u.User != nil || u.Fragment != "":
-		return "", &Error{Kind: Misconfigured, Detail: "its WWW-Authenticate names as resource_metadata what is no URL of its own scheme and host; write issuer"}
+		return "", &Error{Kind: Misconfigured, Detail: "its WWW-Authenticate names as resource_metadata something that is not a URL of its own scheme and host; write issuer"}
 	}
 	return address, nil
 }

@@ -139,10 +139,10 @@ func (m Moment) Check() error {
 	sample := time.Date(2026, 11, 25, 13, 14, 15, 0, zone)
 	at, ok := m.read(strftime.Format(m.Format[:min(len(m.Format), maxSpelled)], sample))
 	if !ok {
-		return errors.New("is no format that a moment can be read by: write, as for strptime, %Y-%m-%d %H:%M:%S or the like, of %Y %y %m %b %B %d %e %j %H %I %M %S %p %a %A %z %Z %T %F and %%; a fraction of a second needs nothing")
+		return errors.New("is not a date format: write it as for strptime, such as %Y-%m-%d %H:%M:%S, with %Y %y %m %b %B %d %e %j %H %I %M %S %p %a %A %z %Z %T %F and %%; a fraction of a second needs no sign of its own")
 	}
 	if off := sample.Sub(at); off < 0 || off >= 24*time.Hour {
-		return errors.New("does not say which day it is: write the year, the month and the day, such as %Y-%m-%d")
+		return errors.New("does not give the day: write year, month and day, such as %Y-%m-%d")
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ func ZoneNamed(name string) (*time.Location, error) {
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil || zone == time.Local {
-		return nil, errors.New("is no time zone: write the name of a place, such as Europe/Berlin, or an offset, such as +02:00")
+		return nil, errors.New("is not a time zone: write a name such as Europe/Berlin, or an offset such as +02:00")
 	}
 	return zone, nil
 }

@@ -103,8 +103,8 @@ func TestMomentsAreReadInTheirFormat(t *testing.T) {
 func TestFormatsByWhichNoMomentCanBeRead(t *testing.T) {
 	t.Parallel()
 	for format, says := range map[string]string{
-		"%Q": "is no format", "%s": "is no format", "%": "does not say which day", "hidden": "does not say which day", "%Y-%m-%d 12:00": "is no format", "%Y-%m-%d %u": "is no format",
-		"%F" + strings.Repeat(" ", 256) + ".": "is no format", "%H:%M": "does not say which day", "%Y": "does not say which day", "%Y-%m": "does not say which day", "%d.%m. %T": "does not say which day", "%d/%m/%Y %I:%M": "",
+		"%Q": "is not a date format", "%s": "is not a date format", "%": "does not give the day", "hidden": "does not give the day", "%Y-%m-%d 12:00": "is not a date format", "%Y-%m-%d %u": "is not a date format",
+		"%F" + strings.Repeat(" ", 256) + ".": "is not a date format", "%H:%M": "does not give the day", "%Y": "does not give the day", "%Y-%m": "does not give the day", "%d.%m. %T": "does not give the day", "%d/%m/%Y %I:%M": "",
 	} {
 		err := Moment{Format: format}.Check()
 		if (err != nil) != (says != "") || err != nil && (!strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hidden")) {

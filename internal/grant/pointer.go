@@ -39,7 +39,7 @@ func (p Pointer) Check() error {
 			return errors.New(`behind "header:" stands the name of a header, such as header:X-Subject-Token`)
 		}
 		if name == "Set-Cookie" {
-			return errors.New("a cookie is the session at the provider, and no token, so nothing may lead to Set-Cookie")
+			return errors.New("a cookie is a session at the provider, not a token, so a pointer must not lead to Set-Cookie")
 		}
 		return nil
 	}

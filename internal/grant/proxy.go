@@ -27,7 +27,7 @@ func (p Proxy) set() bool { return p != Proxy{} }
 func (p Proxy) of(*http.Request) (*url.URL, error) {
 	u, err := url.Parse(p.URL)
 	if err != nil {
-		return nil, &Error{Kind: Misconfigured, cause: CauseProxy, Detail: "the address of the proxy is no URL", Remedy: "check proxy_url"}
+		return nil, &Error{Kind: Misconfigured, cause: CauseProxy, Detail: "the address of the proxy is not a URL", Remedy: "check proxy_url"}
 	}
 	if p.Username != "" || p.Password != "" {
 		u.User = url.UserPassword(p.Username, p.Password)
@@ -86,7 +86,7 @@ func mindingProxies(t *http.Transport) *http.Transport {
 		t.Proxy = func(r *http.Request) (*url.URL, error) {
 			u, err := choose(r)
 			if err != nil { // err quotes the address with its login
-				return nil, &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the address of the proxy is no URL", Remedy: "check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
+				return nil, &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the address of the proxy is not a URL", Remedy: "check HTTPS_PROXY and HTTP_PROXY in Vault's environment"}
 			}
 			return u, nil
 		}

@@ -87,7 +87,7 @@ func (e *Effective) complete(a *grant.Assertion, endpoint string) error {
 	}
 	for name := range a.Headers {
 		if len(a.Certificates) == 0 && e.namesCertificate(name) {
-			return invalid("signing_key", "has no certificate yet, which assertion_headers.%s stands for; write it to key/<key>/certificate", name)
+			return invalid("signing_key", "has no certificate yet, and assertion_headers.%s needs one: write it to key/<key>/certificate", name)
 		}
 	}
 	return e.checkAudience(a, endpoint)
@@ -124,12 +124,12 @@ func (e *Effective) checkAudience(a *grant.Assertion, endpoint string) error {
 	}
 	for name := range a.Claims {
 		if name != "aud" && strings.EqualFold(name, "aud") {
-			return invalid("assertion_claims", "holds %s, which some servers take for aud: write aud", quoted(name))
+			return invalid("assertion_claims", "holds %s, which some servers read as aud: write it as aud", quoted(name))
 		}
 	}
 	to, err := url.Parse(endpoint)
 	if err != nil {
-		return invalid("token_url", "is no URL")
+		return invalid("token_url", "is not a URL")
 	}
 	audience := a.Audience
 	if aud, said := a.Claims["aud"]; said {
@@ -137,7 +137,7 @@ func (e *Effective) checkAudience(a *grant.Assertion, endpoint string) error {
 	}
 	list := audiences(audience)
 	if len(list) == 0 {
-		return invalid("assertion_audience", "is none, or no text: key %q signs for somebody only", e.registration.SigningKey)
+		return invalid("assertion_audience", "must be a text: key %q only signs for a named audience", e.registration.SigningKey)
 	}
 	for _, text := range list {
 		if e.found["token_url"] && text == e.Dialect.Issuer {
@@ -147,10 +147,10 @@ func (e *Effective) checkAudience(a *grant.Assertion, endpoint string) error {
 			continue
 		}
 		if !slices.Contains(e.registration.Signing.Audiences, text) {
-			return invalid("assertion_audience", "names another host than token_url's, for which key %q may not sign; list that audience in the key's allowed_audiences", e.registration.SigningKey)
+			return invalid("assertion_audience", "names another host than token_url, and key %q may not sign for it: list that audience in the key's allowed_audiences", e.registration.SigningKey)
 		}
 		if e.choosesHost("token_url") {
-			return invalid("assertion_audience", "names another host than token_url's, which the config chooses itself: key %q signs so only where the provider's definition has the host; write a provider with this token_url", e.registration.SigningKey)
+			return invalid("assertion_audience", "names another host than token_url, and the config itself sets token_url: key %q signs for such an audience only if token_url comes from the provider. Write a provider with this token_url", e.registration.SigningKey)
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@ func TestAnAudienceMayHoldPlaceholders(t *testing.T) {
 		"of what is not set":          {"{tenant}{username}", own, nil, "needs username, which is not set"},
 		"that is not closed":          {[]any{"{tenant}", "{"}, own, nil, "has a single brace"},
 		"of the server that is asked, signed by a key of the engine": {"https://login.example/{tenant}", named, "https://login.example/acme", ""},
-		"of another server, signed by a key of the engine":           {tenant, named, nil, "names another host than token_url's"},
+		"of another server, signed by a key of the engine":           {tenant, named, nil, "names another host than token_url"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -57,7 +57,7 @@ func (e *Effective) checkBody() error {
 	d := e.Dialect
 	if d.RequestFormat != string(grant.Template) {
 		if d.RequestBody != "" {
-			return invalid("request_body", "is sent with request_format=template alone: set that as well, or leave it out")
+			return invalid("request_body", "is only sent with request_format=template: set that as well, or leave request_body out")
 		}
 		return nil
 	}
@@ -70,12 +70,12 @@ func (e *Effective) checkBody() error {
 	}
 	of := contentType(textMap(d.RequestHeaders))
 	if len(t) > 0 && of == "" {
-		return invalid("request_headers", "holds no Content-Type, which a request_body needs: write Content-Type=application/json, or whatever it is")
+		return invalid("request_headers", "must hold a Content-Type for the request_body, such as Content-Type=application/json")
 	}
 	m := mediaOf(of)
 	for _, p := range t {
 		if p.name != "" && !p.ends(append(m.safe, m.escape)...) {
-			return invalid("request_body", "has %s, which nothing escapes at its end: write %s|%s}, so that no value can be more than one", p.source, strings.TrimSuffix(p.source, "}"), m.escape)
+			return invalid("request_body", "has %s without an escaping filter at its end: write %s|%s}, so that a value cannot become more than one value", p.source, strings.TrimSuffix(p.source, "}"), m.escape)
 		}
 	}
 	return e.checkNothingIsLost()
@@ -87,21 +87,21 @@ func (e *Effective) checkNothingIsLost() error {
 	d := e.Dialect
 	for field, params := range map[string]map[string]any{"parameters": d.Parameters, "secret_parameters": e.registration.SecretParameters} {
 		if len(params) > 0 {
-			return invalid(field, "holds what request_format=template does not send: put it into request_body, by a placeholder if it is not always the same")
+			return invalid(field, "is not sent with request_format=template: put it into request_body, as a placeholder if its value varies")
 		}
 	}
 	if d.ResourceURL != "" {
-		return invalid("resource_url", "would not be asked for with request_format=template: put the resource into request_body, and the issuer into issuer")
+		return invalid("resource_url", "is not sent with request_format=template: put the resource into request_body, and write issuer instead")
 	}
 	sent := e.sentNames()
 	if (len(d.Scopes) > 0 || d.ScopesRequired) && !sent[nameScope] {
-		return invalid("scopes", "would not be asked for: put {scope} into request_body, or leave them out")
+		return invalid("scopes", "are not sent with request_format=template: put {scope} into request_body, or leave scopes out")
 	}
 	for _, name := range grant.Sends(d.GrantType, grant.AuthMethod(d.AuthMethod)) {
 		switch {
 		case name == grant.ParamClientID, name == grant.ParamClientAssertionType, name == grant.ParamRefreshToken && d.GrantType == grant.GrantPassword:
 		case !sent[name]:
-			return invalid("request_body", "has no {%s}, and nothing else sends it with request_format=template: put it there, or into request_headers, or choose another token_endpoint_auth_method or grant_type", name)
+			return invalid("request_body", "must name {%s}, because nothing else sends it with request_format=template: put it there or into request_headers, or choose another token_endpoint_auth_method or grant_type", name)
 		}
 	}
 	return nil
@@ -114,7 +114,7 @@ func (e *Effective) body(expand func(string) (string, bool, error)) (string, err
 	}
 	text, set, err := expand(e.Dialect.RequestBody)
 	if err == nil && !set {
-		err = errors.New("names an optional variable that is not set, and there is no body without: give it a default")
+		err = errors.New("names an optional variable that is not set, so there is no body to send: give the variable a default")
 	}
 	if err != nil {
 		return "", invalid("request_body", "%s", err)
@@ -132,11 +132,11 @@ func checkBodyText(r grant.Request) error {
 	switch mediaOf(of).escape {
 	case "json":
 		if !json.Valid([]byte(r.Body)) {
-			return invalid("request_body", "is no JSON once its placeholders are filled in: {name|json} writes the quotes itself, and other text has to have them")
+			return invalid("request_body", "is not JSON once its placeholders are filled in: {name|json} writes its own quotes, all other text needs them")
 		}
 	case "xml":
 		if err := wellFormed(r.Body); err != nil {
-			return invalid("request_body", "is no well-formed XML once its placeholders are filled in (line %d)", err.Line)
+			return invalid("request_body", "is not well-formed XML once its placeholders are filled in (line %d)", err.Line)
 		}
 	}
 	return nil

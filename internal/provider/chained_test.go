@@ -134,11 +134,11 @@ func TestAHostOutOfAnAnswerIsOneThatSourceHostsAllows(t *testing.T) {
 		"an end that goes on":         {"a.example.com", "https://a.example.com.evil.test", "source_hosts does not allow"},
 		"a beginning":                 {"*.example.com", "https://a.example.com.evil.test", "source_hosts does not allow"},
 		"a dot at the end":            {"a.example.com", "https://a.example.com.", "no valid host"},
-		"a login":                     {"a.example.com", "https://a.example.com@evil.test", "without a login"},
+		"a user name":                 {"a.example.com", "https://a.example.com@evil.test", "without a login"},
 		"a login of two":              {"a.example.com", `https://a.example.com\@evil.test`, "https URL"},
 		"a backslash":                 {"a.example.com", `https://evil.test\.a.example.com`, "https URL"},
 		"another port":                {"a.example.com", "https://a.example.com:8443", "without a port"},
-		"plain http":                  {"a.example.com", "http://a.example.com", "https URL"},
+		"http://":                     {"a.example.com", "http://a.example.com", "https URL"},
 		"an address":                  {"a.example.com", "https://192.0.2.1", "IP address"},
 		"a number":                    {"a.example.com", "https://3221225985", "https URL or a host"},
 		"an address of IPv6":          {"a.example.com", "https://[2001:db8::1]", "lower-case letters"},
@@ -222,7 +222,7 @@ func TestRefusedChains(t *testing.T) {
 		"an extra behind a variable":         {object{"token_url": "https://{v}.example.com", "variables": object{"v": object{"value": "{source.x}"}}, "source_hosts": hosts}, "{v} in its host"},
 		"a key in the path":                  {object{"token_url": plainURL + "/{client_id|hmac_sha256:source.x|hex}"}, "names the secret {source.x}"},
 		"the scheme":                         {object{"token_url": "{source.url}/token"}, "https://"},
-		"the port":                           {object{"token_url": "https://a.example.com:{source.port}/token"}, "is no URL"},
+		"the port":                           {object{"token_url": "https://a.example.com:{source.port}/token"}, "is not a URL"},
 		"revocation elsewhere":               {object{"parameters": object{"p": "{source.access_token}"}, "revocation_url": "https://a.example.com/r?t={source.access_token}"}, "revocation_url names {source.access_token}, which is known"},
 		"a check elsewhere":                  {object{"token_url": plainURL + "/{source.x}", "check_url": "https://a.example.com/{source.x}"}, "check_url names"},
 		"a check's headers":                  {object{"parameters": object{"p": "{source.access_token}"}, "check_url": "https://a.example.com", "check_headers": object{"X": "{source.access_token}"}}, "check_headers names {source.access_token}"},
@@ -238,8 +238,8 @@ func TestRefusedChains(t *testing.T) {
 		"a dot at the end":                   {object{"token_url": chainedURL, "source_hosts": []any{"a.example.com."}}, "without a dot"},
 		"letters beyond ASCII":               {object{"token_url": chainedURL, "source_hosts": []any{"ä.example.com"}}, "punycode"},
 		"a URL":                              {object{"token_url": chainedURL, "source_hosts": []any{"https://a.example.com"}}, "source_hosts holds an item"},
-		"plain http":                         {object{"token_url": "http://{source.x|host}", "source_hosts": hosts}, "plain http"},
-		"a body that is no JSON":             {object{"request_format": "template", "request_headers": object{"Content-Type": "application/json"}, "grant_type": "none", "token_endpoint_auth_method": "none", "request_body": `{{"a": {source.x|json}`}, "no JSON"},
+		"http://":                            {object{"token_url": "http://{source.x|host}", "source_hosts": hosts}, "http://"},
+		"a body that is no JSON":             {object{"request_format": "template", "request_headers": object{"Content-Type": "application/json"}, "grant_type": "none", "token_endpoint_auth_method": "none", "request_body": `{{"a": {source.x|json}`}, "not JSON"},
 	} {
 		_, err := chainedConfig(tc.fields)
 		t.Run(name, func(t *testing.T) { wantInvalid(t, err, tc.refusal) })

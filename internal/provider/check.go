@@ -59,11 +59,11 @@ func (e *Effective) checkNames() error {
 			if near := Nearest(name, standard); near != "" {
 				hint = near
 			}
-			return invalid("parameter_names", "renames %s, which is no standard parameter: %s", quoted(name), hint)
+			return invalid("parameter_names", "renames %s, which is not a standard parameter: %s", quoted(name), hint)
 		}
 		if to, _ := as.(string); to != "" && e.mayBeSent(name) {
 			if other, taken := sent[to]; taken {
-				return invalid("parameter_names", "gives %s and %s one name", other, name)
+				return invalid("parameter_names", "gives %s and %s the same name", other, name)
 			}
 			sent[to] = name
 		}
@@ -111,7 +111,7 @@ func (e *Effective) checkParameters() error {
 				return invalid(field, "holds %q, which the engine sends itself; set the field of that meaning, or rename it with parameter_names", name)
 			}
 			if _, twice := e.Dialect.Parameters[name]; twice && field == "secret_parameters" {
-				return invalid(field, "holds %q, which parameters holds as well", name)
+				return invalid(field, "holds %q, which is also in parameters: write it in one of them", name)
 			}
 		}
 	}
@@ -143,7 +143,7 @@ func (e *Effective) checkScopes() error {
 	between := separator(e.Dialect.ScopeSeparator)
 	for _, scope := range e.Dialect.Scopes {
 		if between == " " && strings.ContainsFunc(scope, unicode.IsSpace) || between != "list" && strings.Contains(scope, between) {
-			return invalid("scopes", "holds one with scope_separator in it, which would make several of it: write each scope as an item of its own, or set another scope_separator")
+			return invalid("scopes", "holds a scope that contains the scope_separator, so it would be read as several: write each scope as its own item, or set another scope_separator")
 		}
 	}
 	return nil
@@ -164,18 +164,18 @@ func (e *Effective) checkHeadersOf(field string, headers map[string]any) error {
 	for name := range headers {
 		if !httpguts.ValidHeaderFieldName(name) {
 			// The name is not quoted, because it may be a whole header with its value.
-			return invalid(field, "holds what is no header name; write name=value")
+			return invalid(field, "holds something that is not a header name: write name=value")
 		}
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if other, twice := seen[canonical]; twice {
-			return invalid(field, "holds %s and %s, which are one header; remove one with a null", quoted(min(name, other)), quoted(max(name, other)))
+			return invalid(field, "holds %s and %s, which are the same header: remove one by setting it to null", quoted(min(name, other)), quoted(max(name, other)))
 		}
 		seen[canonical] = name
 		switch {
 		case strings.HasPrefix(canonical, "Proxy-"), slices.Contains([]string{
 			"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Expect", "Accept-Encoding",
 		}, canonical):
-			return invalid(field, "holds %s, which belongs to the connection", canonical)
+			return invalid(field, "holds %s, which only the connection itself sets: leave it out", canonical)
 		case e.Dialect.DPoP && canonical == "Dpop":
 			return invalid(field, "holds DPoP, which the engine sends itself with dpop=true")
 		case field == "request_headers" && canonical == "Authorization" && e.Dialect.AuthMethod == string(grant.AuthBasic):
@@ -209,7 +209,7 @@ func (e *Effective) checkPointers() error {
 		for _, p := range toPointers(pointers) {
 			for _, secret := range e.refreshTokenPointers() {
 				if p.NamesRefreshToken() || p == secret || secret != "" && secret.Within(p) {
-					return invalid(field, "leads to the refresh token, which no reader gets; point to where the answer holds what the field is for")
+					return invalid(field, "leads to the refresh token, which readers never get: point to the member that this field is for")
 				}
 			}
 		}
@@ -235,14 +235,14 @@ func (e *Effective) checkExtraFields() error {
 	for name, v := range e.Dialect.ExtraFields {
 		p, _ := v.(string)
 		if err := grant.Pointer(p).Check(); err != nil {
-			return invalid("extra_fields", "holds a pointer for %s that is wrong: %s", quoted(name), err)
+			return invalid("extra_fields", "has an invalid pointer for %s: %s", quoted(name), err)
 		}
 		if slices.Contains(answerNames(), name) {
-			return invalid("extra_fields", "holds %q, which the reader's answer has already; choose another name", name)
+			return invalid("extra_fields", "holds %q, which is already a member of the reader's answer: choose another name", name)
 		}
 		for _, secret := range e.refreshTokenPointers() {
 			if grant.Pointer(p).NamesRefreshToken() || grant.Pointer(p).Within(secret) || secret.Within(grant.Pointer(p)) {
-				return invalid("extra_fields", "holds a pointer for %s that leads to the refresh token, which no reader gets", quoted(name))
+				return invalid("extra_fields", "has a pointer for %s that leads to the refresh token, which readers never get", quoted(name))
 			}
 		}
 	}
@@ -251,7 +251,7 @@ func (e *Effective) checkExtraFields() error {
 
 func (e *Effective) checkAuthority() error {
 	if pem := e.registration.CACertificate; pem != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(pem)) {
-		return invalid("tls_ca_certificate", "holds no PEM certificate: -----BEGIN CERTIFICATE----- and so on")
+		return invalid("tls_ca_certificate", "must hold a PEM certificate, which begins with -----BEGIN CERTIFICATE-----")
 	}
 	return nil
 }
@@ -275,7 +275,7 @@ func (e *Effective) checkCredentials() error {
 		return invalid("client_id", "holds a colon, which basic_auth_encoding=raw cannot carry (RFC 7617)")
 	}
 	if r.FallbackSecret != "" && !e.has("client_secret") {
-		return invalid("fallback_client_secret", "is tried after client_secret, which is not set")
+		return invalid("fallback_client_secret", "is only tried after client_secret, which is not set: set client_secret as well")
 	}
 	return nil
 }

@@ -99,10 +99,10 @@ func (e *Effective) CheckDiscovered(d *Discovered) error {
 func (e *Effective) AuthorizationServer(r *grant.ResourceMetadata) (string, error) {
 	switch len(r.AuthorizationServers) {
 	case 0:
-		return "", invalid("resource_url", "names no authorization server in its metadata (authorization_servers); write issuer, or token_url")
+		return "", invalid("resource_url", "leads to metadata that names no authorization server (authorization_servers): write issuer or token_url")
 	case 1:
 	default:
-		return "", invalid("resource_url", "names several authorization servers in its metadata: write issuer, the one at which the client is registered: %s", Listed(r.AuthorizationServers[:min(len(r.AuthorizationServers), 5)]))
+		return "", invalid("resource_url", "leads to metadata that names several authorization servers: write the one at which the client is registered as issuer: %s", Listed(r.AuthorizationServers[:min(len(r.AuthorizationServers), 5)]))
 	}
 	issuer := r.AuthorizationServers[0]
 	u, err := e.foundURL(issuer, r.Resource)
@@ -110,12 +110,12 @@ func (e *Effective) AuthorizationServer(r *grant.ResourceMetadata) (string, erro
 		err = errIssuerQuery
 	}
 	if err != nil {
-		return "", invalid("resource_url", "names in its metadata an authorization server that cannot be asked: its URL %s", err)
+		return "", invalid("resource_url", "leads to metadata that names an authorization server which cannot be asked: its URL %s", err)
 	}
 	return issuer, nil
 }
 
-var errIssuerQuery = errors.New("holds a query, which an issuer does not have (RFC 8414 section 2)")
+var errIssuerQuery = errors.New("has a query, which an issuer must not have (RFC 8414 section 2)")
 
 // checkSources checks issuer and resource_url, and fills in their placeholders.
 // Both are names of servers as well as addresses, so they are kept as they are
@@ -130,10 +130,10 @@ func (e *Effective) checkSources(definitionOnly bool) error {
 			err = t.check(e.env)
 		}
 		if err == nil && slices.ContainsFunc(t.parts.names(), e.env.isSecret) {
-			err = errors.New("names a secret, and is shown to everybody who reads the config")
+			err = errors.New("names a secret, but it is shown to everybody who may read the config")
 		}
 		if err == nil && slices.ContainsFunc(t.parts.names(), func(name string) bool { return e.env.meanings[name].varies }) {
-			err = errors.New("names what is another for each request, such as {now}; a server has one name")
+			err = errors.New("names a placeholder that differs for each request, such as {now}: a server has one fixed name")
 		}
 		if err == nil && field == "issuer" && len(t.query) > 0 {
 			err = errIssuerQuery
@@ -184,7 +184,7 @@ func (e *Effective) find() error {
 		}
 		t, err := e.foundURL(endpoint.found, d.Issuer)
 		if err != nil {
-			return invalid(e.source.Field(), "leads to a %s that cannot be asked: the one in the metadata %s", field, err)
+			return invalid(e.source.Field(), "leads to metadata whose %s cannot be used: it %s", field, err)
 		}
 		e.urls[field], e.found[field], *endpoint.into = t, true, endpoint.found
 	}
@@ -196,7 +196,7 @@ func (e *Effective) find() error {
 // from the network back to this machine, or from https to plain http.
 func (e *Effective) foundURL(text, by string) (*urlTemplate, error) {
 	if strings.ContainsAny(text, "{}") {
-		return nil, errors.New("holds braces, which no URL does")
+		return nil, errors.New("holds braces, which a URL must not")
 	}
 	t, err := parseURL(text)
 	if err != nil {
@@ -204,17 +204,17 @@ func (e *Effective) foundURL(text, by string) (*urlTemplate, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, errors.New("is no URL")
+		return nil, errors.New("is not a URL")
 	}
 	from, err := url.Parse(by)
 	if err != nil {
-		return nil, errors.New("is named by what is no URL")
+		return nil, errors.New("is named by something that is not a URL")
 	}
 	switch {
 	case u.Scheme == "http" && from.Scheme != "http":
-		return nil, errors.New("is plain http, which would show the credentials to the network")
+		return nil, errors.New("uses http://, which would show the credentials to the network")
 	case isLoopback(u.Hostname()) && !isLoopback(from.Hostname()):
-		return nil, errors.New("leads to this machine itself, which only a server on it may name")
+		return nil, errors.New("leads to this machine itself, which only a server on this machine may name")
 	}
 	return t, nil
 }

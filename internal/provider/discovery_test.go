@@ -75,7 +75,7 @@ func TestWhatIsWrittenNeedsNoDiscovery(t *testing.T) {
 			}
 			_, err := e.Request()
 			if test.want != (Source{}) {
-				wantInvalid(t, err, "token_url is not known yet: it is to be found at "+test.want.Field())
+				wantInvalid(t, err, "token_url is not known yet: it has to be read from "+test.want.Field())
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -96,22 +96,22 @@ func TestANameHoldsThePlaceholdersOfAURL(t *testing.T) {
 	_, err = discovering(t, definition, object{}, Registration{}, nil)
 	wantInvalid(t, err, `issuer needs the variable "tenant"`)
 	_, err = discovering(t, Layer{}, object{"issuer": "http://login.example"}, Registration{}, nil)
-	wantInvalid(t, err, "issuer is plain http")
+	wantInvalid(t, err, "issuer uses http://, which would show the credentials to the network")
 	if got, err := Required(definition); err != nil || !slices.Equal(got, []string{"variables.tenant", "client_id", "client_secret"}) {
 		t.Errorf("required: %v, %v", got, err)
 	}
 
 	for name, test := range map[string]struct{ field, value, says string }{
-		"a query in an issuer":              {"issuer", "https://login.example/?a=b", "holds a query"},
+		"a query in an issuer":              {"issuer", "https://login.example/?a=b", "has a query"},
 		"a fragment":                        {"issuer", "https://login.example/#a", "holds a fragment"},
 		"a user":                            {"resource_url", "https://user@api.example/", "holds a user"},
 		"another scheme":                    {"resource_url", "ftp://api.example/", "must start with https://"},
 		"a text":                            {"issuer", "login.example", "must start with https://"},
-		"an unknown placeholder":            {"resource_url", "https://api.example/{tenat}", "names {tenat}, which stands for nothing; did you mean {tenant}?"},
+		"an unknown placeholder":            {"resource_url", "https://api.example/{tenat}", "names {tenat}, which is not defined; did you mean {tenant}?"},
 		"a secret":                          {"issuer", "https://login.example/{key}", "names the secret {key}"},
-		"the time":                          {"issuer", "https://login.example/{now|unix}", "names what is another for each request"},
+		"the time":                          {"issuer", "https://login.example/{now|unix}", "names a placeholder that differs for each request"},
 		"a secret in a query":               {"resource_url", "https://api.example/?key={key}", "names a secret"},
-		"a number that may be this machine": {"issuer", "https://127.1/", "has a number for a host"},
+		"a number that may be this machine": {"issuer", "https://127.1/", "has a number as its host"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -170,12 +170,12 @@ func TestEndpointsAreThoseOfTheMetadata(t *testing.T) {
 func TestMetadataLeadsNowhereThatAWrittenURLDoesNot(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ url, issuer, says string }{
-		"plain http":                         {"http://login.example/token", theIssuer, "is plain http"},
-		"plain http to this machine":         {"http://127.0.0.1/token", theIssuer, "is plain http"},
+		"http://":                            {"http://login.example/token", theIssuer, "uses http://"},
+		"plain http to this machine":         {"http://127.0.0.1/token", theIssuer, "uses http://"},
 		"this machine":                       {"https://localhost/token", theIssuer, "leads to this machine"},
 		"this machine by its IPv6 address":   {"https://[::1]/token", theIssuer, "leads to this machine"},
 		"this machine by a mapped address":   {"https://[::ffff:127.0.0.1]/token", theIssuer, "leads to this machine"},
-		"this machine, spelled as a number":  {"https://2130706433/token", theIssuer, "has a number for a host"},
+		"this machine, spelled as a number":  {"https://2130706433/token", theIssuer, "has a number as its host"},
 		"a user":                             {"https://a:b@login.example/token", theIssuer, "holds a user"},
 		"a fragment":                         {"https://login.example/token#x", theIssuer, "holds a fragment"},
 		"a placeholder":                      {"https://{client_secret}.evil.example/", theIssuer, "holds braces"},
@@ -197,7 +197,7 @@ func TestMetadataLeadsNowhereThatAWrittenURLDoesNot(t *testing.T) {
 				return
 			}
 			wantInvalid(t, err, test.says)
-			if own := "issuer leads to a token_url that cannot be asked: the one in the metadata "; !strings.HasPrefix(test.says, "token_url") && !strings.HasPrefix(err.Error(), own) {
+			if own := "issuer leads to metadata whose token_url cannot be used: it "; !strings.HasPrefix(test.says, "token_url") && !strings.HasPrefix(err.Error(), own) {
 				t.Errorf("does not say whose fault it is: %v", err)
 			}
 		})
@@ -308,10 +308,10 @@ func TestAResourceNamesOneAuthorizationServer(t *testing.T) {
 	}{
 		"one":                      {[]string{theIssuer}, ""},
 		"none":                     {nil, "names no authorization server"},
-		"several, of which to say": {[]string{theIssuer, "https://two.example"}, "names several authorization servers in its metadata: write issuer, the one at which the client is registered: " + theIssuer + ", https://two.example"},
+		"several, of which to say": {[]string{theIssuer, "https://two.example"}, "leads to metadata that names several authorization servers: write the one at which the client is registered as issuer: " + theIssuer + ", https://two.example"},
 		"one on this machine":      {[]string{"https://127.0.0.1/x"}, "leads to this machine"},
-		"one of plain http":        {[]string{"http://login.example"}, "is plain http"},
-		"one with a query":         {[]string{"https://login.example/?a"}, "holds a query"},
+		"one of plain http":        {[]string{"http://login.example"}, "uses http://"},
+		"one with a query":         {[]string{"https://login.example/?a"}, "has a query"},
 		"no URL":                   {[]string{"login"}, "must start with https://"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -344,7 +344,7 @@ func TestAKeyOfTheEngineGoesByWhoNamesTheSource(t *testing.T) {
 		says       string // "" is accepted
 	}{
 		"for the issuer at the endpoint it names":    {Layer{}, object{"issuer": theIssuer}, metadata(of, elsewhere), nil, ""},
-		"for others nowhere that a config finds":     {Layer{}, object{"issuer": theIssuer, "assertion_audience": "https://bank.example"}, metadata(of, nil), []string{"https://bank.example"}, "which the config chooses itself"},
+		"for others nowhere that a config finds":     {Layer{}, object{"issuer": theIssuer, "assertion_audience": "https://bank.example"}, metadata(of, nil), []string{"https://bank.example"}, "and the config itself sets token_url"},
 		"for others where a provider has the issuer": {Layer{"issuer": theIssuer}, object{"assertion_audience": "https://bank.example"}, metadata(of, nil), []string{"https://bank.example"}, ""},
 		"no tokens to a host that a config finds":    {Layer{}, object{"issuer": theIssuer}, metadata(of, revoking), nil, "revocation_url has another host than token_url"},
 		"tokens to a host that a provider's has":     {Layer{"issuer": theIssuer}, object{}, metadata(of, revoking), nil, ""},

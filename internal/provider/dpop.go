@@ -39,7 +39,7 @@ func (e *Effective) checkResources() error {
 			return invalid("dpop_resources", "holds an item that %s", err)
 		}
 		if len(u.query) > 0 {
-			return invalid("dpop_resources", "holds a URL with a query, which a proof does not have; leave it out")
+			return invalid("dpop_resources", "holds a URL with a query, which a proof never covers: leave the query out")
 		}
 		e.resources = append(e.resources, u)
 	}
@@ -57,7 +57,7 @@ func (e *Effective) proofTargets() ([]*url.URL, error) {
 			return nil, invalid("dpop_resources", "holds an item that %s", err)
 		}
 		if u.Scheme == "http" && !isLoopback(u.Hostname()) && !e.registration.AllowInsecureHTTP {
-			return nil, invalid("dpop_resources", "holds a URL of plain http, which would show the tokens to the network; use https")
+			return nil, invalid("dpop_resources", "holds a URL with http://, which would show the tokens to the network: use https://")
 		}
 		if _, problem := segments(u); problem != "" {
 			return nil, invalid("dpop_resources", "holds a URL that %s", problem)
@@ -93,20 +93,20 @@ func (s ProofScope) Empty() bool { return len(s.below) == 0 }
 // here. Its errors are *InvalidError.
 func (s ProofScope) Target(text string) (string, error) {
 	if strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		return "", invalid("htu", "must be a URL of visible ASCII, percent-encoded as it is sent")
+		return "", invalid("htu", "must be a URL in visible ASCII, percent-encoded as in the request")
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Opaque != "" || u.Host == "" {
-		return "", invalid("htu", "must be an absolute URL: that of the request to be signed")
+		return "", invalid("htu", "must be the absolute URL of the request to sign")
 	}
 	if u.User != nil {
-		return "", invalid("htu", "holds a user; leave it out")
+		return "", invalid("htu", "holds a user name: leave it out")
 	}
 	if _, problem := segments(u); problem != "" {
 		return "", invalid("htu", "%s", problem)
 	}
 	if !slices.ContainsFunc(s.below, func(base *url.URL) bool { return within(base, u) }) {
-		return "", invalid("htu", "is not at or below one of the config's dpop_resources; whoever writes the config can add it there")
+		return "", invalid("htu", "is not at or below one of the config's dpop_resources: whoever may write the config can add it there")
 	}
 	if origin(s.never) == origin(u) && slices.Equal(loose(s.never), loose(u)) {
 		return "", invalid("htu", "is the token endpoint, for which only the engine makes proofs")

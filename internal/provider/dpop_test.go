@@ -116,7 +116,7 @@ func TestWhatIsNoResourceIsRefused(t *testing.T) {
 		"api.example/v1":                   "must start with https://",
 		"https://api.example/v1?x=1":       "holds a URL with a query",
 		"https://api.example/v1#x":         "fragment",
-		"http://api.example/v1":            "plain http",
+		"http://api.example/v1":            "http://",
 		"https://api.example/v1/../x":      `"." or ".."`,
 		"https://api.example/{secret}":     "",
 		"https://{nothing}.example/v1":     "{nothing}",

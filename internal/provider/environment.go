@@ -102,10 +102,10 @@ func newEnvironment(declared map[string]Variable, r Registration, urlOnConfig bo
 	}
 	for name, v := range r.SecretVariables {
 		if !variableName.MatchString(name) {
-			return nil, invalid("secret_variables", "holds what is no name for a placeholder: use lower-case letters, digits and _")
+			return nil, invalid("secret_variables", "holds a name that cannot be a placeholder: use lower-case letters, digits and _, and begin with a letter")
 		}
 		if _, twice := e.given[name]; twice || reserved(name) || declared[name].OfConfig {
-			return nil, invalid("secret_variables", "holds %q, which stands elsewhere already", name)
+			return nil, invalid("secret_variables", "holds %q, which already has a meaning: choose another name", name)
 		}
 		if d := declared[name]; d.Value != nil || d.accepts(v) != nil {
 			return nil, invalid("secret_variables", "holds a value for %q that the provider's declaration does not allow", name)
@@ -217,13 +217,13 @@ func (e *environment) find(name string, within []string) meaning {
 	case namePrivateKey:
 		m := meaning{secret: true, set: e.key != nil}
 		if !m.set {
-			m.err = errors.New("needs private_key, and an RSA key (a signing_key signs JWTs alone)")
+			m.err = errors.New("needs an RSA key in private_key (a signing_key only signs JWTs)")
 		}
 		return m
 	case nameClientAssertion:
-		return meaning{varies: true, err: errors.New("needs {client_assertion}, which only token_endpoint_auth_method=private_key_jwt or client_secret_jwt makes, and not for a URL")}
+		return meaning{varies: true, err: errors.New("needs {client_assertion}, which exists only with token_endpoint_auth_method=private_key_jwt or client_secret_jwt, and not in a URL")}
 	case nameAssertion:
-		return meaning{varies: true, err: errors.New("needs {assertion}, which the field of that name holds, or grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer makes, and not for a URL")}
+		return meaning{varies: true, err: errors.New("needs {assertion}, which exists only if the field assertion is set or with grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer, and not in a URL")}
 	}
 	d, known := e.declared[name]
 	text := d.Value

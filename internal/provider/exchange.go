@@ -49,7 +49,7 @@ func CheckReaderInput(name, value string) error {
 	case len(value) > maxBrought:
 		return invalid(name, "is longer than %s", inBytes(maxBrought))
 	case strings.ContainsFunc(value, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\r' && c != '\t' }):
-		return invalid(name, "holds control characters, which no token has")
+		return invalid(name, "holds control characters, which are not part of a token: check how it was read")
 	}
 	return nil
 }
@@ -106,25 +106,25 @@ func (e *Effective) checkExchange() error {
 	for _, name := range r.ReaderInputs {
 		switch token, isType := strings.CutSuffix(name, "_type"); {
 		case !slices.Contains(known, name):
-			return invalid("reader_inputs", "holds what readers cannot bring: there are %s", strings.Join(known, ", "))
+			return invalid("reader_inputs", "holds a name that readers cannot bring: choose from %s", strings.Join(known, ", "))
 		case !slices.Contains(sends, name):
 			return invalid("reader_inputs", "holds %s, which this grant_type does not send: subject_token, actor_token and their types go with %s, assertion with %s or %s",
 				name, grant.GrantTokenExchange, grant.GrantJWTBearer, grant.GrantSAML2Bearer)
 		case isType && !r.brought(token):
-			return invalid("reader_inputs", "holds %s without %s: whose type it is of, readers bring as well", name, token)
+			return invalid("reader_inputs", "holds %s without %s, whose type it is: list both", name, token)
 		}
 	}
 	switch {
 	case e.Dialect.RequestFormat == string(grant.Template) && e.exchanges(grant.ParamSubjectToken), e.Dialect.RequestFormat == string(grant.Template) && r.brought(grant.ParamActorToken):
-		return invalid("request_format", "must not be template where the tokens of an exchange come from readers or another config: it sends no parameters; choose form or json, and parameter_names for what they are called")
+		return invalid("request_format", "must not be template when the tokens of an exchange come from readers or from another config, because a template sends no parameters: choose form or json, and rename them with parameter_names")
 	case r.brought(grant.ParamAssertion) && r.Assertion != "":
-		return invalid("reader_inputs", "holds assertion, which the config has already: unset that with a patch to null")
+		return invalid("reader_inputs", "holds assertion, which the config already sets itself: unset that with a patch to null")
 	case r.SubjectConfig == "":
 		return nil
 	case e.Dialect.GrantType != grant.GrantTokenExchange:
-		return invalid("subject_config", "is of grant_type=%s, and this config has another", grant.GrantTokenExchange)
+		return invalid("subject_config", "needs grant_type=%s, and this config has another", grant.GrantTokenExchange)
 	case r.brought(grant.ParamSubjectToken):
-		return invalid("subject_config", "says where the subject_token comes from, and so does reader_inputs: leave one of them out")
+		return invalid("subject_config", "gives the subject_token, and so does reader_inputs: leave one of them out")
 	}
 	return nil
 }

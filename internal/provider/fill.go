@@ -203,5 +203,5 @@ func unknownPlaceholder(name string, known []string) error {
 	if near := Nearest(name, known); near != "" {
 		hint = fmt.Sprintf("did you mean {%s}?", near)
 	}
-	return errors.New("names {" + name + "}, which stands for nothing; " + hint)
+	return errors.New("names {" + name + "}, which is not defined; " + hint)
 }

@@ -174,11 +174,11 @@ func unwritten(of sort) error {
 	case sortMoment:
 		return errors.New("names {now} without saying how to write it: {now|unix}, {now|unix_ms}, {now|rfc3339} or {now|strftime:%Y-%m-%d}")
 	case sortPrivateKey:
-		return errors.New("names {private_key}, which is sent to nobody; what it signs is: {client_id|rsa_sha256:private_key|base64}")
+		return errors.New("names {private_key}, which is never sent; send what it signs: {client_id|rsa_sha256:private_key|base64}")
 	case sortRandom:
 		return errors.New("names {random} without saying how to write it: {random|uuid}, {random|hex} or {random|base64url}")
 	default:
-		return errors.New("has a placeholder that gives bytes and no text: end it in hex, base64 or base64url")
+		return errors.New("has a placeholder that gives bytes, not text: end it with |hex, |base64 or |base64url")
 	}
 }
 
@@ -204,7 +204,7 @@ var jsonNumber = regexp.MustCompile(`^-?(?:0|[1-9][0-9]{0,40})(?:\.[0-9]{1,40})?
 
 func asNumber(v value, _ string) (string, error) {
 	if !jsonNumber.MatchString(v.text) {
-		return "", errors.New("takes a number only")
+		return "", errors.New("takes only a number")
 	}
 	return v.text, nil
 }
@@ -231,7 +231,7 @@ func unbase64(v value, _ string) (string, error) {
 	text := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(v.text, "="))
 	b, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil {
-		return "", errors.New("takes base64 only")
+		return "", errors.New("takes only base64")
 	}
 	return string(b), nil
 }

@@ -31,7 +31,7 @@ var (
 // without brackets, and with %-encoded bytes decoded.
 func checkHost(host string) error {
 	if strings.ContainsFunc(host, func(c rune) bool { return c > '~' }) {
-		return errors.New("has a host that is not ASCII: write the name that is really looked up, with its xn-- labels (punycode)")
+		return errors.New("has a host that is not ASCII: write the name that DNS knows, with its xn-- labels (punycode)")
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip.Zone() != "" {
@@ -40,10 +40,10 @@ func checkHost(host string) error {
 		return nil
 	}
 	if numericHost.MatchString(host) {
-		return errors.New("has a number for a host, which some resolvers take for an IP address: write the address in full, such as 192.0.2.1")
+		return errors.New("has a number as its host, which some resolvers read as an IP address: write the address in full, such as 192.0.2.1")
 	}
 	if !hostName.MatchString(host) {
-		return errors.New("has a host that is no name: letters, digits, hyphens and dots")
+		return errors.New("has a host that is not a valid name: use letters, digits, hyphens and dots")
 	}
 	return nil
 }
@@ -55,7 +55,7 @@ func checkPort(port string) error {
 		return nil
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-		return errors.New("has a port that is no number from 1 to 65535")
+		return errors.New("has a port that is not a number from 1 to 65535")
 	}
 	return nil
 }
@@ -77,9 +77,9 @@ func parseProxy(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Opaque != "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || strings.Contains(text, "#"):
-		return nil, invalid("proxy_url", "must be http://, https:// or socks5://, a host and a port, such as http://proxy.example:3128")
+		return nil, invalid("proxy_url", "must be http://, https:// or socks5:// with a host and a port, such as http://proxy.example:3128")
 	case u.User != nil:
-		return nil, invalid("proxy_url", "holds a login: write proxy_username and proxy_password instead, which is never shown again")
+		return nil, invalid("proxy_url", "holds a user name: write proxy_username and proxy_password instead (the password is never shown again)")
 	case !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme):
 		return nil, invalid("proxy_url", "must start with http://, https:// or socks5://")
 	}
@@ -95,13 +95,13 @@ func (e *Effective) checkProxy() error {
 	r := e.registration
 	switch {
 	case r.ProxyURL == "" && r.ProxyUsername != "":
-		return invalid("proxy_username", "is for the proxy of proxy_url, which is not set")
+		return invalid("proxy_username", "belongs to proxy_url, which is not set: set that as well")
 	case r.ProxyURL == "" && r.ProxyPassword != "":
-		return invalid("proxy_password", "is for the proxy of proxy_url, which is not set")
+		return invalid("proxy_password", "belongs to proxy_url, which is not set: set that as well")
 	case r.ProxyURL == "":
 		return nil
 	case r.ProxyPassword != "" && r.ProxyUsername == "":
-		return invalid("proxy_password", "is that of a proxy_username, which is not set")
+		return invalid("proxy_password", "belongs to proxy_username, which is not set: set that as well")
 	case strings.Contains(r.ProxyUsername, ":"):
 		return invalid("proxy_username", "holds a colon, which HTTP Basic cannot carry (RFC 7617)")
 	}

@@ -57,9 +57,9 @@ func (e *Effective) checkSigningKey() error {
 	e.keys.signing = r.Signing
 	switch {
 	case r.PrivateKey != "" && r.SigningKey != "":
-		return invalid("signing_key", "is set beside private_key: a client signs with one of them; unset the other with a patch to null")
+		return invalid("signing_key", "is set together with private_key, and a client signs with one key: unset one of them with a patch to null")
 	case r.SigningCertificate != "" && r.PrivateKey == "":
-		return invalid("signing_certificate", "is that of private_key, which is not set (the certificate of a signing_key is written to key/<key>/certificate)")
+		return invalid("signing_certificate", "belongs to private_key, which is not set (the certificate of a signing_key is written to key/<key>/certificate)")
 	case r.PrivateKey != "":
 		k, err := signing.Parse(r.PrivateKey)
 		if err != nil {
@@ -107,7 +107,7 @@ func (e *Effective) checkAlgorithm() error {
 	alg, said := e.Dialect.AssertionHeaders["alg"]
 	text, _ := alg.(string)
 	if known := signing.Names(slices.Concat(signing.Symmetric(), signing.Asymmetric())); said && !slices.Contains(known, text) {
-		return invalid("assertion_headers", "holds an alg that is none of %s", strings.Join(known, ", "))
+		return invalid("assertion_headers", "holds an alg that is not one of %s", strings.Join(known, ", "))
 	}
 	return nil
 }
@@ -137,15 +137,15 @@ func (e *Effective) checkTLSKey() error {
 	e.keys.tls = r.TLS
 	switch {
 	case r.TLSKey != "" && r.ClientKey != "":
-		return invalid("tls_key", "is set beside tls_client_key: unset the other with a patch to null")
+		return invalid("tls_key", "is set together with tls_client_key: unset one of them with a patch to null")
 	case r.TLSKey != "" && r.ClientCertificate != "":
-		return invalid("tls_client_certificate", "is that of tls_client_key; the certificate of a tls_key is written to key/<key>/certificate")
+		return invalid("tls_client_certificate", "belongs to tls_client_key, which is not set; the certificate of a tls_key is written to key/<key>/certificate")
 	case r.ClientKey != "" && r.ClientCertificate == "":
-		return invalid("tls_client_certificate", "is required beside tls_client_key")
+		return invalid("tls_client_certificate", "is required with tls_client_key")
 	case r.ClientCertificate == "":
 		return nil
 	case r.ClientKey == "":
-		return invalid("tls_client_key", "is required beside tls_client_certificate")
+		return invalid("tls_client_key", "is required with tls_client_certificate")
 	}
 	k, err := signing.Parse(r.ClientKey)
 	if err != nil {
@@ -210,7 +210,7 @@ func (e *Effective) checkEndpoints() error {
 		return err
 	}
 	if e.registration.ProxyURL != "" && (to.Scheme != "https" || e.registration.CACertificate != "") {
-		return invalid("proxy_url", "would get to see the tokens: with signing_key or tls_key it may lead to an https token_url alone, and not stand beside tls_ca_certificate, by which a proxy can pass for the provider")
+		return invalid("proxy_url", "would let the proxy see the tokens: with signing_key or tls_key, token_url must be https and tls_ca_certificate must not be set, because with it a proxy could pose as the provider")
 	}
 	for field := range e.urls {
 		if field == "token_url" || !e.choosesHost(field) {
@@ -221,7 +221,7 @@ func (e *Effective) checkEndpoints() error {
 			return err
 		}
 		if origin(u) != origin(to) {
-			return invalid(field, "has another host than token_url: with signing_key or tls_key a config cannot choose itself where else its tokens go; write a provider with this %s", field)
+			return invalid(field, "has another host than token_url: with signing_key or tls_key, a config cannot itself send its tokens to a further host. Write a provider with this %s", field)
 		}
 	}
 	return nil

@@ -50,12 +50,12 @@ func TestKeysAreMatchedWhenWritten(t *testing.T) {
 		"a private key":                        {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem}, ""},
 		"none":                                 {object{"token_endpoint_auth_method": "private_key_jwt"}, "private_key is required by token_endpoint_auth_method=private_key_jwt (or signing_key"},
 		"what is no key":                       {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": "hunter2"}, "private_key is neither PEM"},
-		"two keys":                             {object{"private_key": es.pem, "signing_key": "k"}, "signing_key is set beside private_key"},
+		"two keys":                             {object{"private_key": es.pem, "signing_key": "k"}, "signing_key is set together with private_key"},
 		"an algorithm of the key":              {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": rs.pem, "signing_algorithm": "PS256"}, ""},
 		"an algorithm of another key":          {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "signing_algorithm": "RS256"}, "signing_algorithm does not fit the key (P-256)"},
 		"its certificate":                      {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "signing_certificate": es.certificates.PEM()}, ""},
 		"another's certificate":                {object{"private_key": es.pem, "signing_certificate": rs.certificates.PEM()}, "signing_certificate is the certificate of another key"},
-		"a certificate alone":                  {object{"signing_certificate": es.certificates.PEM()}, "signing_certificate is that of private_key, which is not set"},
+		"a certificate alone":                  {object{"signing_certificate": es.certificates.PEM()}, "signing_certificate belongs to private_key"},
 		"a secret that is long enough":         {object{"token_endpoint_auth_method": "client_secret_jwt", "client_secret": long}, ""},
 		"a secret that is too short":           {object{"token_endpoint_auth_method": "client_secret_jwt", "client_secret": "short"}, "client_secret is too short for HS256, which needs 32 bytes"},
 		"a secret too short for the algorithm": {object{"token_endpoint_auth_method": "client_secret_jwt", "client_secret": long, "signing_algorithm": "HS512"}, "client_secret is too short for HS512"},
@@ -64,14 +64,14 @@ func TestKeysAreMatchedWhenWritten(t *testing.T) {
 		"a TLS certificate with its key":       {object{"token_endpoint_auth_method": "tls_client_auth", "tls_client_certificate": es.certificates.PEM(), "tls_client_key": es.pem}, ""},
 		"one with any method":                  {object{"tls_client_certificate": es.certificates.PEM(), "tls_client_key": es.pem}, ""},
 		"none where the method needs one":      {object{"token_endpoint_auth_method": "self_signed_tls_client_auth"}, "tls_client_certificate is required by token_endpoint_auth_method=self_signed_tls_client_auth"},
-		"a TLS certificate without its key":    {object{"tls_client_certificate": es.certificates.PEM()}, "tls_client_key is required beside tls_client_certificate"},
-		"a TLS key without its certificate":    {object{"tls_client_key": es.pem}, "tls_client_certificate is required beside tls_client_key"},
+		"a TLS certificate without its key":    {object{"tls_client_certificate": es.certificates.PEM()}, "tls_client_key is required with tls_client_certificate"},
+		"a TLS key without its certificate":    {object{"tls_client_key": es.pem}, "tls_client_certificate is required with tls_client_key"},
 		"a TLS certificate with another key":   {object{"tls_client_certificate": es.certificates.PEM(), "tls_client_key": rs.pem}, "tls_client_certificate is the certificate of another key"},
-		"a TLS key beside a named one":         {object{"tls_client_certificate": es.certificates.PEM(), "tls_client_key": es.pem, "tls_key": "k"}, "tls_key is set beside tls_client_key"},
+		"a TLS key beside a named one":         {object{"tls_client_certificate": es.certificates.PEM(), "tls_client_key": es.pem, "tls_key": "k"}, "tls_key is set together with tls_client_key"},
 		"an algorithm of the provider's":       {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": rs.pem, "assertion_headers": object{"alg": "PS384"}}, ""},
 		"one that does not fit the key":        {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "assertion_headers": object{"alg": "RS384"}}, "assertion_headers.alg does not fit the key (P-256)"},
 		"one that the config overrides":        {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "signing_algorithm": "ES256", "assertion_headers": object{"alg": "RS384"}}, ""},
-		"one that is none":                     {object{"assertion_headers": object{"alg": "none"}}, "assertion_headers holds an alg that is none of HS256"},
+		"one that is none":                     {object{"assertion_headers": object{"alg": "none"}}, "assertion_headers holds an alg that is not one of HS256"},
 		"a header of a certificate, and none":  {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "assertion_headers": object{"x5c": true}}, "signing_certificate is required by assertion_headers.x5c (or signing_key"},
 		"an unknown placeholder in a claim":    {object{"token_endpoint_auth_method": "private_key_jwt", "private_key": es.pem, "assertion_claims": object{"x": "{nothing}"}}, "assertion_claims holds a text"},
 	} {
@@ -153,11 +153,11 @@ func TestAKeyOfTheEngineSignsForWhomItIsSentTo(t *testing.T) {
 		"another host as the issuer":       {object{"issuer": "https://bank.example"}, nil, "allowed_audiences"},
 		"another host as a user":           {object{"assertion_audience": "https://bank.example@login.example/"}, nil, "allowed_audiences"},
 		"another host that the key allows": {object{"assertion_audience": bank}, bankToo, ""},
-		"to a host of the config's own":    {Overlay(own, object{"assertion_audience": bank}), bankToo, "token_url's, which the config chooses itself"},
-		"nobody":                           {object{"assertion_claims": object{"aud": nil}}, nil, "assertion_audience is none"},
-		"nobody in a list":                 {object{"assertion_claims": object{"aud": []any{}}}, nil, "assertion_audience is none"},
-		"what is no text":                  {object{"assertion_claims": object{"aud": true}}, nil, "assertion_audience is none"},
-		"what is no text among texts":      {object{"assertion_claims": object{"aud": []any{"https://login.example/", object{"x": bank}}}}, nil, "assertion_audience is none"},
+		"to a host of the config's own":    {Overlay(own, object{"assertion_audience": bank}), bankToo, "and the config itself sets token_url"},
+		"nobody":                           {object{"assertion_claims": object{"aud": nil}}, nil, "assertion_audience must be a text"},
+		"nobody in a list":                 {object{"assertion_claims": object{"aud": []any{}}}, nil, "assertion_audience must be a text"},
+		"what is no text":                  {object{"assertion_claims": object{"aud": true}}, nil, "assertion_audience must be a text"},
+		"what is no text among texts":      {object{"assertion_claims": object{"aud": []any{"https://login.example/", object{"x": bank}}}}, nil, "assertion_audience must be a text"},
 		"by another spelling of aud":       {object{"assertion_claims": object{"Aud": bank}}, bankToo, `assertion_claims holds "Aud"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -275,7 +275,7 @@ func TestAKeyWithoutACertificateIsNotNamedByOne(t *testing.T) {
 	}
 	r.Signing.Certificates = nil
 	_, err := assertion(t, config, r)
-	wantInvalid(t, err, "signing_key has no certificate yet, which assertion_headers.x5t stands for")
+	wantInvalid(t, err, "signing_key has no certificate yet, and assertion_headers.x5t needs one")
 }
 
 // The subject is the client by default. If it is an optional variable that is not

@@ -64,8 +64,8 @@ func TestTheTimeOfAnAttempt(t *testing.T) {
 		"{now|unix|rfc3339}": "!has the filter rfc3339 for something else than {now}",
 		"{now|strftime}":     "!has the filter strftime without a format: write strftime:%Y-%m-%d",
 		"{now|strftime:}":    "!has the filter strftime without a format",
-		"{now|strftime:%Q}":  "!has the format of a date with %Q, which stands for nothing; there are %a %A",
-		"{now|strftime:%Y%}": "!has the format of a date that ends in %: write %% for a literal one",
+		"{now|strftime:%Q}":  "!has the format of a date with %Q, which is not defined; there are %a %A",
+		"{now|strftime:%Y%}": "!has a date format that ends in %: write %% for a literal one",
 		"{now|unix:x}":       "!has something behind the filter unix, which takes nothing",
 		"{now+1y|unix}":      "!has a placeholder with + after its name, which only {now} takes: {now+1h|unix}, of ten years at most",
 		"{now+99999h|unix}":  "!of ten years at most",
@@ -145,7 +145,7 @@ func TestANumberIsSentAsOne(t *testing.T) {
 	}
 	for _, v := range []string{"", "x", "1e5", "01", "1.", "+1", "0x1", "1 ", "NaN", "--1", strings.Repeat("9", 42)} {
 		_, err := asked(t, nil, object{"token_url": plainURL, "parameters": "p={shop|number}", "variables": object{"shop": v}})
-		wantInvalid(t, err, "takes a number only in {shop|number}")
+		wantInvalid(t, err, "takes only a number in {shop|number}")
 	}
 }
 
@@ -225,18 +225,18 @@ func TestWhatCannotBeAVariableIsReserved(t *testing.T) {
 	t.Parallel()
 	for _, name := range madeNames() {
 		_, err := asked(t, object{"variables": object{name: object{}}}, object{"token_url": plainURL})
-		wantInvalid(t, err, `variables declares "`+name+`", which stands for something already`)
+		wantInvalid(t, err, `variables declares "`+name+`", which already has a meaning`)
 		_, err = asked(t, nil, object{"token_url": plainURL, "variables": object{name: "x"}})
-		wantInvalid(t, err, `variables holds "`+name+`", which stands for something already`)
+		wantInvalid(t, err, `variables holds "`+name+`", which already has a meaning`)
 		_, err = asked(t, nil, object{"token_url": plainURL, "secret_variables": object{name: "x"}})
-		wantInvalid(t, err, `secret_variables holds "`+name+`", which stands elsewhere already`)
+		wantInvalid(t, err, `secret_variables holds "`+name+`", which already has a meaning`)
 	}
 	_, err := asked(t, nil, object{"token_url": "https://x{now|unix}.example.com/token"})
 	wantInvalid(t, err, "token_url names {now} in its host, which would be another one each time")
 	_, err = asked(t, nil, object{"token_url": plainURL, "parameters": "p={client_assertion}"})
-	wantInvalid(t, err, "needs {client_assertion}, which only token_endpoint_auth_method=private_key_jwt or client_secret_jwt makes")
+	wantInvalid(t, err, "needs {client_assertion}, which exists only with token_endpoint_auth_method=private_key_jwt or client_secret_jwt")
 	_, err = asked(t, nil, object{"token_url": plainURL, "parameters": "p={assertion}"})
-	wantInvalid(t, err, "needs {assertion}, which the field of that name holds")
+	wantInvalid(t, err, "needs {assertion}, which exists only if the field assertion is set")
 }
 
 // GitHub expects an app's JWT in the Authorization header, and no parameters

@@ -24,10 +24,10 @@ func TestRulesOfAProxy(t *testing.T) {
 		"https":                       {object{"proxy_url": "https://proxy.example"}, ""},
 		"with a slash":                {object{"proxy_url": "https://proxy.example/"}, ""},
 		"SOCKS":                       {object{"proxy_url": "socks5://192.0.2.1:1080", "proxy_username": "u", "proxy_password": "p"}, ""},
-		"a login":                     {object{"proxy_url": "http://proxy.example:3128", "proxy_username": "u", "proxy_password": "p"}, ""},
-		"a login in the URL":          {object{"proxy_url": "http://u:" + secret + "@proxy.example:3128"}, "proxy_url holds a login: write proxy_username and proxy_password instead"},
-		"a user in the URL":           {object{"proxy_url": "http://" + secret + "@proxy.example:3128"}, "proxy_url holds a login"},
-		"no scheme":                   {object{"proxy_url": "proxy.example:3128"}, "proxy_url must be http://, https:// or socks5://, a host and a port"},
+		"a user name":                 {object{"proxy_url": "http://proxy.example:3128", "proxy_username": "u", "proxy_password": "p"}, ""},
+		"a login in the URL":          {object{"proxy_url": "http://u:" + secret + "@proxy.example:3128"}, "proxy_url holds a user name"},
+		"a user in the URL":           {object{"proxy_url": "http://" + secret + "@proxy.example:3128"}, "proxy_url holds a user name"},
+		"no scheme":                   {object{"proxy_url": "proxy.example:3128"}, "proxy_url must be http://"},
 		"another scheme":              {object{"proxy_url": "ftp://proxy.example:3128"}, "proxy_url must start with"},
 		"an old SOCKS":                {object{"proxy_url": "socks4://proxy.example:1080"}, "proxy_url must start with"},
 		"a path":                      {object{"proxy_url": "http://proxy.example/" + secret}, "proxy_url must be"},
@@ -35,14 +35,14 @@ func TestRulesOfAProxy(t *testing.T) {
 		"a fragment":                  {object{"proxy_url": "http://proxy.example#"}, "proxy_url must be"},
 		"no host":                     {object{"proxy_url": "http://:3128"}, "proxy_url must be"},
 		"no URL":                      {object{"proxy_url": "http://[" + secret}, "proxy_url must be"},
-		"a number for a host":         {object{"proxy_url": "http://2130706433:3128"}, "proxy_url has a number for a host"},
-		"a port that is none":         {object{"proxy_url": "http://proxy.example:080"}, "proxy_url has a port that is no number"},
+		"a number as its host":        {object{"proxy_url": "http://2130706433:3128"}, "proxy_url has a number as its host"},
+		"a port that is none":         {object{"proxy_url": "http://proxy.example:080"}, "proxy_url has a port that is not a number from 1 to 65535"},
 		"a placeholder":               {object{"proxy_url": "http://{client_id}:3128"}, "proxy_url"},
-		"a name alone":                {object{"proxy_username": "u"}, "proxy_username is for the proxy of proxy_url, which is not set"},
-		"a password alone":            {object{"proxy_password": secret}, "proxy_password is for the proxy of proxy_url, which is not set"},
-		"a password without a name":   {object{"proxy_url": "http://proxy.example", "proxy_password": secret}, "proxy_password is that of a proxy_username, which is not set"},
+		"a name alone":                {object{"proxy_username": "u"}, "proxy_username belongs to proxy_url, which is not set: set that as well"},
+		"a password alone":            {object{"proxy_password": secret}, "proxy_password belongs to proxy_url, which is not set: set that as well"},
+		"a password without a name":   {object{"proxy_url": "http://proxy.example", "proxy_password": secret}, "proxy_password belongs to proxy_username, which is not set: set that as well"},
 		"a name with a colon":         {object{"proxy_url": "http://proxy.example", "proxy_username": "u:" + secret, "proxy_password": secret}, "proxy_username holds a colon"},
-		"plain http to this machine":  {object{"proxy_url": "http://proxy.example", "token_url": "http://127.0.0.1:8080/token"}, "token_url is plain http, which would show the credentials to the network"},
+		"plain http to this machine":  {object{"proxy_url": "http://proxy.example", "token_url": "http://127.0.0.1:8080/token"}, "token_url uses http://, which would show the credentials to the network"},
 		"plain http where that is ok": {object{"proxy_url": "http://proxy.example", "token_url": "http://127.0.0.1:8080/token", "allow_insecure_http": true}, ""},
 	} {
 		config := object{"token_url": plainURL}
@@ -114,10 +114,10 @@ func TestAProxyDoesNotSeeWhatAKeyGivesAccessTo(t *testing.T) {
 	}
 	r.CACertificate = testAuthority(t)
 	_, err := Resolve(definition, nil, r)
-	wantInvalid(t, err, "proxy_url would get to see the tokens: with signing_key or tls_key")
+	wantInvalid(t, err, "proxy_url would let the proxy see the tokens")
 	r.CACertificate, r.AllowInsecureHTTP = "", true
 	_, err = Resolve(Overlay(definition, Layer{"token_url": "http://login.example/token"}), nil, r)
-	wantInvalid(t, err, "proxy_url would get to see the tokens")
+	wantInvalid(t, err, "proxy_url would let the proxy see the tokens")
 }
 
 func TestEveryRequestGoesByTheProxy(t *testing.T) {

@@ -22,7 +22,7 @@ func (e *Effective) endpoint(field string) (*url.URL, error) {
 	t := e.urls[field]
 	switch {
 	case t == nil && e.source != (Source{}):
-		return nil, invalid(field, "is not known yet: it is to be found at %s", e.source)
+		return nil, invalid(field, "is not known yet: it has to be read from %s", e.source)
 	case t == nil:
 		return nil, invalid(field, "is required: the provider publishes no host; write %s=https://<host>/<path of its token endpoint>, or issuer to have it found", field)
 	}
@@ -38,7 +38,7 @@ func (e *Effective) fill(field string, t *urlTemplate) (*url.URL, error) {
 		return nil, invalid(field, "%s", err)
 	}
 	if u.Scheme == "http" && !e.isHere(u) && !e.registration.AllowInsecureHTTP {
-		return nil, invalid(field, "is plain http, which would show the credentials to the network; use https, or set allow_insecure_http=true if that network is your own")
+		return nil, invalid(field, "uses http://, which would show the credentials to the network: use https://, or set allow_insecure_http=true if that network is your own")
 	}
 	return u, nil
 }
@@ -293,7 +293,7 @@ func checkHeaderValue(s string) error {
 		return errors.New("is longer than 8 KiB")
 	}
 	if strings.TrimSpace(s) != s || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
-		return errors.New("is more than visible ASCII and inner spaces; use a filter such as {name|base64} or {name|urlencode}")
+		return errors.New("may hold only visible ASCII, with spaces inside: use a filter such as {name|base64} or {name|urlencode}")
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func (e *Effective) checkRequires(definition Layer) error {
 	e.required, _ = stringList(definition["requires"], strings.Fields)
 	for _, field := range e.required {
 		if _, known := requirements()[field]; !known {
-			return invalid("requires", "holds what it cannot require: it takes %s", listedRequirements())
+			return invalid("requires", "holds something that cannot be required: choose from %s", listedRequirements())
 		}
 	}
 	return nil

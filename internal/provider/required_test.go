@@ -120,7 +120,7 @@ func TestWhatAProviderRequiresIsAskedOfAConfig(t *testing.T) {
 		"that of a key that is made here": {"key_id", nil, madeHere(t), ""},
 		"a certificate":                   {"tls_client_certificate", object{"private_key": es.pem}, Registration{}, "tls_client_certificate is required by the provider (or tls_key)"},
 		"a user":                          {"username", object{"private_key": es.pem}, Registration{}, "username is required by the provider"},
-		"what nobody knows":               {"luck", object{"private_key": es.pem}, Registration{}, "requires holds what it cannot require: it takes client_id, "},
+		"what nobody knows":               {"luck", object{"private_key": es.pem}, Registration{}, "requires holds something that cannot be required"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -77,9 +77,9 @@ func TestARevocationThatCannotBeSentIsRefusedWhenWritten(t *testing.T) {
 		"without the token":             {object{"revocation_parameters": object{"t": "{client_id}"}}, "have no {access_token}"},
 		"with an unknown placeholder":   {object{"revocation_parameters": object{"t": "{access_token}{acess_token}"}}, "did you mean {access_token}?"},
 		"with what is not set":          {object{"revocation_headers": object{"A": "{access_token}{username}"}}, "needs username, which is not set"},
-		"with a header of a connection": {object{"revocation_headers": object{"Host": "{access_token}"}}, "revocation_headers holds Host, which belongs to the connection"},
+		"with a header of a connection": {object{"revocation_headers": object{"Host": "{access_token}"}}, "revocation_headers holds Host, which only the connection itself sets"},
 		"by another method":             {object{"revocation_method": "GET"}, "revocation_method must be one of POST, DELETE"},
-		"with the token elsewhere":      {object{"parameters": object{"t": "{access_token}"}}, "names {access_token}, which stands for nothing"},
+		"with the token elsewhere":      {object{"parameters": object{"t": "{access_token}"}}, "names {access_token}, which is not defined"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

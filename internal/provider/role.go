@@ -48,13 +48,13 @@ func (e *Effective) checkAdded(field, name string, v any, pinned pins) error {
 	case taken && p.name == name && !p.open:
 		return invalid(field, "holds %s, which %s: a role can add %s, not change or remove one. Leave it out of the role", quoted(name), p.by, what)
 	case taken && p.name != name:
-		return invalid(field, "holds %s, which some servers take for %s, and that one %s: a role can add %s, not repeat one. Leave it out of the role", quoted(name), quoted(p.name), p.by, what)
+		return invalid(field, "holds %s, which some servers read as %s, and that one %s: a role can add %s, not repeat one. Leave it out of the role", quoted(name), quoted(p.name), p.by, what)
 	}
 	_, err := EachText(v, func(text string) (string, error) {
 		t, _ := parseTemplate(text) // checkPlaceholders refuses a broken one
 		for _, placeholder := range t.names() {
 			if e.env.isSecret(placeholder) || isChained(placeholder) {
-				return "", invalid(field, "holds a text under %s that names the secret {%s}: a role cannot name a secret, so that its writer cannot have it sent where it shows. Set it on the config", quoted(name), placeholder)
+				return "", invalid(field, "holds a text under %s that names the secret {%s}: a role cannot name a secret, or its writer could send the secret to a place where it shows. Set it on the config", quoted(name), placeholder)
 			}
 		}
 		return text, nil

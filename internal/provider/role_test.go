@@ -75,7 +75,7 @@ func TestARoleAddsParametersAndNoMore(t *testing.T) {
 		"one computed of secrets":           {object{"more": "{signed}"}, "names the secret {signed}"},
 		"one computed of one computed":      {object{"more": "{far}"}, "names the secret {far}"},
 		"none, for the braces are literal":  {object{"more": "{{client_secret}}"}, ""},
-		"a placeholder that is none":        {object{"more": "{nix}"}, "names {nix}, which stands for nothing"},
+		"a placeholder that is none":        {object{"more": "{nix}"}, "names {nix}, which is not defined"},
 		"a text that is no template":        {object{"more": "{"}, "single brace"},
 	} {
 		t.Run(name, func(t *testing.T) {

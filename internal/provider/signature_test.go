@@ -114,7 +114,7 @@ func TestAKeyInBase64Signs(t *testing.T) {
 		}
 	}
 	_, err := madeParameter(t, "{key|hex}{now|unix}", sampleTime(), object{"variables": object{"key": object{"value": "{client_secret|base64_decode}"}}}, object{"client_secret": "no base64!"})
-	wantInvalid(t, err, "takes base64 only in {client_secret|base64_decode}", "no base64!")
+	wantInvalid(t, err, "takes only base64 in {client_secret|base64_decode}", "no base64!")
 }
 
 // ING wants its request for a token signed with the client's key
@@ -156,15 +156,15 @@ func TestAPrivateKeySignsARequest(t *testing.T) {
 		change object
 		says   string
 	}{
-		"none":                  {"{client_id|rsa_sha256:private_key|hex}", object{"private_key": nil}, "needs private_key, and an RSA key (a signing_key signs JWTs alone)"},
-		"one of another kind":   {"{client_id|rsa_sha256:private_key|hex}", object{"private_key": es.pem}, "needs private_key, and an RSA key"},
-		"one of the engine's":   {"{client_id|rsa_sha256:private_key|hex}", object{"private_key": nil, "signing_key": "k"}, "needs private_key, and an RSA key"},
+		"none":                  {"{client_id|rsa_sha256:private_key|hex}", object{"private_key": nil}, "needs an RSA key in private_key (a signing_key only signs JWTs)"},
+		"one of another kind":   {"{client_id|rsa_sha256:private_key|hex}", object{"private_key": es.pem}, "needs an RSA key in private_key"},
+		"one of the engine's":   {"{client_id|rsa_sha256:private_key|hex}", object{"private_key": nil, "signing_key": "k"}, "needs an RSA key in private_key"},
 		"by another name":       {"{client_id|rsa_sha256:client_secret|hex}", nil, "has the filter rsa_sha256 without the key that it signs with: write rsa_sha256:private_key"},
 		"by no name":            {"{client_id|rsa_sha256|hex}", nil, "without the key that it signs with"},
-		"itself":                {"{private_key}", nil, "names {private_key}, which is sent to nobody"},
-		"itself, in hex":        {"{private_key|hex}", nil, "names {private_key}, which is sent to nobody"},
+		"itself":                {"{private_key}", nil, "names {private_key}, which is never sent"},
+		"itself, in hex":        {"{private_key|hex}", nil, "names {private_key}, which is never sent"},
 		"as the key of an HMAC": {"{client_id|hmac_sha256:private_key|hex}", nil, "signs with private_key (filter hmac_sha256), which only rsa_sha256 does"},
-		"with no encoding":      {"{client_id|rsa_sha256:private_key}", nil, "gives bytes and no text"},
+		"with no encoding":      {"{client_id|rsa_sha256:private_key}", nil, "gives bytes, not text"},
 	} {
 		config := object{"token_url": plainURL, "private_key": pair.pem, "parameters": object{"p": tc.text}}
 		maps.Copy(config, tc.change)
@@ -207,12 +207,12 @@ func TestRulesOfSigning(t *testing.T) {
 		"{client_id|hmac_sha256:tenant|hex}":         `signs with "tenant" (filter hmac_sha256), which is no secret`,
 		"{client_id|hmac_sha256:client_secre|hex}":   "did you mean {client_secret}?",
 		"{client_id|hmac_sha256:now|hex}":            "which is no secret",
-		"{client_id|hmac_sha256:client_secret}":      "has a placeholder that gives bytes and no text: end it in hex, base64 or base64url",
-		"{client_id|sha256}":                         "gives bytes and no text",
+		"{client_id|hmac_sha256:client_secret}":      "has a placeholder that gives bytes, not text: end it with |hex, |base64 or |base64url",
+		"{client_id|sha256}":                         "gives bytes, not text",
 		"{client_id|sha256|upper|hex}":               "has the filter upper for bytes that are no text",
-		"{hash}":                                     "gives bytes and no text",
+		"{hash}":                                     "gives bytes, not text",
 		"{hash|json}":                                "has the filter json for bytes that are no text",
-		"{client_id|base64_decode}":                  "gives bytes and no text",
+		"{client_id|base64_decode}":                  "gives bytes, not text",
 		"{unset|hmac_sha256:client_secret|hex}":      `needs the variable "unset"`,
 		"{client_id|hmac_sha256:missing|hex}":        `needs the variable "missing", which is not set: write secret_variables=missing=…`,
 		"{loop|hex}":                                 "circle: loop, loop",

@@ -20,9 +20,9 @@ func checkStrftime(format string) error {
 		case !found:
 			return nil
 		case rest == "":
-			return errors.New("has the format of a date that ends in %: write %% for a literal one")
+			return errors.New("has a date format that ends in %: write %% for a literal one")
 		case strings.IndexByte(conversions, rest[0]) < 0:
-			return fmt.Errorf("has the format of a date with %%%c, which stands for nothing; there are %%a %%A %%b %%B %%d %%e %%F %%H %%I %%j %%m %%M %%p %%s %%S %%T %%y %%Y %%z and %%%%", rest[0])
+			return fmt.Errorf("has the format of a date with %%%c, which is not defined; there are %%a %%A %%b %%B %%d %%e %%F %%H %%I %%j %%m %%M %%p %%s %%S %%T %%y %%Y %%z and %%%%", rest[0])
 		}
 		format = rest[1:]
 	}

@@ -80,7 +80,7 @@ func parseTemplate(s string) (template, error) {
 func parsePart(inner string) (part, error) {
 	m := placeholder.FindStringSubmatch(inner)
 	if m == nil {
-		return part{}, errors.New("has braces that hold no placeholder such as {tenant} or {name|filter}; write {{ or }} for literal ones")
+		return part{}, errors.New("has braces without a placeholder such as {tenant} or {name|filter}; write {{ or }} for literal ones")
 	}
 	p := part{name: m[1], source: "{" + inner + "}"}
 	if m[2] != "" {

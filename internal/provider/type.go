@@ -106,7 +106,7 @@ func text(v any) (any, error) {
 		if v == math.Trunc(v) && math.Abs(v) < maxInteger {
 			return strconv.FormatFloat(v, 'f', -1, 64), nil
 		}
-		return nil, errors.New("must be a string: a number so large or with a fraction may have been changed on its way; quote it")
+		return nil, errors.New("must be a string: so large a number, or one with a fraction, may have been rounded on its way; quote it")
 	case json.Number:
 		return v.String(), nil
 	}
@@ -339,7 +339,7 @@ func given(v any) (any, error) {
 	}
 	value, isText := object["value"].(string)
 	if !isText || len(object) != 1 {
-		return nil, errors.New(`must be a string, or an object of a value alone, which is a template: {"value": "{client_id}:{client_secret}"}`)
+		return nil, errors.New(`must be a string, or an object whose only member is value, a template: {"value": "{client_id}:{client_secret}"}`)
 	}
 	return map[string]any{"value": value}, nil
 }
@@ -348,10 +348,10 @@ func pair(s string, into map[string]any) error {
 	name, value, ok := strings.Cut(s, "=")
 	name = strings.TrimSpace(name)
 	if !ok || name == "" {
-		return errors.New("no name=value")
+		return errors.New("is not of the form name=value")
 	}
 	if _, twice := into[name]; twice {
-		return errors.New("named twice")
+		return errors.New("is named twice")
 	}
 	into[name] = value
 	return nil

@@ -46,7 +46,7 @@ func parseURL(s string) (*urlTemplate, error) {
 	for i, p := range parts {
 		if p.name == "" {
 			if markers.MatchString(p.literal) || strings.ContainsFunc(p.literal, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-				return nil, errors.New("is no URL")
+				return nil, errors.New("is not a URL")
 			}
 			text.WriteString(p.literal)
 		} else {
@@ -55,18 +55,18 @@ func parseURL(s string) (*urlTemplate, error) {
 	}
 	u := &urlTemplate{parts: parts, text: text.String()}
 	if !u.marksEachPlaceholder() {
-		return nil, errors.New("is no URL")
+		return nil, errors.New("is not a URL")
 	}
 	parsed, err := url.Parse(u.text)
 	switch {
 	case err != nil:
-		return nil, errors.New("is no URL; a placeholder may stand in a host, a path segment or a query value")
+		return nil, errors.New("is not a URL; a placeholder may stand in a host, a path segment or a query value")
 	case parsed.Scheme != "https" && parsed.Scheme != "http":
 		return nil, errors.New("must start with https:// (http:// only to loopback, or with allow_insecure_http); a placeholder cannot be the scheme")
 	case parsed.Host == "" || parsed.Hostname() == "":
-		return nil, errors.New("names no host")
+		return nil, errors.New("has no host")
 	case parsed.User != nil:
-		return nil, errors.New("holds a user; credentials have fields of their own")
+		return nil, errors.New("holds a user name: credentials have fields of their own")
 	case parsed.Fragment != "" || strings.Contains(u.text, "#"):
 		return nil, errors.New("holds a fragment (#); leave it out")
 	case markers.MatchString(parsed.Port()):
@@ -152,7 +152,7 @@ func (u *urlTemplate) check(e *environment) error {
 func (u *urlTemplate) expand(e *environment) (*url.URL, error) {
 	parsed, err := url.Parse(u.text)
 	if err != nil {
-		return nil, errors.New("is no URL")
+		return nil, errors.New("is not a URL")
 	}
 	port := parsed.Port()
 	host, err := u.expandHost(e)
@@ -198,7 +198,7 @@ func (u *urlTemplate) expand(e *environment) (*url.URL, error) {
 	}
 	out, err := url.Parse(whole)
 	if err != nil || out.Scheme != parsed.Scheme || out.Hostname() != host || out.Port() != port || out.User != nil || out.Fragment != "" {
-		return nil, errors.New("is no URL once its placeholders are filled in")
+		return nil, errors.New("is not a URL once its placeholders are filled in")
 	}
 	return out, nil
 }
@@ -238,7 +238,7 @@ func (u *urlTemplate) expandHost(e *environment) (string, error) {
 		}
 	}
 	if _, err := netip.ParseAddr(host); err == nil || numericHost.MatchString(host) {
-		return "", errors.New("has an IP address for a host once its placeholders are filled in")
+		return "", errors.New("has an IP address as its host once its placeholders are filled in")
 	}
 	if u.hostComes() && !allows(e.hosts, host) {
 		return "", errors.New("leads to a host that comes out of the answer to source_config, and that source_hosts does not allow")

@@ -141,16 +141,16 @@ func TestPositionsWithoutPlaceholders(t *testing.T) {
 	for text, says := range map[string]string{
 		"{v}://x.example/t": "token_url", "http{v}://x.example/t": "", "{v}": "", "//x.example/t": "must start with https://", "ftp://x.example": "must start with https://",
 		"https://u{v}:p@x.example/t": "holds a user", "https://{v}@x.example/t": "holds a user", "https://user@x.example/t": "holds a user",
-		"https://x.example:{v}/t": "", "https://x.example:8{v}/t": "", "https://x.example:80:90/t": "is no URL",
+		"https://x.example:{v}/t": "", "https://x.example:8{v}/t": "", "https://x.example:80:90/t": "is not a URL",
 		"https://x.example/t#{v}": "fragment", "https://x.example/t#": "fragment", "https://x.example/t#f": "fragment",
 		"https://x.example/t?{v}=a": "left of =", "https://x.example/t?{v}": "left of =", "https://x.example/t?a{v}b=c": "left of =",
 		"https://{client_secret}.example/t": "names the secret {client_secret} in its host or path", "https://x.example/{client_secret}/t": "names the secret",
 		"https://x.example/{password}/t": "names the secret", "https://x.example/{s}/t": "names the secret {s}",
 		"https://x.example/{computed}/t": "names the secret {computed}", "https://x.example/{far}/t": "names the secret {far}", "https://{far}.example/t": "names the secret",
-		"https:///t": "names no host", "https://:443/t": "names no host", "https:x.example/t": "names no host", "x.example/t": "must start with", "": "is required",
-		"https://x.example/a b": "is no URL", "https://x.example/\nt": "is no URL", "https://x.example/%zz": "is no URL", "https://[::1/t": "is no URL",
-		"https://{unknown}.example/t": "names {unknown}, which stands for nothing", "https://x.example/{v|nix}": "unknown filter", "https://x.example/{": "single brace",
-		"https://zq1qz.example/{v}": "is no URL", "https://zq0q{v}.example/t": "is no URL", "https://zq9q{v}.example/t": "is no URL",
+		"https:///t": "has no host", "https://:443/t": "has no host", "https:x.example/t": "has no host", "x.example/t": "must start with", "": "is required",
+		"https://x.example/a b": "is not a URL", "https://x.example/\nt": "is not a URL", "https://x.example/%zz": "is not a URL", "https://[::1/t": "is not a URL",
+		"https://{unknown}.example/t": "names {unknown}, which is not defined", "https://x.example/{v|nix}": "unknown filter", "https://x.example/{": "single brace",
+		"https://zq1qz.example/{v}": "is not a URL", "https://zq0q{v}.example/t": "is not a URL", "https://zq9q{v}.example/t": "is not a URL",
 		"https://x.example/t?client_secret=x": `has "client_secret" in its query`, "https://x.example/t?grant%5Ftype=x": `has "grant_type" in its query`, "https://x.example/t?a=%zz&%zz=1": "not percent-encoded properly",
 	} {
 		_, err := asked(t, object{"token_url": text, "variables": declared}, nil)
@@ -177,7 +177,7 @@ func TestPlainHTTPIsForLoopbackOrThoseWhoInsist(t *testing.T) {
 		if ok != (err == nil) {
 			t.Errorf("%s: %v", text, err)
 		} else if !ok {
-			wantInvalid(t, err, "is plain http")
+			wantInvalid(t, err, "uses http://")
 		}
 		if _, err := asked(t, object{"token_url": text}, object{"allow_insecure_http": true}); err != nil {
 			t.Errorf("%s, insisting: %v", text, err)

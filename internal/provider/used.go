@@ -44,9 +44,9 @@ func (e *Effective) checkVariables() error {
 				continue
 			}
 			if near := Nearest(name, used); near != "" {
-				return invalid(field, "holds %q, which no placeholder names: did you mean %q?", name, near)
+				return invalid(field, "holds %q, which no placeholder uses: did you mean %q?", name, near)
 			}
-			return invalid(field, "holds %q, which the provider does not declare and no placeholder names", name)
+			return invalid(field, "holds %q, which the provider does not declare and no placeholder uses", name)
 		}
 	}
 	return nil
@@ -145,7 +145,7 @@ func (e *Effective) checkPlaceholders() error {
 					err = e.env.check(t, f.own)
 				}
 				if err == nil && f.open && slices.ContainsFunc(t.names(), e.env.isSecret) {
-					err = errors.New("names a secret, and an audience is none")
+					err = errors.New("names a secret, and an audience is shown to the provider in the clear")
 				}
 				return s, err
 			})

@@ -72,7 +72,7 @@ func declarations(raw map[string]any) (map[string]Variable, error) {
 			return nil, at("is the name of a credential; choose another")
 		}
 		if reserved(name) {
-			return nil, at("stands for something already; choose another name")
+			return nil, at("already has a meaning; choose another name")
 		}
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -133,16 +133,16 @@ func withComputed(declared map[string]Variable, given map[string]any) (map[strin
 func (d Variable) givable(name string) error {
 	switch {
 	case d.Secret:
-		return invalid("variables", "holds %q, which is secret: write it to secret_variables", name)
+		return invalid("variables", "holds %q, which is a secret: write it to secret_variables", name)
 	case d.Value != nil:
 		return invalid("variables", "holds %q, which the provider computes itself: leave it out", name)
 	case slices.Contains(credentialNames(), name):
 		return invalid("variables", "holds %q: write the field of that name", name)
 	case reserved(name):
-		return invalid("variables", "holds %q, which stands for something already: choose another name", name)
+		return invalid("variables", "holds %q, which already has a meaning: choose another name", name)
 	case !variableName.MatchString(name):
 		// The name is not quoted, because it may be a value in the wrong place.
-		return invalid("variables", "holds what is no name for a placeholder: use lower-case letters, digits and _")
+		return invalid("variables", "holds a name that cannot be a placeholder: use lower-case letters, digits and _, and begin with a letter")
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func whole(pattern string) (*regexp.Regexp, error) {
 		return nil, err
 	}
 	if len(program.Inst) > maxPattern {
-		return nil, errors.New("too costly to match")
+		return nil, errors.New("takes too long to match")
 	}
 	return regexp.Compile(`^(?:` + pattern + `)$`)
 }

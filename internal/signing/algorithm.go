@@ -122,7 +122,7 @@ func CheckSecret(secret string, a Algorithm) error {
 		return fmt.Errorf("cannot be used with %s: a shared secret signs with %s", a, Listed(Symmetric()))
 	}
 	if least := a.minSecret(); len(secret) < least {
-		return fmt.Errorf("is too short for %s, which needs %d bytes or more (RFC 7518 section 3.2); have the provider issue a longer one", a, least)
+		return fmt.Errorf("is too short for %s, which needs %d bytes or more (RFC 7518 section 3.2): ask the provider for a longer one", a, least)
 	}
 	return nil
 }

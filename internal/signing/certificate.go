@@ -41,11 +41,11 @@ func ParseCertificates(text string) (Certificates, error) {
 			}
 			out = append(out, c)
 		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
-			return nil, errors.New("holds a private key, which belongs in the field for keys; this field is shown to whoever reads the config")
+			return nil, errors.New("holds a private key, which belongs in the field for keys: this field is shown to everybody who may read the config")
 		}
 	}
 	if len(out) == 0 {
-		return nil, errors.New("holds no PEM certificate: -----BEGIN CERTIFICATE----- and so on, with its line breaks")
+		return nil, errors.New("must hold a PEM certificate, which begins with -----BEGIN CERTIFICATE-----, with its line breaks")
 	}
 	return out, nil
 }

@@ -46,11 +46,11 @@ func Parse(text string) (Key, error) {
 	}
 	if r, ok := key.private.(*rsa.PrivateKey); ok {
 		if bits := r.N.BitLen(); bits < minModulus {
-			return Key{}, fmt.Errorf("is an RSA key of %d bits, and needs %d or more (RFC 7518 section 3.3); make a new one", bits, minModulus)
+			return Key{}, fmt.Errorf("is an RSA key of %d bits, and %d or more are needed (RFC 7518 section 3.3): make a new one", bits, minModulus)
 		}
 	}
 	if len(algorithmsOf(key.private)) == 0 {
-		return Key{}, errors.New("is a key of a kind that signs no JWT; use RSA, P-256, P-384, P-521 or Ed25519")
+		return Key{}, errors.New("is a kind of key that cannot sign a JWT: use RSA, P-256, P-384, P-521 or Ed25519")
 	}
 	if key.alg != "" && !slices.Contains(algorithmsOf(key.private), key.alg) {
 		return Key{}, errors.New("is a JWK whose alg does not fit its key type; leave alg out")
@@ -82,11 +82,11 @@ func parsePEM(text string) (crypto.Signer, error) {
 	case found == "CERTIFICATE":
 		return nil, errors.New("holds a certificate, and no private key")
 	case strings.HasSuffix(found, "PUBLIC KEY"):
-		return nil, errors.New("holds a public key; the private one is wanted")
+		return nil, errors.New("holds a public key, and the private key is needed")
 	case found != "":
 		return nil, errors.New("is PEM that holds no private key")
 	}
-	return nil, errors.New("is neither PEM (-----BEGIN PRIVATE KEY----- and so on, with its line breaks) nor a JWK (a JSON object)")
+	return nil, errors.New("is neither PEM (-----BEGIN PRIVATE KEY-----, with its line breaks) nor a JWK (a JSON object)")
 }
 
 func parseDER(der []byte) (crypto.Signer, error) {
@@ -94,7 +94,7 @@ func parseDER(der []byte) (crypto.Signer, error) {
 		if signer, ok := key.(crypto.Signer); ok {
 			return signer, nil
 		}
-		return nil, errors.New("is a key of a kind that signs no JWT; use RSA, P-256, P-384, P-521 or Ed25519")
+		return nil, errors.New("is a kind of key that cannot sign a JWT: use RSA, P-256, P-384, P-521 or Ed25519")
 	}
 	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return key, nil
@@ -117,11 +117,11 @@ func parseJWK(text string) (Key, error) {
 	}
 	switch {
 	case said.Keys != nil:
-		return Key{}, errors.New("is a set of keys; choose one of them, an object with kty")
+		return Key{}, errors.New("is a set of keys: write one of them, an object with kty")
 	case said.Kty == "":
-		return Key{}, errors.New("is no JWK: it has no kty (RFC 7517 section 4.1)")
+		return Key{}, errors.New("is not a JWK: it has no kty (RFC 7517 section 4.1)")
 	case said.Kty == "oct":
-		return Key{}, errors.New("is a symmetric key; a shared secret is the client_secret")
+		return Key{}, errors.New("is a symmetric key: write a shared secret to client_secret")
 	}
 	var jwk jose.JSONWebKey
 	if err := json.Unmarshal([]byte(text), &jwk); err != nil {
@@ -129,7 +129,7 @@ func parseJWK(text string) (Key, error) {
 	}
 	signer, ok := jwk.Key.(crypto.Signer)
 	if !ok || jwk.IsPublic() {
-		return Key{}, errors.New("is a JWK without its private members; the private key is wanted")
+		return Key{}, errors.New("is a JWK without its private members, and the private key is needed")
 	}
 	return Key{private: signer, id: said.Kid, alg: said.Alg}, nil
 }
@@ -179,9 +179,9 @@ func (k Key) Algorithm(wanted Algorithm) (Algorithm, error) {
 	case wanted == "":
 		return can[0], nil
 	case k.alg != "" && wanted != k.alg:
-		return "", fmt.Errorf("is not the alg that the key itself names (%s)", k.alg)
+		return "", fmt.Errorf("is not the alg that the key itself states (%s)", k.alg)
 	case !slices.Contains(can, wanted):
-		return "", fmt.Errorf("does not fit the key (%s), which signs with %s", k.kind(), Listed(can))
+		return "", fmt.Errorf("does not fit the key (%s), which can sign with %s", k.kind(), Listed(can))
 	}
 	return wanted, nil
 }

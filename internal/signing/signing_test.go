@@ -243,11 +243,11 @@ func TestAnAlgorithmFitsItsKey(t *testing.T) {
 		"RSA signs with RS256 unless told":     {newKey(t, RS256), "", RS256, ""},
 		"RSA signs with PS512 when told":       {newKey(t, RS256), PS512, PS512, ""},
 		"a key's own alg counts":               {named, "", PS256, ""},
-		"and allows no other":                  {named, RS256, "", "the key itself names (PS256)"},
+		"and allows no other":                  {named, RS256, "", "the key itself states (PS256)"},
 		"each curve has its algorithm":         {newKey(t, ES384), ES256, "", "P-384"},
 		"RSA has no ES256":                     {newKey(t, RS256), ES256, "", "RSA, 3072 bits"},
 		"an algorithm that there is none of":   {newKey(t, EdDSA), "none", "", "Ed25519"},
-		"a shared secret's is none of a key's": {newKey(t, EdDSA), HS256, "", "signs with EdDSA"},
+		"a shared secret's is none of a key's": {newKey(t, EdDSA), HS256, "", "sign with EdDSA"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -338,7 +338,7 @@ func TestWhatIsNoCertificateIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, says := range map[string]string{
-		"":                                "no PEM certificate",
+		"":                                "a PEM certificate",
 		key:                               "holds a private key",
 		pemOf("CERTIFICATE", []byte("x")): "damaged",
 	} {

@@ -30,7 +30,7 @@ var ErrBusy = errors.New("too many tokens are minted at a time")
 
 // ErrTooManyChoices is returned to a reader whose choice would be one more than
 // MaxChoices, or MaxBrought.
-var ErrTooManyChoices = errors.New("too many choices have usable tokens")
+var ErrTooManyChoices = errors.New("too many choices of scopes have usable tokens")
 
 // client is the state that the tokens of a group share, because they are asked for
 // with the same credentials. There may be very many groups, so a field that most of
