@@ -92,6 +92,13 @@ bench: build ## The engine against the smallest plugin there can be (25 minutes;
 	@VAULT_BIN=$$(scripts/vault-bin.sh); export VAULT_BIN PLUGIN_BIN=$(CACHE)/bench/$(NAME); \
 	go run ./scripts/bench
 
+.PHONY: dashboard
+dashboard: build ## The picture of the dashboard: a real Prometheus scrapes a real Vault for 10 minutes
+	@scripts/need.sh python3-matplotlib
+	@scripts/prometheus.sh >/dev/null
+	@VAULT_BIN=$$(scripts/vault-bin.sh); export VAULT_BIN PLUGIN_BIN=$(BINARY); \
+	go run ./scripts/dashboard
+
 .PHONY: clean
 clean: ## Removes bin/ and test leftovers (the built Vault and tools stay; they are in .cache/)
 	rm -rf bin .cache/test .cache/test-logs .cache/vault-build.log .cache/{vault,oidcprovider,prometheus}.new.*

@@ -24,6 +24,7 @@ have() {
       cc=$(command -v "${CC:-gcc}" || command -v cc || command -v clang) || return 1
       printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | "$cc" -x c -o /dev/null - 2>/dev/null
       ;;
+    python3-matplotlib) /usr/bin/python3 -c 'import matplotlib' 2>/dev/null ;; # the system's, for which apt-get installs it
     *) command -v "$1" >/dev/null ;;
   esac
 }
@@ -38,7 +39,7 @@ sudo=()
 if ((EUID != 0)); then sudo=(sudo -n); fi
 
 if ! command -v apt-get >/dev/null || { ((${#sudo[@]})) && ! sudo -n true 2>/dev/null; }; then
-  die "missing: ${missing[*]} (Debian's package names; go test -race needs a C compiler and the C library's headers, the acceptance tests npm for a server to test against). Install them, as root, with your system's package manager and run this again: apt-get install ${missing[*]}; dnf install gcc glibc-devel npm; apk add build-base npm; xcode-select --install"
+  die "missing: ${missing[*]} (Debian's package names; go test -race needs a C compiler and the C library's headers, the acceptance tests npm for a server to test against, the picture of the dashboard matplotlib). Install them, as root, with your system's package manager and run this again: apt-get install ${missing[*]}; dnf install gcc glibc-devel npm; apk add build-base npm; xcode-select --install"
 fi
 
 note "need: installing ${missing[*]} with apt-get"

@@ -1,8 +1,8 @@
 // Copyright (c) The oauthcc authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package harness runs real Vault servers, agents and proxies, for tests that
-// are meaningful only across the plugin boundary.
+// Package harness runs real Vault servers, agents and proxies, and servers that
+// work with them, for tests that are meaningful only across the plugin boundary.
 //
 //	v := harness.Start(t, harness.Options{})
 //	v.MustCLI("write", "oauthcc/config/acme", "client_id=…")

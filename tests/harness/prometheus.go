@@ -92,9 +92,6 @@ func (p *Prometheus) For(tb testing.TB) *Prometheus {
 	return &view
 }
 
-// Log returns what the server has logged so far.
-func (p *Prometheus) Log() string { return p.proc.Log() }
-
 // Query evaluates an expression that gives an instant vector. It returns an
 // error if the server refuses the expression. Any goroutine may call it.
 func (p *Prometheus) Query(expr string) ([]Sample, error) {
