@@ -18,7 +18,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/tokencache"
 )
 
-// maxWay is how many configs may depend on each other in a row.
+// maxWay is the greatest number of configs that may depend on each other in a row.
 const maxWay = 8
 
 // source is another config of the mount whose current token goes into a request.
@@ -28,11 +28,11 @@ type source struct {
 	key   string // of its token, as its config is now; "" if any will do
 }
 
-// sourceFields are the fields of a config that name another config, the source
-// of something in its requests.
+// sourceFields returns the fields of a config that name another config, whose token its
+// requests carry.
 func sourceFields() []string { return []string{"subject_config", "source_config"} }
 
-// sourcesOf gives the sources that a config names.
+// sourcesOf returns the sources that a config names.
 func sourcesOf(fields provider.Layer) []source {
 	var out []source
 	for _, field := range sourceFields() {
@@ -84,13 +84,13 @@ func (src source) circle(names []string) error {
 	return refuse("%s leads back to the config itself: %s. The first token of a chain has to come from a config without a source", src.field, strings.Join(names, ", "))
 }
 
-// about has an error say that it is the source's.
+// about returns err as an error of the source, which its text then says.
 func (src source) about(err error) error {
 	return &sourceError{fmt.Errorf("%s %q: %w", src.field, src.name, err)}
 }
 
-// sourceError is the trouble of a source, which remembers itself how long it
-// lasts. So it holds nothing of the config that needs the source.
+// sourceError is an error of a source. The source itself remembers when it may be tried
+// again, so the error holds up nothing of the config that needs the source.
 type sourceError struct{ error }
 
 func (e *sourceError) Unwrap() error   { return e.error }
@@ -99,15 +99,18 @@ func (e *sourceError) OfRequest() bool { return true }
 
 type wayKey struct{}
 
-// onTheWay adds a config to those that ctx comes by.
+// onTheWay returns a context that also names this config as one of those on the way to
+// the current source.
 func onTheWay(ctx context.Context, config string) (context.Context, []string) {
 	before, _ := ctx.Value(wayKey{}).([]string)
 	way := append(slices.Clone(before), config)
 	return context.WithValue(ctx, wayKey{}, way), way
 }
 
-// fromSource gives the current token of a source: from memory, from storage, or minted now; fresh, one
-// that replaces it. When the source has changed since c was resolved, so has the token that c comes to.
+// fromSource returns the current token of a source: from memory, from storage, or minted
+// now. With fresh, it returns a token that replaces the current one. If the source has
+// changed since its config was resolved, it returns an error, because the token that is
+// made of it is then another one.
 func (b *backend) fromSource(ctx context.Context, s logical.Storage, src source, fresh bool) (*minted, error) {
 	v, err := b.view(ctx, s, target{config: src.name}, inputs{})
 	if err != nil {
@@ -126,8 +129,8 @@ func (b *backend) fromSource(ctx context.Context, s logical.Storage, src source,
 	return got.Value, nil
 }
 
-// sourced gives c with the tokens of its sources in its request, and those
-// tokens; fresh, it has them replaced before, unless they are very young.
+// sourced returns a copy of c whose request carries the tokens of its sources, and those
+// tokens. With fresh, the tokens are replaced first, unless they are very young.
 func (b *backend) sourced(ctx context.Context, s logical.Storage, c *config, fresh bool) (*config, []*minted, error) {
 	if len(c.sources) == 0 {
 		return c, nil, nil
@@ -152,8 +155,8 @@ func (b *backend) sourced(ctx context.Context, s logical.Storage, c *config, fre
 	return c.with(given), from, nil
 }
 
-// runSourced runs c's grant with the tokens of its sources. If the provider refuses
-// such a token, which may have ended early, it is replaced and the grant run once
+// runSourced runs c's grant with the tokens of its sources. If the provider refuses such
+// a token, which may have ended early, the token is replaced and the grant is run once
 // more.
 func (b *backend) runSourced(ctx context.Context, s logical.Storage, c *config, key string) (*minted, error) {
 	c, from, err := b.sourced(ctx, s, c, false)
@@ -179,8 +182,8 @@ func (b *backend) runSourced(ctx context.Context, s logical.Storage, c *config, 
 
 func sameToken(a, b *minted) bool { return a.Token.AccessToken == b.Token.AccessToken }
 
-// asClient returns c as it asks its provider to revoke a token. What its requests carry
-// of source_config authenticates them, as that config is by now.
+// asClient returns a copy of c that can ask the provider to revoke a token. If the
+// requests carry something of source_config, it is that config's current token.
 func (b *backend) asClient(ctx context.Context, s logical.Storage, c *config) (*config, error) {
 	out := *c
 	out.sources = nil
@@ -193,7 +196,7 @@ func (b *backend) asClient(ctx context.Context, s logical.Storage, c *config) (*
 	return as, err
 }
 
-// capBy has m end no later than what it was made of.
+// capBy makes m expire no later than the tokens that it was made of.
 func (m *minted) capBy(sources []*minted) {
 	for _, from := range sources {
 		if from.Token.ExpiresAt.Before(m.Token.ExpiresAt) {
@@ -202,8 +205,9 @@ func (m *minted) capBy(sources []*minted) {
 	}
 }
 
-// link notes in storage that a config has these sources, before it does. A note
-// that is left behind does no harm: who reads it asks the config.
+// link stores a note that a config has these sources, before the config itself is
+// stored. A note that is left over does no harm, because its readers also look at the
+// config.
 func link(ctx context.Context, s logical.Storage, config string, sources []source) error {
 	for _, src := range sources {
 		if err := store(ctx, s, sourcePrefix+src.name+"/"+config, &linkEntry{}); err != nil {
@@ -213,7 +217,7 @@ func link(ctx context.Context, s logical.Storage, config string, sources []sourc
 	return nil
 }
 
-// unlink removes the notes of what old had for sources and entry has not.
+// unlink removes the notes of the sources that old has and entry does not have.
 func (b *backend) unlink(ctx context.Context, s logical.Storage, config string, old, entry *configEntry) {
 	if old == nil {
 		return
@@ -232,8 +236,8 @@ func (b *backend) unlink(ctx context.Context, s logical.Storage, config string, 
 	}
 }
 
-// dependants lists the configs that take something from that one, and from each
-// other, however far.
+// dependants lists the configs whose requests carry something of that config, directly
+// or by way of other configs.
 func (b *backend) dependants(ctx context.Context, s logical.Storage, config string) ([]string, error) {
 	var out []string
 	for next := []string{config}; len(next) > 0; next = next[1:] {
@@ -257,8 +261,8 @@ func (b *backend) dependants(ctx context.Context, s logical.Storage, config stri
 	return out, nil
 }
 
-// forgetDependants forgets what was made of a config's tokens, when these have
-// been forgotten.
+// forgetDependants forgets the tokens that were made of a config's tokens. It is called
+// after the config's own tokens were forgotten.
 func (b *backend) forgetDependants(ctx context.Context, s logical.Storage, config string) {
 	names, err := b.dependants(ctx, s, config)
 	for _, name := range names {
