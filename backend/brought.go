@@ -49,6 +49,12 @@ func broughtBy(d *framework.FieldData) (brought, error) {
 	return out, nil
 }
 
+// taken is what readers may bring.
+type taken struct {
+	names, needed []string // may be brought, must be brought
+	key           []byte   // of the hash of what is brought: the config's epoch
+}
+
 // check refuses an input that has expired. A token that was made of it may live
 // longer, but only a reader who could have it minted now may get it.
 func (g brought) check(b *backend) error {
@@ -82,7 +88,7 @@ func (b *backend) bring(v *view, g brought) (*view, error) {
 		return v, nil
 	}
 	for name := range g {
-		if !slices.Contains(v.takes, name) {
+		if v.takes == nil || !slices.Contains(v.takes.names, name) {
 			return nil, refuse("%s: readers may not bring %s: whoever may write the config can allow it with reader_inputs", v.target, name)
 		}
 	}
@@ -92,14 +98,22 @@ func (b *backend) bring(v *view, g brought) (*view, error) {
 	out := *v
 	out.brought = g
 	var err error
-	out.key, err = g.key(v.broughtKey, v.config, v.key)
+	out.key, err = g.key(v.takes.key, v.config, v.key)
 	return &out, err
+}
+
+// needs returns what each reader must bring.
+func (v *view) needs() []string {
+	if v.takes == nil {
+		return nil
+	}
+	return v.takes.needed
 }
 
 // lacks refuses a request that does not bring every input that the token is made
 // of.
 func (v *view) lacks() error {
-	for _, name := range v.needs {
+	for _, name := range v.needs() {
 		if v.brought[name] == "" {
 			return refuse("%s: %s comes from each reader (reader_inputs): send it in a write, such as vault write oauthcc/token/%s %s=@file", v.target, name, v.path(), name)
 		}

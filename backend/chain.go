@@ -189,7 +189,7 @@ func (b *backend) nextInChain(ctx context.Context, s logical.Storage, c *config)
 	if err := b.goOn(ctx, s, c, line, current, cmp.Or(m.Token.RefreshToken, current), m.Token.IssuedAt); err != nil {
 		return nil, err
 	}
-	m.Token.RefreshToken, m.chain = "", line // the chain keeps it
+	m.Token.RefreshToken, m.chain = "", &line // the chain keeps it
 	return m, nil
 }
 

@@ -80,21 +80,25 @@ func (c *config) perCaller() bool { return len(c.names) > 0 }
 
 // settings say how tokens are handed out: those of a config, overridden by a role's.
 type settings struct {
-	Provider       string `json:"provider"`
-	TTL            int64  `json:"ttl"` // seconds, as all durations here
-	MaxTTL         int64  `json:"max_ttl"`
-	MinTTL         int64  `json:"min_ttl"`
-	RequestTimeout int64  `json:"request_timeout"`
-	KeepAlive      int64  `json:"keep_alive"`
-	MintsPerHour   int64  `json:"mints_per_hour"`
-
+	Provider              string   `json:"provider"`
+	KeepAlive             int64    `json:"keep_alive"` // seconds, as all durations here
+	MintsPerHour          int64    `json:"mints_per_hour"`
 	ClientSecretExpiresAt string   `json:"client_secret_expires_at"`
 	SourceFor             []string `json:"source_for"`
+	VerifyConnection      bool     `json:"verify_connection"`
 
-	Reuse            *bool `json:"reuse"`
-	Leased           *bool `json:"leased"`
-	Renewable        bool  `json:"renewable"`
-	VerifyConnection bool  `json:"verify_connection"`
+	terms
+}
+
+// terms are those of the settings that each read of a token depends on.
+type terms struct {
+	TTL            int64 `json:"ttl"`
+	MaxTTL         int64 `json:"max_ttl"`
+	MinTTL         int64 `json:"min_ttl"`
+	RequestTimeout int64 `json:"request_timeout"`
+	Reuse          bool  `json:"reuse"`
+	Leased         bool  `json:"leased"`
+	Renewable      bool  `json:"renewable"`
 
 	// The shorter limit of the config's and the role's.
 	leaseLimit, maxLeaseLimit limit
@@ -140,20 +144,17 @@ func (l *limit) lower(seconds int64, by string) {
 	}
 }
 
-func (s settings) reused() bool { return s.Reuse == nil || *s.Reuse }
-func (s settings) leased() bool { return s.Leased == nil || *s.Leased }
-
 // minLeft returns the minimum usable life to hand out, at least one second, because
 // lease durations are whole seconds.
-func (s settings) minLeft() time.Duration {
-	return max(time.Duration(s.MinTTL)*time.Second, time.Second)
+func (t terms) minLeft() time.Duration {
+	return max(time.Duration(t.MinTTL)*time.Second, time.Second)
 }
 
-func (s settings) timeout() time.Duration {
-	if s.RequestTimeout == 0 {
+func (t terms) timeout() time.Duration {
+	if t.RequestTimeout == 0 {
 		return defaultRequestTimeout
 	}
-	return time.Duration(s.RequestTimeout) * time.Second
+	return time.Duration(t.RequestTimeout) * time.Second
 }
 
 // check refuses settings that contradict each other.
@@ -164,11 +165,11 @@ func (s settings) check() error {
 	if s.timeout() > maxRequestTimeout {
 		return refuse("request_timeout must be at most %s, because a read that hangs delays a step-down of the whole Vault", grant.InWords(maxRequestTimeout))
 	}
-	if !s.leased() {
+	if !s.Leased {
 		switch {
 		case s.Renewable:
 			return refuse("renewable=true needs a lease, and leased=false gives none: choose one of them")
-		case !s.reused():
+		case !s.Reuse:
 			return refuse("reuse=false needs a lease, whose end revokes the token, and leased=false gives none: choose one of them")
 		case s.TTL > 0 || s.MaxTTL > 0:
 			return refuse("ttl and max_ttl limit leases, and leased=false gives none: leave them out (or write 0)")

@@ -17,7 +17,7 @@ func TestDeclaredSettingsAreThoseThatAreRead(t *testing.T) {
 			names = append(names, f.Name)
 		}
 	}
-	for member := range reflect.TypeFor[settings]().Fields() {
+	for _, member := range reflect.VisibleFields(reflect.TypeFor[settings]()) {
 		if name, _, _ := strings.Cut(member.Tag.Get("json"), ","); name != "" {
 			members = append(members, name)
 		}

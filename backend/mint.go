@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -24,7 +25,7 @@ type minted struct {
 	Origin   string // the mark of the origin that issued it
 	Ledger   []byte // the config's ledger at the time
 	ref      string // its entry in the ledger, if it has a lease of its own
-	chain    chain  // the chain that it came from, if any
+	chain    *chain // the chain that it came from, if any
 }
 
 type (
@@ -32,7 +33,11 @@ type (
 	answer = tokencache.Answer[*minted]
 )
 
+// held returns m for the cache. What many tokens have in common is kept once.
 func (m *minted) held() held {
+	for _, text := range []*string{&m.Token.TokenType, &m.Token.Scope, &m.Origin} {
+		*text = unique.Make(*text).Value()
+	}
 	return held{Value: m, Born: m.Token.IssuedAt, Expires: m.Token.ExpiresAt}
 }
 
@@ -269,7 +274,7 @@ func (b *backend) adopt(ctx context.Context, s logical.Storage, c *config, key s
 	m.Ledger = c.entry.Ledger // a new config had none yet
 	b.observer.of(c.config)   // begins its history
 	b.count(ctx, s, c, m)
-	if !c.reused() {
+	if !c.Reuse {
 		b.dismiss(ctx, s, c, m)
 		return
 	}
@@ -292,7 +297,7 @@ func (b *backend) dismiss(ctx context.Context, s logical.Storage, c *config, m *
 // repeated. A token of a chain is left to expire, because a provider may end the
 // refresh token together with it (RFC 7009 section 2.1).
 func (b *backend) undo(ctx context.Context, s logical.Storage, c *config, m *minted) {
-	if m != nil && m.chain == (chain{}) {
+	if m != nil && m.chain == nil {
 		b.dismiss(ctx, s, c, m)
 	}
 }
@@ -339,8 +344,8 @@ func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, c *co
 	if err == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // not if it is a later one
 		err = s.Delete(ctx, tokenPrefix+v.key)
 	}
-	if m.chain != (chain{}) {
-		b.dropChain(ctx, s, m.chain)
+	if m.chain != nil {
+		b.dropChain(ctx, s, *m.chain)
 	}
 	if err != nil {
 		b.log().Warn("a forgotten token could not be cleared away; nothing will hand it out, and it is tidied when it expires", "key", v.key, "error", err)

@@ -137,7 +137,7 @@ func (c *config) describe() (map[string]any, error) {
 	}
 	out["provider"] = c.Provider
 	out["ttl"], out["max_ttl"], out["min_ttl"] = c.TTL, c.MaxTTL, c.MinTTL
-	out["reuse"], out["leased"], out["renewable"] = c.reused(), c.leased(), c.Renewable
+	out["reuse"], out["leased"], out["renewable"] = c.Reuse, c.Leased, c.Renewable
 	out["request_timeout"] = int64(c.timeout().Seconds())
 	return out, nil
 }

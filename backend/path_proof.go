@@ -117,7 +117,7 @@ func (v *view) proofFor(req *logical.Request) (grant.Proof, error) {
 		return p, refuse("htm must be the method of the call, in capitals: GET, POST and so on")
 	case p.Nonce != "" && !grant.CheckNonce(p.Nonce):
 		return p, refuse("nonce must be what the API sent last in a DPoP-Nonce header")
-	case p.TokenHash == "" && (!v.reused() || len(v.needs) > 0):
+	case p.TokenHash == "" && (!v.terms.Value().Reuse || len(v.needs()) > 0):
 		return p, refuse("ath is required, because with reuse=false or reader_inputs each reader has a token of its own: send the hash of yours")
 	}
 	if p.TokenHash != "" {

@@ -210,7 +210,8 @@ func (b *backend) plainRead(ctx context.Context, req *logical.Request) (_ *logic
 // cached answers with a token from memory, nil if more must be done. It touches no
 // storage and takes no exclusive lock.
 func (b *backend) cached(w wanted) *logical.Response {
-	if !w.reused() || w.fresh || w.leased() && b.node().standby() {
+	on := w.terms.Value()
+	if !on.Reuse || w.fresh || on.Leased && b.node().standby() {
 		return nil
 	}
 	got, ok := b.tokens.Hit(w.key, w.minLeft)
@@ -239,8 +240,8 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		v := w.view   // the closures of a mint may outlive this iteration
 		var c *config // the config that the mint used
 		got, err := b.tokens.Get(ctx, tokencache.Ask[*minted]{
-			Key: v.key, Group: v.config, Choice: w.choice(), Timeout: v.timeout(), MinLeft: w.minLeft,
-			Fresh: w.fresh, Now: w.now, Single: !v.reused(), Spends: v.outlives,
+			Key: v.key, Group: v.config, Choice: w.choice(), Timeout: v.terms.Value().timeout(), MinLeft: w.minLeft,
+			Fresh: w.fresh, Now: w.now, Single: !v.terms.Value().Reuse, Spends: v.outlives,
 			Load: func(ctx context.Context) (*held, error) {
 				if epoch, unused := b.unused.Load(v.config); unused && epoch == v.epoch {
 					return nil, nil
@@ -264,7 +265,7 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 		case errors.Is(err, tokencache.ErrClosed):
 			err = fmt.Errorf("%s: the mount is being reloaded or removed: try again: %w", v.target, err)
 		case errors.Is(err, tokencache.ErrBusy):
-			err = &busyError{target: v.target, wait: v.timeout()}
+			err = &busyError{target: v.target, wait: v.terms.Value().timeout()}
 		case errors.Is(err, tokencache.ErrTooManyChoices) && v.brought != nil:
 			err = refuse("readers of config %q have brought %d subjects whose tokens are still usable, which is the limit: try again when some of these have expired, or shorten the life of the config's tokens",
 				v.config, tokencache.MaxBrought)
@@ -297,7 +298,7 @@ func (b *backend) token(ctx context.Context, s logical.Storage, w wanted) (answe
 // lease, as another node stored it. Everything else is for that other node; the bare
 // ErrReadOnly makes Vault forward the request.
 func (b *backend) elsewhere(ctx context.Context, s logical.Storage, w wanted) (answer, error) {
-	if w.leased() || w.fresh || w.now {
+	if w.terms.Value().Leased || w.fresh || w.now {
 		return answer{}, logical.ErrReadOnly
 	}
 	if got, ok := b.tokens.Hit(w.key, w.minLeft); ok {

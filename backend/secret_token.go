@@ -52,7 +52,7 @@ func (b *backend) tokenResponse(v *view, got answer, fromMemory bool) (*logical.
 	}
 	data := tokenData(&got.Value.Token, now)
 	resp := &logical.Response{Data: data, Warnings: v.warnings(got)}
-	if v.leased() {
+	if v.terms.Value().Leased {
 		b.lease(v, got, usable, resp)
 	} else {
 		// The same members as Vault's static roles. Agent reads again ttl + 1 s
@@ -81,9 +81,10 @@ func (v *view) usable(got answer, now time.Time) (time.Duration, error) {
 // lease adds a lease to resp. TTL and MaxTTL are always set and positive,
 // because 0 would become the mount's default.
 func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical.Response) {
-	shorter := v.leaseLimit
-	if v.maxLeaseLimit.cap(shorter.cap(usable)) < shorter.cap(usable) {
-		shorter = v.maxLeaseLimit
+	on := v.terms.Value()
+	shorter := on.leaseLimit
+	if on.maxLeaseLimit.cap(shorter.cap(usable)) < shorter.cap(usable) {
+		shorter = on.maxLeaseLimit
 	}
 	ttl := shorter.cap(usable)
 	if ttl < usable {
@@ -98,8 +99,8 @@ func (b *backend) lease(v *view, got answer, usable time.Duration, resp *logical
 		LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl},
 		InternalData: internal,
 	}
-	if v.Renewable {
-		resp.Secret.Renewable, resp.Secret.MaxTTL = true, v.maxLeaseLimit.cap(usable)
+	if on.Renewable {
+		resp.Secret.Renewable, resp.Secret.MaxTTL = true, on.maxLeaseLimit.cap(usable)
 		internal[leaseConfig], internal[leaseEpoch] = v.config, v.epoch
 		internal[leaseUntil] = got.Until.Format(time.RFC3339Nano)
 		internal[leaseTTL] = int64(ttl / time.Second)

@@ -66,7 +66,7 @@ func (b *backend) follow(ctx context.Context, s logical.Storage, c *config) erro
 			return refuse("%s names config %q, which does not allow that, because its token would be sent where this config says: whoever may write that config can allow it with source_for=%s there", src.field, src.name, c.config)
 		case len(k.effective.RequiredInputs()) > 0:
 			return refuse("%s names config %q, whose tokens depend on what each reader brings: name a config without reader_inputs", src.field, src.name)
-		case !k.reused():
+		case !k.Reuse:
 			return refuse("%s names config %q, which has no shared token, because each of its readers gets its own: write reuse=true there", src.field, src.name)
 		}
 		if lacks := k.effective.Lacks(c.effective.SourceExtras()); src.field == "source_config" && len(lacks) > 0 {

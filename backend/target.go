@@ -116,6 +116,7 @@ func noConfig(name string) error {
 // inputs.
 func (b *backend) resolve(ctx context.Context, s logical.Storage, t target, in inputs, entry *configEntry, role *roleEntry) (*config, error) {
 	c := &config{target: t, inputs: in, entry: entry, until: b.now().Add(configLifetime)}
+	c.Reuse, c.Leased = true, true // unless a layer says otherwise
 	fields, of := entry.Fields, roleEntry{}
 	if role != nil {
 		fields, of = provider.Overlay(entry.Fields, role.Fields), *role

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -21,26 +22,27 @@ import (
 type view struct {
 	target
 	inputs
-	key    string   // of the token, in memory and in storage below tokenPrefix
-	names  []string // the parts of the caller's identity that its parameters name; none if the caller makes no difference
-	behind []string // all configs that it depends on
+	key   string   // of the token, in memory and in storage below tokenPrefix
+	names []string // the parts of the caller's identity that its parameters name; none if the caller makes no difference
 
-	takes, needs []string // what readers may bring, and what they must bring
-	broughtKey   []byte   // keys the hash of that: the config's epoch
-	brought      brought  // what the reader brings; nil in a view that is kept
+	takes   *taken  // what readers may bring; nil without anything
+	brought brought // what the reader brings; nil in a view that is kept
 
-	settings
-	spends    bool   // its grant uses up a refresh token
-	outlives  bool   // its mints may continue when their readers have left
-	late      bool   // its tokens are replaced as late as possible
-	revocable bool   // its provider revokes tokens
-	epoch     string // the mark of the config's epoch: a lease is not renewed under another one
+	terms     unique.Handle[terms] // most configs have the same ones, which are kept once
+	spends    bool                 // its grant uses up a refresh token
+	outlives  bool                 // its mints may continue when their readers have left
+	late      bool                 // its tokens are replaced as late as possible
+	revocable bool                 // its provider revokes tokens
+	epoch     string               // the mark of the config's epoch: a lease is not renewed under another one
 	history   *history
 	proofs    *proofs // what its readers sign with; nil without dpop
 }
 
 // owned reports whether each lease has its own token, which ends with the lease.
-func (v *view) owned() bool { return v.revocable && !v.reused() }
+func (v *view) owned() bool { return v.revocable && !v.terms.Value().Reuse }
+
+// minLeft returns the minimum usable life to hand out.
+func (v *view) minLeft() time.Duration { return v.terms.Value().minLeft() }
 
 // stored returns the stored token of v, nil without one.
 func (v *view) stored(ctx context.Context, s logical.Storage) (*held, error) {
@@ -112,16 +114,16 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, in 
 	}
 	c := k.config
 	v := &view{
-		target: t, inputs: c.inputs, key: k.key, names: c.names, behind: c.behind, settings: c.settings, history: b.observer.of(t.config),
+		target: t, inputs: c.inputs, key: k.key, names: c.names, terms: unique.Make(c.terms), history: b.observer.of(t.config),
 		spends: c.spends() || c.sourceSpends, outlives: c.outlives(), late: c.late(), revocable: c.revocable(), epoch: mark(c.entry.Epoch),
 	}
-	if v.takes = c.effective.ReaderInputs(); len(v.takes) > 0 {
-		v.needs, v.broughtKey = c.effective.RequiredInputs(), c.entry.Epoch
+	if names := c.effective.ReaderInputs(); len(names) > 0 {
+		v.takes = &taken{names: names, needed: c.effective.RequiredInputs(), key: c.entry.Epoch}
 	}
 	if v.proofs, err = c.proofs(); err != nil {
 		return nil, err
 	}
-	b.views.keep(v, generation)
+	b.views.keep(v, c.behind, generation)
 	return v, nil
 }
 
@@ -174,7 +176,7 @@ type keyed struct {
 }
 
 const (
-	// maxViews bounds the memory for views, at about 400 bytes each.
+	// maxViews bounds the memory for views, at about 200 bytes each.
 	maxViews = 50_000
 
 	// maxConfigs bounds the memory for resolved configs, at about 20 KB each.
@@ -219,12 +221,14 @@ func (v *views) find(name viewName) *view {
 	return found
 }
 
-func (v *views) keep(found *view, generation uint64) {
+// keep keeps a view that depends on the configs behind it, unless something was
+// dropped since that generation.
+func (v *views) keep(found *view, behind []string, generation uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.generation.Load() == generation {
 		v.byName.Add(nameOf(found.target, found.inputs), found)
-		v.note(found.config, found.behind)
+		v.note(found.config, behind)
 	}
 }
 
