@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,10 +52,13 @@ func (c *config) checkKeepAlive() error {
 	return nil
 }
 
-// keeper remembers when each config must be looked at for keep_alive.
+// keeper remembers when to look at configs for keep_alive: at each config that has
+// it, one by one, and at all others in rounds, to find out.
 type keeper struct {
-	mu   sync.Mutex
-	next map[string]look
+	mu    sync.Mutex
+	next  map[string]look // of the configs that have keep_alive, and those that may have it
+	last  string          // the config that the round has come to; "" before the first
+	round time.Time       // when the next round begins
 }
 
 type look struct {
@@ -63,23 +67,49 @@ type look struct {
 }
 
 // due returns some of the configs that must be looked at now, and forgets those
-// that are gone.
+// that are gone. It sorts configs.
 func (k *keeper) due(configs []string, now time.Time) []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	next := make(map[string]look, len(configs))
+	slices.Sort(configs)
+	next := map[string]look{}
 	var out []string
-	for _, config := range configs {
-		l, known := k.next[config]
-		if known {
-			next[config] = l
+	for config, l := range k.next {
+		if _, there := slices.BinarySearch(configs, config); !there {
+			continue
 		}
+		next[config] = l
 		if !now.Before(l.at) && len(out) < looksAMinute {
 			out = append(out, config)
 		}
 	}
 	k.next = next
+	if now.Before(k.round) {
+		return out
+	}
+	begin, found := slices.BinarySearch(configs, k.last)
+	if found {
+		begin++
+	}
+	for _, config := range configs[begin:] {
+		if len(out) == looksAMinute {
+			return out
+		}
+		k.last = config
+		if _, known := next[config]; !known {
+			next[config] = look{}
+			out = append(out, config)
+		}
+	}
+	k.last, k.round = "", now.Add(lookAgain)
 	return out
+}
+
+// forget has the config wait for the next round.
+func (k *keeper) forget(config string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.next, config)
 }
 
 // wait sets when the config is looked at next.
@@ -128,10 +158,13 @@ func (b *backend) keepAlive(ctx context.Context, s logical.Storage) error {
 		if started == keepsAMinute {
 			return nil
 		}
-		due, err := b.keepDue(ctx, s, config)
+		has, due, err := b.keepDue(ctx, s, config)
 		if err != nil {
 			b.log().Warn("a config could not be read to see whether its refresh token must be kept alive", "config", config, "error", err)
 			due = b.now().Add(lastKeepRetry)
+		} else if !has {
+			b.keeper.forget(config)
+			continue
 		}
 		b.keeper.wait(config, due)
 		if b.now().Before(due) {
@@ -147,30 +180,32 @@ func (b *backend) keepAlive(ctx context.Context, s logical.Storage) error {
 	return nil
 }
 
-// keepDue returns when the config's chain must be kept alive or looked at again.
-// The age of a refresh token that the engine has never used is unknown, so that
-// one is due at once.
-func (b *backend) keepDue(ctx context.Context, s logical.Storage, config string) (time.Time, error) {
-	later := b.now().Add(lookAgain)
+// keepDue reports whether the config has keep_alive, and returns when its chain must
+// be kept alive or looked at again. The age of a refresh token that the engine has
+// never used is unknown, so that one is due at once.
+func (b *backend) keepDue(ctx context.Context, s logical.Storage, config string) (has bool, due time.Time, _ error) {
 	entry, err := load[configEntry](ctx, s, configPrefix+config)
-	if err != nil || entry == nil || entry.Fields["keep_alive"] == nil {
-		return later, err
+	if err != nil || entry == nil || !entry.keepsAlive() {
+		return false, time.Time{}, err
 	}
 	c, err := b.load(ctx, s, target{config: config}, inputs{})
 	if err != nil || c.KeepAlive == 0 || !c.spends() {
-		return later, nil //nolint:nilerr // readers are told
+		return true, b.now().Add(lookAgain), nil //nolint:nilerr // readers are told
 	}
 	line := entry.chain(config)
 	state, err := line.load(ctx, s)
 	if err != nil || state == nil {
-		return time.Time{}, err
+		return true, time.Time{}, err
 	}
 	hash := fnv.New32a()
 	hash.Write([]byte(line.key()))
 	spread := keepEarliest + 0.2*float64(hash.Sum32())/(1<<32) // chains of one age are not due together
 	age := time.Duration(float64(c.KeepAlive) * spread * float64(time.Second))
-	return state.Renewed.Add(age), nil
+	return true, state.Renewed.Add(age), nil
 }
+
+// keepsAlive reports whether the config has keep_alive.
+func (e *configEntry) keepsAlive() bool { return e.Fields["keep_alive"] != nil }
 
 // keepOne replaces the config's token the same way as a reader with fresh=true,
 // so that a failure is remembered and reported as that of a reader.

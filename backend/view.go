@@ -150,7 +150,6 @@ func (b *backend) dropViews(key string) {
 	if name, ok := strings.CutPrefix(key, configPrefix); ok {
 		b.views.drop(name)
 		b.unused.Delete(name)
-		b.keeper.wait(name, time.Time{})
 		b.observer.changed(name)
 	}
 	if path, ok := strings.CutPrefix(key, rolePrefix); ok {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -222,7 +223,11 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *confi
 	if err != nil {
 		return err
 	}
-	if err := b.write(ctx, s, configPrefix+c.config, c.entry); err != nil {
+	err = b.write(ctx, s, configPrefix+c.config, c.entry)
+	if c.entry.keepsAlive() {
+		b.keeper.wait(c.config, time.Time{}) // after an error as well: the entry may be stored all the same
+	}
+	if err != nil {
 		return err
 	}
 	_, _ = b.views.keepConfig(c, generation+1) // which that write made it; or c is read again
