@@ -153,7 +153,7 @@ func (b *backend) forgetAll(ctx context.Context, s logical.Storage, name string)
 	generation := b.views.generation.Load()
 	p := b.newPurge(context.WithoutCancel(ctx), s, name, entry)
 	if p.as != nil {
-		_, _ = b.views.keepConfig(p.as, generation) // if it is not kept, it is read again
+		_, _ = b.views.keepConfig(p.as, generation, 0) // if it is not kept, it is read again
 	}
 	return forgotten{purge: p, ledger: mark(entry.Ledger), held: held}, nil
 }

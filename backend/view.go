@@ -6,6 +6,8 @@ package backend
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -141,7 +143,7 @@ func (b *backend) current(ctx context.Context, s logical.Storage, t target, in i
 	if c.perCaller() && c.identity == nil {
 		return &keyed{config: c}, nil // it has no token
 	}
-	return b.views.keepConfig(c, generation)
+	return b.views.keepConfig(c, generation, 0)
 }
 
 // dropViews drops what memory has made of the entry at key: views, and what is
@@ -181,6 +183,10 @@ const (
 	// maxConfigs bounds the memory for resolved configs, at about 20 KB each.
 	maxConfigs = 256
 
+	// rememberedDrops bounds how many drops may come while something is loaded that is
+	// kept all the same, because they were of other configs.
+	rememberedDrops = 256
+
 	// configLifetime is how long a resolved config is used before it is read again. A
 	// write on this node, or one that Vault reports, drops it at once; the lifetime is
 	// for changes that nobody reports, such as a write past the engine.
@@ -195,6 +201,7 @@ type views struct {
 	dependants map[string]map[string]bool // by config, the configs whose views are made of it as well
 	mu         sync.Mutex                 // one writer at a time
 	generation atomic.Uint64              // counts drops, so that nothing read before a drop is kept after it
+	dropped    [rememberedDrops]string    // the configs of the last drops, "" for all: that of generation g is at g modulo the length
 }
 
 func newViews() *views {
@@ -220,19 +227,20 @@ func (v *views) find(name viewName) *view {
 	return found
 }
 
-// keep keeps a view that depends on the configs behind it, unless something was
+// keep keeps a view that depends on the configs behind it, unless one of them was
 // dropped since that generation.
 func (v *views) keep(found *view, behind []string, generation uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.generation.Load() == generation {
+	if v.drops(generation, found.config, behind) == 0 {
 		v.byName.Add(nameOf(found.target, found.inputs), found)
 		v.note(found.config, behind)
 	}
 }
 
-// keepConfig keeps c, unless something was dropped since that generation.
-func (v *views) keepConfig(c *config, generation uint64) (*keyed, error) {
+// keepConfig keeps c, unless it, or a config that it depends on, was dropped since
+// that generation other than by the caller's own writes of c.
+func (v *views) keepConfig(c *config, generation uint64, writes int) (*keyed, error) {
 	key, err := c.key()
 	if err == nil {
 		err = c.fix()
@@ -243,11 +251,35 @@ func (v *views) keepConfig(c *config, generation uint64) (*keyed, error) {
 	k := &keyed{config: c, key: key}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.generation.Load() == generation {
+	if v.drops(generation, k.config.config, k.behind) == writes {
 		v.configs.Add(nameOf(k.target, k.inputs), k)
 		v.note(k.config.config, k.behind)
 	}
 	return k, nil
+}
+
+// drops counts how often one of these configs was dropped since that generation. If
+// that is too long ago to tell, it is taken to have been often. It is called with mu
+// held.
+func (v *views) drops(since uint64, config string, behind []string) int {
+	now := v.generation.Load()
+	if now-since > rememberedDrops {
+		return math.MaxInt
+	}
+	n := 0
+	for g := since; g < now; g++ {
+		if name := v.dropped[g%rememberedDrops]; name == "" || name == config || slices.Contains(behind, name) {
+			n++
+		}
+	}
+	return n
+}
+
+// next begins the next generation, in which a config is dropped, or all for "". It is
+// called with mu held.
+func (v *views) next(config string) {
+	v.dropped[v.generation.Load()%rememberedDrops] = config
+	v.generation.Add(1)
 }
 
 // note remembers that views of config are made of the configs behind it as well.
@@ -264,7 +296,7 @@ func (v *views) note(config string, behind []string) {
 func (v *views) drop(config string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.generation.Add(1)
+	v.next(config)
 	for dependant := range v.dependants[config] {
 		v.byName.RemoveGroup(dependant)
 		v.configs.RemoveGroup(dependant)
@@ -279,14 +311,14 @@ func (v *views) drop(config string) {
 func (v *views) dropConfigs() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.generation.Add(1)
+	v.next("")
 	v.configs.Purge()
 }
 
 func (v *views) dropAll() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.generation.Add(1)
+	v.next("")
 	v.byName.Purge()
 	v.configs.Purge()
 }

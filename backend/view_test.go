@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -80,5 +81,45 @@ func TestViewOfARoleThatNamesItsCallers(t *testing.T) {
 	shared := e.as(t, "e-1", "token/c/r").token(t)
 	if shared == first || e.as(t, "e-3", "token/c/r").token(t) != shared {
 		t.Error("it is not shared")
+	}
+}
+
+// What is written while a config is loaded has it loaded again, if it is made of that.
+func TestWritesDuringALoad(t *testing.T) {
+	for name, test := range map[string]struct {
+		path  string
+		write fields
+		again bool
+	}{
+		"of another config":       {"config/other", fields{"ttl": "1m"}, false},
+		"of a role of another":    {"role/other/r", fields{"ttl": "1m"}, false},
+		"of a role of the config": {"role/b/r", fields{"ttl": "1m"}, true},
+		"of its source":           {"config/a", fields{"ttl": "1m"}, true},
+		"of a provider":           {"provider/p", fields{"token_url": "https://p.example.com/token"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, _, _ := linked(t, time.Hour)
+			e.must(t, "config/other", acme())
+			e.extras = []string{"issued_token_type"}
+			succeeded(t, e.read(t, "token/b"))
+			e = e.restart(t)
+			e.extras = []string{"issued_token_type"}
+			loads := 0
+			e.storage.onUse(func(op, key string) error {
+				if op == opGet && key == "config/b" {
+					if loads++; loads == 1 {
+						e.must(t, test.path, test.write)
+						loads = 1 // without those of the write itself
+					}
+				}
+				return nil
+			})
+			for range 2 {
+				succeeded(t, e.read(t, "token/b"))
+			}
+			if again := loads > 1; again != test.again {
+				t.Errorf("it was loaded %d times", loads)
+			}
+		})
 	}
 }

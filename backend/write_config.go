@@ -230,7 +230,7 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, old *confi
 	if err != nil {
 		return err
 	}
-	_, _ = b.views.keepConfig(c, generation+1) // which that write made it; or c is read again
+	_, _ = b.views.keepConfig(c, generation, 1) // that write; or c is read again
 	b.unlink(ctx, s, c.config, old, c.entry)
 	b.tokens.Forgive(c.config)
 	if changed {
