@@ -78,6 +78,7 @@ func (c *Cache[T]) join(ctx context.Context, s *slot[T], a Ask[T], now time.Time
 // run loads or mints for all readers that wait. It updates the cache before it
 // wakes them.
 func (c *Cache[T]) run(ctx context.Context, s *slot[T], a Ask[T], call *call[T]) {
+	stretch(0)
 	defer close(call.done)
 	defer c.leave(s) // before the readers wake: for them, no mint must be under way any more
 	limited, cancel := c.limit(ctx, a)
@@ -209,13 +210,13 @@ func (c *Cache[T]) attempt(ctx context.Context, s *slot[T], a Ask[T]) (Held[T], 
 // that has expired, mint asks again for as long as a reader may wait, because the
 // next token is about to come.
 func (c *Cache[T]) mint(ctx context.Context, first *Held[T], a Ask[T]) (Held[T], error) {
+	if first == nil || a.Single {
+		return c.guarded(ctx, a)
+	}
 	limit := time.NewTimer(a.Timeout)
 	defer limit.Stop()
 	for pause := repeatPause; ; pause *= 2 {
 		held, err := c.guarded(ctx, a)
-		if first == nil || a.Single {
-			return held, err
-		}
 		held, dead, err := c.compared(*first, held, err)
 		if !dead {
 			return held, err
