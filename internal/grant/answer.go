@@ -126,7 +126,7 @@ func readToken(r Request, t *Token, at Pointer, doc document, now time.Time, f *
 	t.Scope = strings.Join(r.Scopes, " ") // RFC 6749 section 5.1: without a scope, the requested one is granted
 	scopes := func(v any) (string, bool) {
 		text, ok := a.scopes(v)
-		return text, ok && !f.repeats(v) && !f.repeats(text)
+		return text, ok && !f.repeats(v) && (v == any(text) || !f.repeats(text))
 	}
 	if granted, found := first(doc, a.Scope, scopes); found {
 		t.Scope = granted

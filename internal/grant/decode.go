@@ -153,10 +153,11 @@ func codeUnit(s string, letter byte, digits int) (rune, bool) {
 // alphabet, starting from each run's skip-th character. It ignores line breaks
 // within a run (RFC 2045), and the spaces that replace them in a header.
 func unbase64(s string, least, skip int) string {
-	out := make([]byte, 0, len(s))
+	var out strings.Builder
+	out.Grow(len(s))
 	eachRun(s, isBase64, least, func(run string, encoded bool) {
 		if !encoded {
-			out = append(out, strings.TrimLeft(run, "=")...) // without the padding of the previous run
+			out.WriteString(strings.TrimLeft(run, "=")) // without the padding of the previous run
 			return
 		}
 		bits, held := uint32(0), 0
@@ -168,12 +169,12 @@ func unbase64(s string, least, skip int) string {
 			default:
 				if bits, held = bits<<6|sextet(run[i]), held+6; held >= 8 {
 					held -= 8
-					out = append(out, byte(bits>>held)) //nolint:gosec // only the lowest byte is wanted
+					out.WriteByte(byte(bits >> held)) //nolint:gosec // only the lowest byte is wanted
 				}
 			}
 		}
 	})
-	return string(out)
+	return out.String()
 }
 
 // unhexRuns decodes every run of at least `least` hexadecimal digits, starting

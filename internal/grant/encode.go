@@ -85,6 +85,11 @@ func (a *attempt) setMissing(name string, v any) {
 
 // attempt prepares an attempt at r.
 func (r Request) attempt(now time.Time) (*attempt, error) {
+	if r.known != nil {
+		a := r.known.attempt
+		a.now, a.header, a.secrets = now, maps.Clone(a.header), slices.Clip(a.secrets)
+		return &a, nil
+	}
 	a := &attempt{now: now, names: r.Names, parameters: make(map[string]any, len(r.Parameters)+6), header: http.Header{}, secrets: slices.Clone(r.Secrets), composed: r.Composed}
 	maps.Copy(a.parameters, r.Parameters)
 	if r.GrantType != "" {

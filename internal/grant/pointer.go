@@ -103,7 +103,7 @@ func (p Pointer) lookup(doc any, read func(string) (any, unread)) (any, bool) {
 	if p == "" {
 		return doc, true
 	}
-	for _, token := range strings.Split(string(p)[1:], "/") {
+	for token := range strings.SplitSeq(string(p)[1:], "/") {
 		if strings.Contains(token, "~") {
 			token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
 		}

@@ -47,9 +47,9 @@ type redactor struct {
 	spaces, beyondASCII bool // whether any credential holds such characters (any kind of space)
 }
 
-// Prepare returns r with its redactor built in advance, so that r can be sent
-// many times. It changes nothing if each attempt signs an assertion or makes
-// the request anew.
+// Prepare returns r with its attempts and its redactor built in advance, so that r
+// can be sent many times. Afterwards only its Timeout and Observed may change. It
+// changes nothing if each attempt signs an assertion or makes the request anew.
 func (r Request) Prepare() (Request, error) {
 	if r.Anew != nil || r.ClientAssertion != nil || r.GrantAssertion != nil {
 		return r, nil
@@ -58,20 +58,20 @@ func (r Request) Prepare() (Request, error) {
 	if err != nil {
 		return Request{}, err
 	}
-	r.known = &prepared{secrets: len(sent.secrets), redactor: newRedactor(r, sent)}
+	r.known = &prepared{attempt: *sent, redactor: newRedactor(r, sent)}
 	return r, nil
 }
 
 // prepared holds what is the same for every attempt at a request.
 type prepared struct {
-	secrets  int // number of secrets that an attempt has
+	attempt  attempt
 	redactor redactor
 }
 
 // redactor returns a redactor that knows the secrets of r and of the attempt
 // that was sent.
 func (r Request) redactor(sent *attempt) redactor {
-	if r.known != nil && len(sent.secrets) == r.known.secrets { // otherwise the attempt made a secret, such as a proof
+	if r.known != nil && len(sent.secrets) == len(r.known.attempt.secrets) { // otherwise the attempt made a secret, such as a proof
 		return r.known.redactor
 	}
 	return newRedactor(r, sent)
@@ -287,13 +287,16 @@ func folded(s string, letters, spaces bool) []string {
 	}
 	ascii := s
 	if upper {
-		b := []byte(s)
-		for i, c := range b {
+		var b strings.Builder
+		b.Grow(len(s))
+		for i := range len(s) {
+			c := s[i]
 			if 'A' <= c && c <= 'Z' {
-				b[i] += 'a' - 'A'
+				c += 'a' - 'A'
 			}
+			b.WriteByte(c)
 		}
-		ascii = string(b)
+		ascii = b.String()
 	}
 	if letters && beyond && strings.ContainsFunc(s, func(c rune) bool { return c >= utf8.RuneSelf && unicode.ToLower(c) != c }) {
 		return []string{ascii, lower(s)}
