@@ -203,7 +203,7 @@ func TestFaultsAreNamedWithTheirRemedy(t *testing.T) {
 	v := harness.Start(t, harness.Options{})
 	var injected sync.WaitGroup
 	for name, f := range faults() {
-		write(t, v, "oauthcc/config/"+name, f.inject(t))
+		write(t, v, "oauthcc/config/"+name, with(fields{"request_timeout": 60}, f.inject(t))) // long, for a busy machine
 		injected.Go(func() {
 			t.Run(name, func(t *testing.T) {
 				v := v.For(t)
