@@ -186,10 +186,9 @@ func (s *site) fill(memory bool) {
 	}
 }
 
-// revoke revokes all leases below a path, such as a mount's, and returns when
-// they are gone.
-func (s *site) revoke(path string) {
-	s.must("revoking leases", s.c.each(s.tb.Context(), [][]byte{s.c.request(http.MethodPut, "sys/leases/revoke-prefix/"+path, `{"sync":true}`)}))
+// revoke revokes all leases of a mount, and returns when they are gone.
+func (s *site) revoke(mount string) {
+	s.must("revoking leases", s.c.each(s.tb.Context(), [][]byte{s.c.request(http.MethodPut, "sys/leases/revoke-prefix/"+mount, `{"sync":true}`)}))
 }
 
 // wait waits for d, and ends the run if the user interrupts it.
