@@ -136,12 +136,8 @@ func TestEachAlertIsTested(t *testing.T) {
 // Whoever is woken by an alert reads what it is, and the command to type.
 func TestAlertsTellWhatToDo(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile(filepath.Join(root(t), "docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	documented := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(Oauthcc\\w+)` \\| (\\w+) \\|").FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(Oauthcc\\w+)` \\| (\\w+) \\|").FindAllStringSubmatch(docsPage(t, "operations.md"), -1) {
 		documented[row[1]] = row[2]
 	}
 	for _, rule := range alertingRules(t) {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -184,14 +183,7 @@ func everything(t *testing.T, v *harness.Vault, d *detective) (issued func() []s
 // token, and returns that.
 func scraper(t *testing.T, v *harness.Vault, dir string) string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(root(t), "docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	snippets := map[string]string{}
-	for _, m := range regexp.MustCompile("(?ms)^<!-- snippet: (\\S+) -->\n```\\w+\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
-		snippets[m[1]] = m[2]
-	}
+	snippets := snippetsOf(t, docsPage(t, "operations.md"))
 	mustShell(t, v, v.RootToken(), dir, snippets["approle"], "VAULT_CACERT="+v.CACert())
 	harness.StartAgent(t, v, replace(t, snippets["agent"], "/etc/prometheus", dir))
 	file := filepath.Join(dir, "vault-token")

@@ -31,17 +31,10 @@ type cookbook struct {
 // name.
 func openCookbook(t *testing.T) *cookbook {
 	t.Helper()
-	b := &cookbook{dir: filepath.Join(root(t), "docs"), snippets: map[string]string{}, unused: map[string]bool{}}
-	content, err := os.ReadFile(filepath.Join(b.dir, "cookbook.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(content)
-	for _, m := range regexp.MustCompile("(?ms)^<!-- snippet: (\\S+) -->\n```\\w+\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
-		if b.snippets[m[1]] != "" {
-			t.Errorf("two snippets are called %s", m[1])
-		}
-		b.snippets[m[1]], b.unused[m[1]] = m[2], true
+	text := docsPage(t, "cookbook.md")
+	b := &cookbook{dir: filepath.Join(root(t), "docs"), snippets: snippetsOf(t, text), unused: map[string]bool{}}
+	for name := range b.snippets {
+		b.unused[name] = true
 	}
 	if fences := len(regexp.MustCompile("(?m)^```").FindAllString(text, -1)); fences != 2*len(b.snippets) {
 		t.Errorf("%d snippets have names, and there are %d fences", len(b.snippets), fences)
@@ -70,6 +63,30 @@ func openCookbook(t *testing.T) *cookbook {
 		}
 	}
 	return b
+}
+
+// docsPage returns a page of docs/.
+func docsPage(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root(t), "docs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// snippetsOf returns the snippets of a page by the names in the comments above
+// them.
+func snippetsOf(t *testing.T, page string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, m := range regexp.MustCompile("(?ms)^<!-- snippet: (\\S+) -->\n```\\w+\n(.*?)^```$").FindAllStringSubmatch(page, -1) {
+		if out[m[1]] != "" {
+			t.Errorf("two snippets are called %s", m[1])
+		}
+		out[m[1]] = m[2]
+	}
+	return out
 }
 
 // take returns a snippet.

@@ -22,15 +22,8 @@ type revocationScript struct {
 
 // checkRevocation checks the request to revocation_url, if the provider describes
 // one of its own.
-func checkRevocation(t *testing.T, provider string, x exchange, config map[string]any) {
+func checkRevocation(t *testing.T, e *Effective, x exchange) {
 	t.Helper()
-	if x.Token == nil {
-		return
-	}
-	e, err := resolveBuiltin(provider, config)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if want := e.describesRevocation() || e.Dialect.RevocationMethod != "POST"; want != (x.Revocation != nil) {
 		t.Fatalf("describes a revocation: %t, the transcript shows it: %t", want, x.Revocation != nil)
 	}
