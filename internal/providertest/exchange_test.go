@@ -11,13 +11,14 @@ import (
 	"testing"
 )
 
-// exchanging is a server that knows the tokens "good-<name>".
+// exchanging runs a server that knows the tokens "good-<name>".
 func exchanging(t *testing.T) *Server {
 	t.Helper()
 	return Start(t, RFC6749, Options{Subjects: func(token string) (string, bool) { return strings.CutPrefix(token, "good-") }})
 }
 
-// exchangeForm is a complete exchange, with changes: "" leaves one out.
+// exchangeForm returns a complete exchange with changes. A change to "" leaves the
+// parameter out.
 func exchangeForm(changes map[string]string) ask {
 	c := DefaultCredentials(RFC6749)
 	fields := map[string]string{"client_id": c.ClientID, "client_secret": c.ClientSecret, "grant_type": exchangeGrant, "subject_token": "good-alice", "subject_token_type": typeAccessToken}

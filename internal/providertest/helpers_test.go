@@ -128,8 +128,8 @@ func escapedBasic(c Credentials) string {
 	return rawBasic(Credentials{ClientID: url.QueryEscape(c.ClientID), ClientSecret: url.QueryEscape(c.ClientSecret)})
 }
 
-// clientForm is the form of a dialect that expects the client credentials in
-// the body.
+// clientForm returns the form of a dialect that expects the client credentials in the
+// body.
 func clientForm(d Dialect, nameValues ...string) url.Values {
 	c := DefaultCredentials(d)
 	return with(pairs("client_id", c.ClientID, "client_secret", c.ClientSecret), nameValues...)
@@ -149,7 +149,7 @@ func xcoverBody(grant, id, secret string) string {
 	return string(raw)
 }
 
-// good is the plain documented request of each dialect.
+// good returns the plain documented request of each dialect.
 func good(d Dialect) ask {
 	c := DefaultCredentials(d)
 	switch d {

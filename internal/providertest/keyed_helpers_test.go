@@ -36,7 +36,7 @@ type members = map[string]any
 type showing struct {
 	key    crypto.Signer
 	alg    jose.SignatureAlgorithm
-	header members // of the assertion
+	header members // the assertion's header
 	claims members
 	form   url.Values
 	proof  *proving
@@ -110,7 +110,7 @@ func sign(t *testing.T, key crypto.Signer, alg jose.SignatureAlgorithm, header, 
 	return text
 }
 
-// prover returns a good proof for the token endpoint.
+// prover returns a valid proof for the token endpoint.
 func prover(t *testing.T, s *Server) *proving {
 	t.Helper()
 	key := newEC(t)
@@ -120,8 +120,8 @@ func prover(t *testing.T, s *Server) *proving {
 	}
 }
 
-// shows returns the good request of a dialect with keys. It also makes the
-// server know the key.
+// shows returns a valid request of a dialect with keys. It also makes the server know
+// the key.
 func shows(t *testing.T, s *Server, d Dialect, key crypto.Signer) showing {
 	t.Helper()
 	c, now := s.Credentials(), time.Now()
@@ -233,12 +233,12 @@ func (w showing) ask(t *testing.T, s *Server) answer {
 	return answer{resp.StatusCode, resp.Header, string(raw)}
 }
 
-// set changes a claim, or removes it if the value is nil.
+// set returns a change that sets a claim, or removes it if the value is nil.
 func set(name string, value any) func(*testing.T, *Server, *showing) {
 	return func(_ *testing.T, _ *Server, w *showing) { change(w.claims, name, value) }
 }
 
-// setTime sets a claim to a time relative to now.
+// setTime returns a change that sets a claim to a time relative to now.
 func setTime(name string, from time.Duration) func(*testing.T, *Server, *showing) {
 	return func(_ *testing.T, _ *Server, w *showing) { w.claims[name] = time.Now().Add(from).Unix() }
 }

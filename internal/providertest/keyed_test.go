@@ -42,7 +42,7 @@ func TestClientsWithKeysAreRefusedAsDocumented(t *testing.T) {
 	for name, test := range map[string]struct {
 		dialect Dialect
 		change  func(*testing.T, *Server, *showing)
-		status  int // 0: the request succeeds
+		status  int // 0 if the request succeeds
 		says    string
 	}{
 		"okta: a wrong key":                      {Okta, otherKey, 401, "signature is invalid"},
@@ -54,7 +54,7 @@ func TestClientsWithKeysAreRefusedAsDocumented(t *testing.T) {
 		"okta: another issuer":                   {Okta, set("iss", "someone"), 401, "iss and sub"},
 		"okta: another subject":                  {Okta, set("sub", "someone"), 401, "iss and sub"},
 		"okta: another client_id":                {Okta, setForm("client_id", "someone"), 401, "iss and sub"},
-		"okta: an hour":                          {Okta, setTime("exp", time.Hour+time.Second), 401, "too far into the future"},
+		"okta: more than an hour":                {Okta, setTime("exp", time.Hour+time.Minute), 401, "too far into the future"},
 		"okta: an ended one":                     {Okta, setTime("exp", -time.Second), 401, "expired"},
 		"okta: one without end":                  {Okta, set("exp", nil), 401, "expired"},
 		"okta: one from the future":              {Okta, setTime("iat", time.Minute), 401, "issued in the future"},
@@ -191,8 +191,8 @@ func TestUploadsAreChecked(t *testing.T) {
 	}
 }
 
-// The API demands a proof by the key that the token is bound to, and accepts
-// each proof once.
+// The API requires a proof by the key that the token is bound to, and accepts each
+// proof once.
 func TestOktasAPIWantsProofs(t *testing.T) {
 	s := Start(t, Okta, Options{})
 	w := shows(t, s, Okta, newRSA(t))

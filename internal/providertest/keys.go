@@ -124,3 +124,24 @@ func generate(kind string) (*generated, error) {
 		certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
 	}, nil
 }
+
+// PrivateNumbers returns the numbers of a private key, big-endian, that only its
+// owner may know. Numbers of the public key, which certificates hold, are not among
+// them.
+func PrivateNumbers(key crypto.PrivateKey) ([][]byte, error) {
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		var out [][]byte
+		for _, n := range append([]*big.Int{key.D, key.Precomputed.Dp, key.Precomputed.Dq, key.Precomputed.Qinv}, key.Primes...) {
+			out = append(out, n.Bytes())
+		}
+		return out, nil
+	case *ecdsa.PrivateKey:
+		number, err := key.Bytes()
+		return [][]byte{number}, err
+	case ed25519.PrivateKey:
+		return [][]byte{key.Seed()}, nil
+	default:
+		return nil, fmt.Errorf("a %T is no key that is known", key)
+	}
+}

@@ -16,7 +16,7 @@ func TestDocumentedRequestIsGranted(t *testing.T) {
 		dialect Dialect
 		options Options
 		ask     ask
-		token   []string          // path of the access token
+		token   []string          // the path of the access token
 		want    map[string]string // the other members of the answer, as JSON text
 	}{
 		"antsomi": {
@@ -215,7 +215,7 @@ func TestUndocumentedRequestIsRefused(t *testing.T) {
 		"rfc6749/wrong password":            {RFC6749, posted(replaced(passwordForm(RFC6749), "password", "wrong")), 400, "invalid_grant"},
 		"rfc6749/unknown refresh token":     {RFC6749, posted(clientForm(RFC6749, "grant_type", "refresh_token", "refresh_token", "x")), 400, "invalid_grant"},
 	}
-	// The rules that hold for every dialect.
+	// These rules hold for every dialect.
 	for _, d := range Dialects() {
 		name, g := string(d), good(d)
 		add := func(rule string, a ask, status int) {

@@ -132,6 +132,11 @@ func (s *Server) listen() error {
 	return nil
 }
 
+// Nobody is an address where nobody listens. A port that was closed may be given to
+// another test's server; one below 1024 is given to no server that asks for a free
+// port.
+const Nobody = "127.0.0.1:1"
+
 // Close stops the server. It cuts off requests in progress, releases those that
 // hang, and returns when no handler is running. It may be called twice.
 func (s *Server) Close() {
