@@ -108,10 +108,10 @@ type terms struct {
 func settingsFields() []provider.Field {
 	return []provider.Field{
 		{Name: "provider", Type: provider.Word, In: provider.OnConfig, Description: "The provider: a name from the list of provider/ (generic)."},
-		{Name: "client_secret_expires_at", Type: provider.Word, In: provider.OnConfig, Description: "When the client_secret ends, as the provider told you (RFC 7591 section 3.2.1): RFC 3339, or epoch seconds; 0 is never. Status and a read of the config tell when that is near."},
+		{Name: "client_secret_expires_at", Type: provider.Word, In: provider.OnConfig, Description: "When the client_secret expires, as the provider said (RFC 7591 section 3.2.1): RFC 3339, or epoch seconds; 0 is never. Status and a read of the config warn before that."},
 		{Name: "keep_alive", Type: provider.Seconds, In: provider.OnConfig, Description: "For grant_type=refresh_token: the age before which a refresh token is replaced in the background, when nobody reads; 0 is never (0)."},
-		{Name: "mints_per_hour", Type: provider.Count, In: provider.OnConfig, Description: "How many tokens may be minted within an hour, for providers that bill or cap them; 0 is no limit (0). Past it readers get the token that there is for as long as it is usable, and then a 429 with when to come back."},
-		{Name: "source_for", Type: provider.Texts, In: provider.OnConfig, Description: "The configs of this mount that may take this one's token into their requests (subject_config, source_config). It is then sent where they say, so whoever may write one of them can get at it."},
+		{Name: "mints_per_hour", Type: provider.Count, In: provider.OnConfig, Description: "How many tokens may be minted within an hour, for providers that bill or cap them; 0 is no limit (0). When these are used up, readers get the current token for as long as it is usable, and then a 429 that says when to come back."},
+		{Name: "source_for", Type: provider.Texts, In: provider.OnConfig, Description: "The configs of this mount that may take this one's token into their requests (subject_config, source_config). The token is then sent where those configs say, so whoever may write one of them can obtain it."},
 		{Name: "ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The longest lease to give by default; 0 is as long as the token is usable (0)."},
 		{Name: "max_ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The longest lease to give at all; 0 is no limit of its own (0)."},
 		{Name: "min_ttl", Type: provider.Seconds, In: provider.OnConfig | provider.OnRole, Description: "The least usable life that a token is handed out with; one with less is replaced first (0)."},

@@ -17,23 +17,24 @@ import (
 )
 
 const checkHelp = `
-Runs the grant of a config now, whatever is remembered of earlier failures, and
-tells what came of it, but never the token. Meant for setting a config up:
+Runs the grant of a config now, even if the next attempt after a failure is not
+due yet, and reports the result, but never the token. It is meant for setting up
+a config:
 
     vault write -force oauthcc/check/antsomi
 
-Where an issuer or a resource_url leads to the endpoints, they are looked for
-anew before.
+If the endpoints are found through issuer or resource_url, the check looks for
+them again first. If the provider has a check_url, the check then requests that
+resource once with the new token, and reports the status as check_status.
 
-Where the provider has a check_url, that resource is then got once with the
-token, and the answer's status is told as check_status.
+Readers get the new token from then on, because at some providers it ends the
+previous one. With reuse=false the token is revoked instead, if there is a
+revocation_url. If reader_inputs says that readers bring something, the check
+must bring it too.
 
-The new token becomes the one that readers get from then on, since with some
-providers it ends the one before; with reuse=false it is revoked, where there
-is a revocation_url. Where reader_inputs has each reader bring something, so
-has the check. A failure is answered as a read of the token would answer
-it, and remembered likewise. A success lets readers through to the provider
-again at once.
+A failed check returns the same error as a read of the token, and delays the next
+attempt in the same way. After a successful check, readers can cause mints again
+at once.
 `
 
 func (b *backend) checkPaths() []*framework.Path {
@@ -46,7 +47,7 @@ func (b *backend) checkPaths() []*framework.Path {
 				logical.UpdateOperation: &framework.PathOperation{
 					Callback:                  b.writeCheck,
 					ForwardPerformanceStandby: true,
-					Summary:                   "Run a config's grant now and tell what came of it.",
+					Summary:                   "Run a config's grant now and report the result.",
 					Responses: answers("What came of it", map[string]*framework.FieldSchema{
 						"status":               {Type: framework.TypeString, Required: true, Description: "ok: the provider issued a token, and the answer was understood."},
 						"duration_ms":          {Type: framework.TypeInt64, Required: true, Description: "How long it took, in milliseconds."},
@@ -56,8 +57,8 @@ func (b *backend) checkPaths() []*framework.Path {
 						"expires_at":           {Type: framework.TypeTime, Required: true, Description: "The expiry (RFC 3339, UTC)."},
 						"lifetime":             {Type: framework.TypeString, Required: true, Description: "Where the expiry comes from: expires_in, expires_at, jwt or default_token_lifetime."},
 						"refresh_token":        {Type: framework.TypeBool, Required: true, Description: "Whether a refresh token came along."},
-						"extra_fields":         {Type: framework.TypeStringSlice, Required: true, Description: "The names of the extra_fields that were there."},
-						"check_status":         {Type: framework.TypeInt, Description: "The HTTP status with which check_url answered to the new token, where the provider has one."},
+						"extra_fields":         {Type: framework.TypeStringSlice, Required: true, Description: "The names of the extra_fields that the answer holds."},
+						"check_status":         {Type: framework.TypeInt, Description: "The HTTP status of check_url's answer to the new token, if the provider has a check_url."},
 						"fallback_secret_used": {Type: framework.TypeBool, Required: true, Description: "Whether client_secret was refused and fallback_client_secret accepted."},
 						"discovered":           discoveredField(),
 					}),

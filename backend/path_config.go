@@ -21,19 +21,19 @@ import (
 
 const configHelp = `
 A config is one client registration at a provider: the credentials, and what to
-ask for. Secrets can be written and replaced, and are never shown again.
+request. Secrets can be written and replaced, but are never shown again.
 
     vault write oauthcc/config/antsomi provider=antsomi \
         client_id=... client_secret=... scopes=item,event
 
-A write to a config that is there replaces just the fields it names (maps
-whole); a patch follows RFC 7396, where null returns a field to what the
-provider says. Every dialect field of a provider may be set here instead.
+A write to an existing config replaces only the fields that it names; a map is
+replaced as a whole. A patch follows RFC 7396: null returns a field to the value
+of the provider. Every dialect field of a provider can be set here as well.
 
-A write that moves the credentials to another host must carry them again.
+A write that would send the credentials to another host must contain them again.
 
-A deletion has the config's tokens revoked first, where there is a
-revocation_url; a warning says how many live on, why, and until when.
+A deletion first revokes the config's tokens, if there is a revocation_url. A
+warning says how many tokens stay valid, why, and until when.
 `
 
 // declared returns every field that a provider, a config or a role may set.

@@ -16,8 +16,8 @@ import (
 )
 
 const keyHelp = `
-A key is made here, signs here, and never leaves: a provider gets to know its
-public half, by the JWK set at jwks/<key> or by a certificate that is uploaded.
+A key is made here, signs here, and never leaves. The provider learns only its
+public half: from the JWK set at jwks/<key>, or from a certificate that you upload.
 
     vault write oauthcc/key/okta algorithm=RS256 rotation_period=90d
     vault read  oauthcc/key/okta
@@ -29,11 +29,11 @@ signs, and the previous one for retain afterwards.
 `
 
 const rotateHelp = `
-Makes the next version of a key. It signs once it has been published for
-publish_ahead, so that providers that keep the JWK set for a while know it. With
-now=true it signs at once, as does one that waits already: for a provider that
-has been given its certificate by hand, and for a key that is compromised. The
-version before stays published all the same, unless the key says retain=0.
+Makes the next version of a key. The version signs after it has been published for
+publish_ahead, so that providers that cache the JWK set know it by then. With
+now=true it signs at once; so does a next version that is waiting already. That is
+for a provider that was given the certificate by hand, and for a compromised key.
+In both cases the previous version stays published, unless the key has retain=0.
 `
 
 // KeyFields declares the fields of a key: how it is made and when it rotates.
@@ -43,7 +43,7 @@ func KeyFields() []provider.Field {
 		{Name: "rotation_period", Type: provider.Seconds, Description: "For how long a version signs before the next one does; 0 rotates by hand only (0)."},
 		{Name: "publish_ahead", Type: provider.Seconds, Description: "For how long the next version is published before it signs: as long as providers keep the JWK set (24h)."},
 		{Name: "retain", Type: provider.Seconds, Description: "For how long the previous version stays published after the next one signs (24h)."},
-		{Name: "allowed_audiences", Type: provider.Texts, Description: "Audiences that configs may have assertions signed for, beside those at the host of token_url: some providers want another name of theirs. They count where the provider's definition has the host of token_url, and not the config."},
+		{Name: "allowed_audiences", Type: provider.Texts, Description: "Audiences that a config's assertions may have, in addition to URLs at the host of token_url: some providers want another name of theirs. They apply only if the provider's definition sets the host of token_url, and not the config."},
 	}
 }
 

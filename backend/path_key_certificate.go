@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	csrHelp = `A certificate signing request (RFC 2986) of the newest version of a key, for an
-authority; what it signs is written to key/<key>/certificate.`
+	csrHelp = `A certificate signing request (RFC 2986) for the newest version of a key. Give it to
+an authority, and write the certificate that it issues to key/<key>/certificate.`
 
-	certificateHelp = `A read answers the certificate of the newest version of a key, to be uploaded to
-a provider that knows its clients by certificates:
+	certificateHelp = `A read returns the certificate of the newest version of a key. Upload it to a
+provider that recognizes its clients by certificates:
 
     vault read -field=certificate oauthcc/key/entra/certificate > entra.crt
 
-It is the version's own, self-signed one. A write takes another one in its place,
-with the chain above it, that an authority made of a version's public key: it is
-then what the version presents and is known by.`
+At first it is self-signed. A write replaces it by one that an authority issued for
+the public key of a version, with the chain above it. The version then presents that
+certificate.`
 )
 
 func (b *backend) keyCertificatePaths() []*framework.Path {
@@ -47,7 +47,7 @@ func (b *backend) keyCertificatePaths() []*framework.Path {
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.UpdateOperation: &framework.PathOperation{Callback: b.writeCSR, Summary: "Make a certificate signing request.", Responses: answers("The request", map[string]*framework.FieldSchema{
 					"csr": {Type: framework.TypeString, Required: true, Description: "The request, in PEM."},
-					"kid": {Type: framework.TypeString, Required: true, Description: "The version that it is of."},
+					"kid": {Type: framework.TypeString, Required: true, Description: "The version of the key that it belongs to."},
 				})},
 			},
 			HelpSynopsis:    "A certificate signing request of a key.",
@@ -59,13 +59,13 @@ func (b *backend) keyCertificatePaths() []*framework.Path {
 			Fields:       map[string]*framework.FieldSchema{"key": nameField("The key's name.")},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: consistent(&framework.PathOperation{Callback: b.readKeyCertificate, Summary: "Read the certificate of the newest version.", Responses: answers("The certificate", map[string]*framework.FieldSchema{
-					"kid":                {Type: framework.TypeString, Required: true, Description: "The version that it is of."},
+					"kid":                {Type: framework.TypeString, Required: true, Description: "The version of the key that it belongs to."},
 					"certificate":        {Type: framework.TypeString, Required: true, Description: "The certificate, in PEM, and the chain above it, if there is one."},
 					"certificate_ends":   {Type: framework.TypeString, Required: true, Description: "When it ends: RFC 3339, UTC."},
 					"certificate_sha256": {Type: framework.TypeString, Required: true, Description: "Its fingerprint, in hexadecimal."},
 					"certificate_sha1":   {Type: framework.TypeString, Required: true, Description: "Its SHA-1 fingerprint, in hexadecimal, as consoles show it."},
 				})}),
-				logical.UpdateOperation: forwarded(&framework.PathOperation{Callback: b.writeKeyCertificate, Summary: "Take the certificate that an authority made.", Responses: nothing("Taken")}),
+				logical.UpdateOperation: forwarded(&framework.PathOperation{Callback: b.writeKeyCertificate, Summary: "Store the certificate that an authority issued.", Responses: nothing("Taken")}),
 			},
 			HelpSynopsis:    "The certificate of a key.",
 			HelpDescription: certificateHelp,

@@ -16,13 +16,13 @@ import (
 )
 
 const metricsHelp = `
-The metrics of the mount in Prometheus' text format, raw. Prometheus scrapes it
-with a token whose policy allows just that:
+The metrics of the mount in Prometheus' text format, raw. Prometheus scrapes them
+with a token whose policy allows only that:
 
     path "oauthcc/metrics" { capabilities = ["read"] }
 
-They hold no token and no secret, and the names of 200 configs at most: all others
-are told of together, as "other".
+They contain no tokens and no secrets. They name at most 200 configs; all others are
+counted together as "other".
 `
 
 // metricsType is the content type of Prometheus' text format.

@@ -18,22 +18,22 @@ import (
 )
 
 const proofHelp = `
-With dpop=true a token is of use only together with a proof (RFC 9449), which is
-signed for one call by a key that never leaves the engine:
+With dpop=true a token can be used only together with a proof (RFC 9449). A key that
+never leaves the engine signs a proof for one call:
 
     vault read  oauthcc/token/okta
     vault write oauthcc/proof/okta htm=GET htu=https://acme.okta.com/api/v1/users
 
 The call then carries "Authorization: DPoP <access_token>" and "DPoP: <proof>".
-Each call needs a proof of its own. When the API answers with a DPoP-Nonce, the
-next proof is asked for with nonce=<that>.
+Each call needs its own proof. If the API returns a DPoP-Nonce, request the next
+proof with nonce=<its value>.
 
-Without ath the proof is for the token that a read of the token gets now, and
-the answer's ath is that token's hash: an application that holds an older one
-reads again. With ath, the hash of the token that it holds, the proof is for that
-one: it is usable until it expires, also when others have a newer one already.
+Without ath, the proof is for the token that a read returns now, and the ath of the
+answer is the hash of that token. An application with an older token reads again. An
+application that sends the hash of its token as ath gets a proof for that token,
+which can be used until it expires, even if others have a newer token.
 
-There are proofs only for URLs at or below one of the config's dpop_resources.
+Proofs are given only for URLs at or below one of the config's dpop_resources.
 `
 
 func (b *backend) proofPaths() []*framework.Path {

@@ -17,16 +17,16 @@ import (
 )
 
 const providerHelp = `
-A provider is a dialect: how one token endpoint wants to be asked, and how it
-answers. It holds no credentials. The built-in ones can be read, and not
-changed; one of your own is written as fields or as a JSON file:
+A provider is a dialect: how one token endpoint expects requests, and how it
+answers. It holds no credentials. The built-in providers can be read, but not
+changed. Write a provider of your own as fields or as a JSON file:
 
     vault write oauthcc/provider/acme @acme.json
 
-Its text may hold placeholders such as {tenant}, which variables declares and
-each config fills in. A change of a provider is a change of all its configs; one
-that moves the token endpoint to another host leaves them refusing to mint until
-their secrets are written again.
+Its texts may hold placeholders such as {tenant}, which are declared in variables
+and filled in by each config. A change of a provider changes all its configs. After a
+change that moves the token endpoint to another host, these mint nothing until their
+secrets are written again.
 `
 
 func (b *backend) providerPaths() []*framework.Path {
@@ -65,7 +65,7 @@ func (b *backend) providerPaths() []*framework.Path {
 				}),
 			},
 			ExistenceCheck:  exists,
-			HelpSynopsis:    "How one token endpoint wants to be asked, and how it answers.",
+			HelpSynopsis:    "How one token endpoint expects requests, and how it answers.",
 			HelpDescription: strings.TrimSpace(providerHelp),
 		}, fields),
 	}

@@ -14,20 +14,20 @@ import (
 )
 
 const revokeHelp = `
-The kill switch of a config: every token that the engine holds for it is
-forgotten, for its roles as well, one that is being minted included, and the
-next read mints anew. Each is revoked at the provider, where there is a
-revocation_url, and so is each that lives on though it is no longer handed out:
-in a lease of its own (reuse=false), replaced by a newer one, or from before a
-change of the config. A renewable lease can no longer be renewed. With dpop=true
-there are no more proofs for any of them, unless the grant is by refresh_token.
+The kill switch of a config. The engine forgets all tokens of the config and its
+roles, including one that is being minted; the next read mints a new one. If there is
+a revocation_url, all tokens are revoked at the provider, also those that are no
+longer handed out: tokens with a lease of their own (reuse=false), tokens that a newer
+one replaced, and tokens from before a change of the config. Renewable leases can no
+longer be renewed. With dpop=true no more proofs are given for these tokens, unless
+the grant_type is refresh_token.
 
-Configs that take their source from this one (subject_config, source_config) go
-with it.
+The same happens to the configs that use this one as their source (subject_config,
+source_config).
 
-A warning says how many tokens are not revoked, why, and until when they live.
-Those that may be revoked yet are tried again in the background until they
-expire; another write tries all of them at once.
+A warning says how many tokens were not revoked, why, and until when they are valid.
+If a later attempt may succeed, they are tried again in the background until they
+expire. Another write tries all of them at once.
 `
 
 func (b *backend) revokePaths() []*framework.Path {

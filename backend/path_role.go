@@ -24,11 +24,11 @@ of its own, a shorter lease. It holds no credentials.
     vault write oauthcc/role/antsomi/readers scopes=item ttl=15m
     vault read oauthcc/token/antsomi/readers
 
-A policy that allows a team just oauthcc/token/antsomi/readers gives it just
-that token. Its parameters are added to those of the config and its provider;
-they can neither change, repeat or remove one of those, nor name a secret. They
-may name the caller by Vault's identity templating, such as
-{{identity.entity.name}}; each caller then has a token of its own.
+A policy that allows a team only oauthcc/token/antsomi/readers gives it only that
+token. The role's parameters are added to those of the config and its provider. They
+cannot change, repeat or remove any of those, and cannot name a secret. They can name
+the caller by Vault's identity templating, such as {{identity.entity.name}}; each
+caller then has its own token.
 `
 
 // RoleFields declares the fields that a role may set.

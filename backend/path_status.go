@@ -20,25 +20,26 @@ import (
 )
 
 const statusHelp = `
-Tells what the engine holds and knows of a config: its tokens by scope and
-expiry (never their values), the last mint, the last failure with its cause and
-remedy, when the next attempt is due, what the provider answered last and how
-long it takes, what its headers say of a quota, and counters since the plugin
-process started.
+Shows what the engine knows of a config: its tokens by scope and expiry (never
+their values), the last mint, the last failure with its cause and remedy, when
+the next attempt is due, the provider's last answer, how long its answers take,
+the quota that their headers state, and counters since the plugin process
+started.
 `
 
 const allStatusHelp = `
-Tells how each config of the mount stands, the worst first:
+Shows the state of each config of the mount, the worst first:
 
     vault read -format=json oauthcc/status
 
 The states are "failing" (readers get errors), "old token" (the token cannot be
-refreshed, and readers have the one from before), "never minted" (no token is
-known of what the config is now) and "ok". A config of which something ends
-within 30 days, or has ended, comes before those that have never been used.
+refreshed, so readers get the old one), "never minted" (no token was minted since
+the config's request last changed) and "ok". A config with a secret or certificate
+that expires within 30 days, or has expired, comes before configs that were never
+used.
 
-There are rows of 100 configs in an answer unless limit says otherwise; offset
-skips those that have been seen.
+An answer has 100 configs unless limit says otherwise. offset skips the configs
+that earlier answers have shown.
 `
 
 const (
@@ -48,13 +49,13 @@ const (
 
 // endsField describes the list of what expires.
 func endsField() *framework.FieldSchema {
-	return &framework.FieldSchema{Type: framework.TypeSlice, Required: true, Description: "What ends of the config, the first to end first: what, ends_at (RFC 3339, UTC) and days_left (negative when it has ended)."}
+	return &framework.FieldSchema{Type: framework.TypeSlice, Required: true, Description: "The config's secrets and certificates that expire, the earliest first: what, ends_at (RFC 3339, UTC) and days_left (negative when it has expired)."}
 }
 
 func (b *backend) statusPaths() []*framework.Path {
 	window := []provider.Field{
-		{Name: "limit", Type: provider.Count, Description: fmt.Sprintf("How many configs to tell of, %d at most (%d).", mostRows, rowsByDefault)},
-		{Name: "offset", Type: provider.Count, Description: "How many to skip (0)."},
+		{Name: "limit", Type: provider.Count, Description: fmt.Sprintf("How many configs to show, %d at most (%d).", mostRows, rowsByDefault)},
+		{Name: "offset", Type: provider.Count, Description: "How many configs to skip (0)."},
 	}
 	return []*framework.Path{
 		b.queryable(b.declare(&framework.Path{
@@ -64,16 +65,16 @@ func (b *backend) statusPaths() []*framework.Path {
 				logical.ReadOperation: &framework.PathOperation{
 					Callback:                  b.readAllStatus,
 					ForwardPerformanceStandby: true, // only the active node mints
-					Summary:                   "Read how all configs stand, the worst first.",
+					Summary:                   "Read the state of all configs, the worst first.",
 					Responses: answers("The status of all", map[string]*framework.FieldSchema{
-						"configs":   {Type: framework.TypeSlice, Required: true, Description: "A row per config: config, state (failing, old token, never minted, ok), token_expires_at, next_refresh (when readers have the token replaced), next_attempt (after a failure), last_failure and last_error (the cause in a few words, and what to do), ends (as status/<config> tells them), mints_last_hour and mints_per_hour (what is allowed)."},
+						"configs":   {Type: framework.TypeSlice, Required: true, Description: "One row per config: config, state (failing, old token, never minted, ok), token_expires_at, next_refresh (from when a read replaces the token), next_attempt (after a failure), last_failure, last_error (a short cause and the remedy), ends (as in status/<config>), mints_last_hour, and mints_per_hour (the limit)."},
 						"total":     {Type: framework.TypeInt64, Required: true, Description: "How many configs there are."},
 						"states":    {Type: framework.TypeMap, Required: true, Description: "How many configs are in each state."},
-						"ends_soon": {Type: framework.TypeInt64, Required: true, Description: "Of how many configs a secret or certificate has ended, or ends within 30 days."},
+						"ends_soon": {Type: framework.TypeInt64, Required: true, Description: "How many configs have a secret or certificate that has expired, or will within 30 days."},
 					}),
 				},
 			},
-			HelpSynopsis:    "How all configs stand, the worst first.",
+			HelpSynopsis:    "The state of all configs, the worst first.",
 			HelpDescription: strings.TrimSpace(allStatusHelp),
 		}, nil), window),
 		b.declare(&framework.Path{
@@ -97,31 +98,31 @@ func (b *backend) statusPaths() []*framework.Path {
 func statusFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		"state":                {Type: framework.TypeString, Required: true, Description: "failing, old token, never minted or ok."},
-		"tokens":               {Type: framework.TypeSlice, Required: true, Description: "The usable tokens held: scope, token_type, issued_at, expires_at, usable_until, lifetime (where the expiry comes from) and fallback (minted with fallback_client_secret)."},
+		"tokens":               {Type: framework.TypeSlice, Required: true, Description: "The usable tokens: scope, token_type, issued_at, expires_at, usable_until, lifetime (where the expiry comes from) and fallback (minted with fallback_client_secret)."},
 		"minting":              {Type: framework.TypeBool, Required: true, Description: "Whether the provider is being asked right now."},
 		"last_mint":            {Type: framework.TypeTime, Description: "When a token was last minted (RFC 3339, UTC)."},
 		"last_failure":         {Type: framework.TypeTime, Description: "When minting last failed (RFC 3339, UTC)."},
-		"last_error":           {Type: framework.TypeString, Description: "Why it did, with what to do."},
-		"next_refresh":         {Type: framework.TypeTime, Description: "From then on a reader has the token of last_mint replaced (RFC 3339, UTC)."},
-		"next_attempt":         {Type: framework.TypeTime, Description: "Before then the provider is not asked again (RFC 3339, UTC)."},
-		"fallback_secret_used": {Type: framework.TypeBool, Required: true, Description: "Whether a token held was minted with fallback_client_secret, since the provider refused client_secret."},
+		"last_error":           {Type: framework.TypeString, Description: "Why it failed, with the remedy."},
+		"next_refresh":         {Type: framework.TypeTime, Description: "From when a read replaces the token of last_mint (RFC 3339, UTC)."},
+		"next_attempt":         {Type: framework.TypeTime, Description: "The provider is not asked again before this time (RFC 3339, UTC)."},
+		"fallback_secret_used": {Type: framework.TypeBool, Required: true, Description: "Whether a usable token was minted with fallback_client_secret, because the provider refused client_secret."},
 		"ends":                 endsField(),
 		"discovered":           discoveredField(),
-		"discovery_error":      {Type: framework.TypeString, Description: "Why the endpoints were not found when they were last looked for. Those that were found before are used."},
-		"last_answer":          {Type: framework.TypeMap, Description: "The last exchange with the provider about a token: at (RFC 3339, UTC), duration_ms, attempts, http_status (of the last answer, if there was one), and of a failure cause and code (the provider's)."},
+		"discovery_error":      {Type: framework.TypeString, Description: "Why the last discovery did not find the endpoints. The endpoints of an earlier discovery are used."},
+		"last_answer":          {Type: framework.TypeMap, Description: "The last exchange with the provider about a token: at (RFC 3339, UTC), duration_ms, attempts, http_status (of the last answer, if there was one), and after a failure its cause and the provider's code."},
 		"durations_ms":         {Type: framework.TypeMap, Description: "How long the last exchanges took, 64 at most, in milliseconds: count, p50, p90, p99 and max."},
-		"quota":                {Type: framework.TypeMap, Description: "What the provider's headers last said of a quota (RateLimit-Remaining and the like): limit, remaining, reset (when the window ends) and at, when they said so (RFC 3339, UTC)."},
+		"quota":                {Type: framework.TypeMap, Description: "The quota that the provider's headers (such as RateLimit-Remaining) last stated: limit, remaining, reset (when the window ends), and at (when they were received; RFC 3339, UTC)."},
 		"mints":                {Type: framework.TypeInt64, Required: true, Description: "Tokens minted since the process started."},
-		"mints_last_hour":      {Type: framework.TypeInt64, Required: true, Description: "Tokens minted in the last hour, by this process; where there is a mints_per_hour, by an earlier one as well."},
-		"mints_per_hour":       {Type: framework.TypeInt64, Description: "How many may be, where there is a bound."},
+		"mints_last_hour":      {Type: framework.TypeInt64, Required: true, Description: "Tokens minted in the last hour by this process and, if mints_per_hour is set, by earlier ones."},
+		"mints_per_hour":       {Type: framework.TypeInt64, Description: "How many tokens may be minted in an hour, if that is limited."},
 		"failures":             {Type: framework.TypeInt64, Required: true, Description: "Mints that failed since the process started."},
-		"failure_causes":       {Type: framework.TypeMap, Required: true, Description: "How many of them failed for which cause."},
+		"failure_causes":       {Type: framework.TypeMap, Required: true, Description: "Failed mints by cause."},
 		"retries":              {Type: framework.TypeInt64, Required: true, Description: "Requests for a token that were sent again since the process started, after a broken connection or a 502, 503 or 504."},
 		"checks":               {Type: framework.TypeInt64, Required: true, Description: "Checks since the process started that ended with a token."},
 		"served":               {Type: framework.TypeInt64, Required: true, Description: "Tokens handed out since the process started."},
-		"reads":                {Type: framework.TypeMap, Required: true, Description: "What became of the reads of tokens since the process started: hit (a token from memory), waited (for a mint, or for storage), old (the token from before, since it cannot be refreshed or that takes long) and failed."},
+		"reads":                {Type: framework.TypeMap, Required: true, Description: "Reads of tokens since the process started, by result: hit (a token from memory), waited (for a mint or for storage), old (the old token, because refreshing it fails or takes long) and failed."},
 		"revoked":              {Type: framework.TypeInt64, Required: true, Description: "Tokens that the provider has revoked since the process started."},
-		"not_revoked":          {Type: framework.TypeInt64, Required: true, Description: "Attempts to have it revoke one that failed since then."},
+		"not_revoked":          {Type: framework.TypeInt64, Required: true, Description: "Attempts to revoke a token at the provider that failed since the process started."},
 	}
 }
 

@@ -28,11 +28,11 @@ var typeInputs = namesOf(ReaderInputs(), func(f Field) bool { return !f.Secret }
 // allows it.
 func ReaderInputs() []Field {
 	return []Field{
-		{Name: grant.ParamSubjectToken, Type: Text, Secret: true, Description: "The token to exchange for another one (RFC 8693), where reader_inputs of the config allows it. Never stored."},
+		{Name: grant.ParamSubjectToken, Type: Text, Secret: true, Description: "The token to exchange for another one (RFC 8693), if reader_inputs of the config allows it. Never stored."},
 		{Name: grant.ParamSubjectTokenType, Type: Word, Description: "What the subject_token is: a URI (" + grant.TypeAccessToken + ")."},
-		{Name: grant.ParamActorToken, Type: Text, Secret: true, Description: "The token of who acts on the subject's behalf (RFC 8693), where reader_inputs allows it. Never stored."},
+		{Name: grant.ParamActorToken, Type: Text, Secret: true, Description: "The token of the party that acts for the subject (RFC 8693), if reader_inputs allows it. Never stored."},
 		{Name: grant.ParamActorTokenType, Type: Word, Description: "What the actor_token is: a URI (" + grant.TypeAccessToken + ")."},
-		{Name: grant.ParamAssertion, Type: Text, Secret: true, Description: "The assertion to grant upon (RFC 7523, RFC 7522), where reader_inputs allows it. Never stored."},
+		{Name: grant.ParamAssertion, Type: Text, Secret: true, Description: "The assertion of the grant (RFC 7523, RFC 7522), if reader_inputs allows it. Never stored."},
 	}
 }
 
