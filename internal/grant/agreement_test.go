@@ -15,12 +15,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
 func TestServersThatAgreeOnNoTLS(t *testing.T) {
 	t.Parallel()
-	// A ServerHello of TLS 1.0, which Go's own servers do not send to a client
-	// that does not offer it.
+	// This is a ServerHello of TLS 1.0. Go's own servers do not send it to a client
+	// that does not offer TLS 1.0.
 	hello := append([]byte{0x03, 0x01}, make([]byte, 32)...)
 	hello = append(hello, 0, 0xc0, 0x14, 0)
 	hello = append([]byte{2, 0, 0, byte(len(hello))}, hello...)
@@ -47,7 +49,7 @@ func TestServersThatAgreeOnNoTLS(t *testing.T) {
 	)
 	for name, tc := range map[string]struct {
 		at   func() (url, ca string)
-		want string // "" is a token
+		want string // part of the error; "" if the result is a token
 	}{
 		"as it should be":                   {server(nil), ""},
 		"an old version, by alert":          {server(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }), tooOld},
@@ -83,12 +85,11 @@ func TestProxies(t *testing.T) {
 	t.Parallel()
 	target, authority := overTLS(t, nil, answers)
 	plain := "http://" + listen(t, answers)
-	nowhere := listen(t, nil)
 	const login = "user:proxy-password"
 	for name, tc := range map[string]struct {
 		proxy  string
 		target string
-		want   string // "" is a token
+		want   string // part of the error; "" if the result is a token
 	}{
 		"with its login":                {"http://" + login + "@" + connectProxy(t, login, 0), target, ""},
 		"without one":                   {"http://" + connectProxy(t, "", 0), target, ""},
@@ -97,9 +98,9 @@ func TestProxies(t *testing.T) {
 		"that wants a login, for http":  {"http://" + connectProxy(t, login, 0), plain, "the proxy wants a login (HTTP 407)"},
 		"that forbids the host":         {"http://" + connectProxy(t, "", 403), target, "the proxy does not let the connection through (HTTP 403)"},
 		"that cannot reach the host":    {"http://" + connectProxy(t, "", 502), target, "the proxy cannot reach the provider's host (HTTP 502)"},
-		"that is gone":                  {"http://" + login + "@" + nowhere, target, "the proxy cannot be reached"},
-		"that is gone, for http":        {"http://" + login + "@" + nowhere, plain, "the proxy cannot be reached"},
-		"that is gone, by SOCKS":        {"socks5://" + login + "@" + nowhere, target, "the proxy cannot be reached"},
+		"that is gone":                  {"http://" + login + "@" + providertest.Nobody, target, "the proxy cannot be reached"},
+		"that is gone, for http":        {"http://" + login + "@" + providertest.Nobody, plain, "the proxy cannot be reached"},
+		"that is gone, by SOCKS":        {"socks5://" + login + "@" + providertest.Nobody, target, "the proxy cannot be reached"},
 		"whose name nobody knows":       {"http://" + login + "@proxy.invalid:3128", target, "the proxy cannot be reached"},
 		"whose address is not a URL":    {"", target, "the address of the proxy is not a URL"},
 		"that does not speak TLS there": {"https://" + login + "@" + strings.TrimPrefix(plain, "http://"), target, "the proxy cannot be reached"},

@@ -63,7 +63,7 @@ func readAnswer(r Request, got reply, now time.Time, redact redactor) (*Token, e
 // that it holds.
 func (a Answer) read(got reply, now time.Time) (document, []string) {
 	doc := got.document()
-	doc.ahead = clockAhead(got.header, got.sentAt(now), now)
+	doc.sent, doc.read = got.sentAt(now), now
 	refreshTokens, ok := a.refreshTokens(doc)
 	if !ok {
 		doc = document{body: tooMuch}

@@ -186,7 +186,7 @@ func TestAnswersWithoutAUsableToken(t *testing.T) {
 	for name, tc := range map[string]struct {
 		typ, body string
 		change    func(*Request)
-		detail    string // the end of it
+		detail    string // how the detail must end
 	}{
 		"an empty body":                         {body: "", detail: missing + "is empty, or neither JSON, XML nor a form"},
 		"space":                                 {body: " \n", detail: missing + "is empty, or neither JSON, XML nor a form"},
@@ -277,7 +277,7 @@ func TestAnAnswerOfMoreThanOneMiBIsRefused(t *testing.T) {
 	if e.Kind != Unintelligible || e.Detail != "the answer is larger than 1 MiB" {
 		t.Errorf("one byte more: kind %d, %q", e.Kind, e.Detail)
 	}
-	// Of an error the status says enough.
+	// For an error, the status is enough.
 	e = refusal(t, standardRequest(answering(t, 401, asJSON, body(1<<20+1)).TokenURL()))
 	if e.Kind != Refused || e.Status != 401 {
 		t.Errorf("an error: kind %d, status %d", e.Kind, e.Status)

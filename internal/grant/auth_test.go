@@ -68,7 +68,7 @@ func TestEachMethodSendsWhatItShowsAndNothingElse(t *testing.T) {
 	k := generated(t, signing.ES256)
 	for _, tc := range []struct {
 		method AuthMethod
-		names  []string // of the parameters
+		names  []string // the names of the parameters
 		basic  bool
 	}{
 		{AuthBasic, []string{"grant_type"}, true},
@@ -136,8 +136,8 @@ func TestAnAssertionSaysWhatIsExpectedOfIt(t *testing.T) {
 	base := Assertion{Key: k, Algorithm: signing.PS256, KeyID: "k-1", Issuer: "i", Subject: "s", Audience: "a", Lifetime: 2 * time.Minute}
 	for name, tc := range map[string]struct {
 		change  func(*Assertion)
-		headers map[string]any // beside alg
-		claims  map[string]any // beside jti
+		headers map[string]any // all but alg
+		claims  map[string]any // all but jti
 	}{
 		"the standard claims, a little in the past": {
 			func(*Assertion) {},
@@ -244,7 +244,7 @@ func TestAnEchoedAssertionIsWithheld(t *testing.T) {
 	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		w.WriteHeader(http.StatusBadRequest)
 		body, _ := json.Marshal(map[string]string{"error": "invalid_client", "error_description": "bad: " + r.FormValue("client_assertion")})
-		_, _ = w.Write(body) // the client has its own opinion
+		_, _ = w.Write(body) // the client may not look at this answer
 	})
 	r := standardRequest(s.URL() + "/")
 	r.Auth = AuthPrivateKeyJWT
@@ -371,7 +371,7 @@ func TestAssertionGrantsSendTheirAssertion(t *testing.T) {
 			t.Fatal(err)
 		}
 		sent := s.Last().Form()
-		if sent.Get("grant_type") != grantType || len(sent) != 3 { // and client_id
+		if sent.Get("grant_type") != grantType || len(sent) != 3 { // the third is client_id
 			t.Errorf("%s sends %v", grantType, sent)
 		}
 		if made == nil && sent.Get("assertion") != "made-elsewhere" {

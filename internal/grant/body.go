@@ -37,13 +37,16 @@ const (
 // text. The first characters usually show which one it is. Where they are not
 // enough, the content type decides.
 func parseBody(contentType, text string) any {
-	media, _, _ := mime.ParseMediaType(contentType) // a type that cannot be parsed counts as none
-	saysJSON := media == "application/json" || strings.HasSuffix(media, "+json")
-	if htmlPage.MatchString(text) {
+	if strings.HasPrefix(text, "<") && htmlPage.MatchString(text) {
 		return page
 	}
 	doc, why := readText(text)
 	_, isNumber := doc.(json.Number)
+	if why == "" && !isNumber {
+		return doc
+	}
+	media, _, _ := mime.ParseMediaType(contentType) // a type that cannot be parsed counts as none
+	saysJSON := media == "application/json" || strings.HasSuffix(media, "+json")
 	switch {
 	case isNumber && !saysJSON:
 		return text // a token that looks like a number

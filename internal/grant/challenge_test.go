@@ -48,8 +48,8 @@ func TestTheParameterOfAChallenge(t *testing.T) {
 	}
 }
 
-// No text can be a parameter while it is the value of another one, and each value
-// is read as it was meant.
+// FuzzChallenge checks that text in one parameter's value is never read as another
+// parameter, and that each value is read as it was meant.
 func FuzzChallenge(f *testing.F) {
 	f.Add(`x", resource_metadata="y`, `https://a.example/m?"\`, "Negotiate abc==,")
 	f.Add("", "", "Basic realm=")
@@ -70,7 +70,7 @@ func TestAProtectedResourceSaysWhereItsMetadataIs(t *testing.T) {
 	for name, test := range map[string]struct {
 		challenge func(url string) string
 		document  func(resource string) object // at /meta
-		says      string                       // why it is not found; "" is found
+		says      string                       // why nothing is found; "" if it is found
 	}{
 		"by a challenge": {
 			func(url string) string { return `Bearer error="invalid_token", resource_metadata="` + url + `/meta"` },

@@ -23,7 +23,7 @@ func TestTheClockThatAnswered(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		header http.Header
-		took   time.Duration // the request
+		took   time.Duration // how long the request took
 		want   time.Duration
 	}{
 		"the same second":                       {ofClock(0), 0, 0},
@@ -55,7 +55,7 @@ func TestAMomentIsOneOfTheProvidersClock(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ahead   time.Duration
 		members string
-		want    time.Duration // of the token's life
+		want    time.Duration // the lifetime of the token
 	}{
 		"clocks that agree":                        {0, `"expires_at":"` + at(time.Hour) + `"`, time.Hour},
 		"a clock ahead":                            {5 * time.Minute, `"expires_at":"` + at(time.Hour) + `"`, 55*time.Minute - time.Second},
@@ -80,8 +80,8 @@ func TestAMomentIsOneOfTheProvidersClock(t *testing.T) {
 	}
 }
 
-// The time at which a provider may be asked again is also on the provider's
-// clock.
+// If a provider says at what time it may be asked again, that time is on the provider's
+// clock as well.
 func TestAWaitIsOneOnTheProvidersClock(t *testing.T) {
 	t.Parallel()
 	reset := "1767323105" // a minute later

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// costlyAnswers are bodies of up to 1 MiB whose processing costs much more than
+// costlyAnswers returns bodies of up to 1 MiB whose processing costs much more than
 // their size suggests.
 func costlyAnswers() map[string]string {
 	fill := func(head, item, tail string) string {
@@ -46,7 +46,8 @@ func costlyAnswers() map[string]string {
 	}
 }
 
-// longRefreshTokens are as many as may be, which are read otherwise in each format.
+// longRefreshTokens returns as many refresh tokens as an answer may have. Each format
+// reads them differently.
 func longRefreshTokens(head, tail string) string {
 	var b strings.Builder
 	for i := range maxRefreshTokens {
@@ -121,7 +122,7 @@ func TestAnswersHoldNoMoreThanAnAnswerCan(t *testing.T) {
 		"too many texts":                {body: texts(maxTexts + 1)},
 		"refresh tokens":                {body: refresh(maxRefreshTokens), ok: true},
 		"too many refresh tokens":       {body: refresh(maxRefreshTokens + 1)},
-		"a form's values":               {typ: asForm, body: form(9_999), ok: true}, // net/url reads no more
+		"a form's values":               {typ: asForm, body: form(9_999), ok: true}, // net/url reads no more values
 		"a form of too many":            {typ: asForm, body: form(maxValues + 2)},
 		"a form of too many, as JSON":   {body: form(maxValues + 2)},
 		"a form's ampersands in JSON":   {body: quoted(strings.Repeat("&", maxValues+1)), ok: true},
@@ -192,7 +193,7 @@ func TestFewLargeAnswersAreReadAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewClient(Options{})
 		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // an answer that is there is read even so
+		cancel() // an answer that has arrived is read nevertheless
 		var reading, most, small atomic.Int64
 		for range 40 {
 			go func() {
@@ -225,7 +226,8 @@ func TestFewLargeAnswersAreReadAtATime(t *testing.T) {
 	})
 }
 
-// A hostile answer costs about as much as a harmless one of one megabyte.
+// BenchmarkReadCostlyAnswer shows that a hostile answer costs about as much as a
+// harmless one of one megabyte.
 func BenchmarkReadCostlyAnswer(b *testing.B) {
 	r := standardRequest("")
 	r.Secrets = []string{"another-secret", "a third secret of the client"}

@@ -16,6 +16,8 @@ const (
 	maxLayers = 4 // nested encodings that are undone
 	minBase64 = 6 // characters; a shorter run is an ordinary word
 	minHex    = 8 // digits
+
+	alignments = 4 // characters that base64 encodes together
 )
 
 // anyDecoding reports whether hit accepts the text or any of its decodings, also
@@ -52,8 +54,8 @@ func anyDecoding(text string, shortest int, spaces bool, budget *int, hit func(s
 // shortest bytes. The "+" of a form is decoded only if spaces is true.
 func decodings(s string, shortest int, spaces bool) []string {
 	var out []string
-	if strings.IndexByte(s, '%') >= 0 {
-		out = append(out, unpercent(s))
+	if plain := unpercent(s); plain != s {
+		out = append(out, plain)
 	}
 	if spaces && strings.IndexByte(s, '+') >= 0 {
 		out = append(out, strings.ReplaceAll(s, "+", " "))
@@ -64,14 +66,11 @@ func decodings(s string, shortest int, spaces bool) []string {
 	if strings.IndexByte(s, '\\') >= 0 {
 		out = append(out, unbackslash(s))
 	}
-	// A run may be cut at any place or follow other text, so each alignment is
-	// tried.
-	if least := max(minBase64, shortest*4/3); longestRun(s, isBase64) >= least {
-		for skip := range 4 {
-			out = append(out, unbase64(s, least, skip))
-		}
+	base64Run, hexRun := longestRuns(s)
+	if least := max(minBase64, shortest*4/3); base64Run >= least {
+		out = append(out, unbase64(s, least)...)
 	}
-	if least := max(minHex, shortest*2); longestRun(s, isHex) >= least {
+	if least := max(minHex, shortest*2); hexRun >= least {
 		for skip := range 2 {
 			out = append(out, unhexRuns(s, least, skip))
 		}
@@ -81,8 +80,12 @@ func decodings(s string, shortest int, spaces bool) []string {
 
 // unpercent decodes percent-encoding. A % that encodes nothing stays.
 func unpercent(s string) string {
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
+	first := strings.IndexByte(s, '%')
+	if first < 0 {
+		return s
+	}
+	out := append(make([]byte, 0, len(s)), s[:first]...)
+	for i := first; i < len(s); i++ {
 		if s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
 			out = append(out, nibble(s[i+1])<<4|nibble(s[i+2]))
 			i += 2
@@ -150,31 +153,40 @@ func codeUnit(s string, letter byte, digits int) (rune, bool) {
 }
 
 // unbase64 decodes every run of at least `least` base64 characters, in either
-// alphabet, starting from each run's skip-th character. It ignores line breaks
-// within a run (RFC 2045), and the spaces that replace them in a header.
-func unbase64(s string, least, skip int) string {
-	var out strings.Builder
-	out.Grow(len(s))
-	eachRun(s, isBase64, least, func(run string, encoded bool) {
-		if !encoded {
-			out.WriteString(strings.TrimLeft(run, "=")) // without the padding of the previous run
-			return
-		}
-		bits, held := uint32(0), 0
-		for i, left := 0, skip; i < len(run); i++ {
-			switch {
-			case run[i] == '\n' || run[i] == '\r' || run[i] == ' ':
-			case left > 0:
-				left--
-			default:
-				if bits, held = bits<<6|sextet(run[i]), held+6; held >= 8 {
-					held -= 8
-					out.WriteByte(byte(bits >> held)) //nolint:gosec // only the lowest byte is wanted
+// alphabet, once from each of the run's first four characters: a run may be cut at
+// any place or follow other text. It ignores line breaks within a run (RFC 2045), and
+// the spaces that replace them in a header.
+func unbase64(s string, least int) []string {
+	var all strings.Builder // of the four texts, one after the other
+	all.Grow(alignments * len(s))
+	digits := make([]byte, 0, len(s))
+	out := make([]string, 0, alignments)
+	for skip := range alignments {
+		start := all.Len()
+		eachRun(s, isBase64, least, func(run string, encoded bool) {
+			if !encoded {
+				all.WriteString(strings.TrimLeft(run, "=")) // without the padding of the previous run
+				return
+			}
+			digits = digits[:0]
+			for i := range len(run) {
+				if run[i] > ' ' {
+					digits = append(digits, sextet(run[i]))
 				}
 			}
-		}
-	})
-	return out.String()
+			for rest := digits[min(skip, len(digits)):]; len(rest) > 1; rest = rest[min(alignments, len(rest)):] {
+				all.WriteByte(rest[0]<<2 | rest[1]>>4)
+				if len(rest) > 2 {
+					all.WriteByte(rest[1]<<4 | rest[2]>>2)
+				}
+				if len(rest) > 3 {
+					all.WriteByte(rest[2]<<6 | rest[3])
+				}
+			}
+		})
+		out = append(out, all.String()[start:])
+	}
+	return out
 }
 
 // unhexRuns decodes every run of at least `least` hexadecimal digits, starting
@@ -211,17 +223,22 @@ func eachRun(s string, kind func(byte) bool, shortest int, do func(run string, o
 	do(s[between:], false)
 }
 
-func longestRun(s string, kind func(byte) bool) int {
-	longest, run := 0, 0
+// longestRuns returns the lengths of the longest run of base64 characters and of
+// the longest run of hexadecimal digits.
+func longestRuns(s string) (base64Run, hexRun int) {
+	base64Now, hexNow := 0, 0
 	for i := range len(s) {
-		if !kind(s[i]) {
-			run = 0
+		if !isBase64(s[i]) { // and so no hexadecimal digit
+			base64Now, hexNow = 0, 0
 			continue
 		}
-		run++
-		longest = max(longest, run)
+		if hexNow++; !isHex(s[i]) {
+			hexNow = 0
+		}
+		base64Now++
+		base64Run, hexRun = max(base64Run, base64Now), max(hexRun, hexNow)
 	}
-	return longest
+	return base64Run, hexRun
 }
 
 func isBase64(c byte) bool {
@@ -229,14 +246,14 @@ func isBase64(c byte) bool {
 		c == '+' || c == '/' || c == '-' || c == '_' || c == '\n' || c == '\r' || c == ' '
 }
 
-func sextet(c byte) uint32 {
+func sextet(c byte) byte {
 	switch {
 	case 'A' <= c && c <= 'Z':
-		return uint32(c - 'A')
+		return c - 'A'
 	case 'a' <= c && c <= 'z':
-		return uint32(c-'a') + 26
+		return c - 'a' + 26
 	case '0' <= c && c <= '9':
-		return uint32(c-'0') + 52
+		return c - '0' + 52
 	case c == '+' || c == '-':
 		return 62
 	default:

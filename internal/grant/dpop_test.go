@@ -210,7 +210,7 @@ func TestANonceIsAskedForOnce(t *testing.T) {
 			r := boundRequest(t, s.URL())
 			r.Spends = true
 			e := refusal(t, r)
-			if e.Kind != Refused || e.Description != "again" { // the answer is read whole
+			if e.Kind != Refused || e.Description != "again" { // so the whole answer was read
 				t.Errorf("%v: %v", e.Kind, e)
 			}
 			if s.Requests() != test.requests {

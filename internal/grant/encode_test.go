@@ -279,7 +279,7 @@ func TestNamesOfHeadersKeepTheirCase(t *testing.T) {
 	}
 }
 
-// The strict servers compare the credentials with their own and refuse any that
+// The strict servers compare the credentials with their own, and refuse them if they
 // arrive changed.
 func TestAwkwardSecretsArriveUnchanged(t *testing.T) {
 	t.Parallel()

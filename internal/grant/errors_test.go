@@ -75,7 +75,7 @@ func TestClientRefused(t *testing.T) {
 		{Error{Kind: Refused, Status: 401, Code: "401021"}, true},
 		{Error{Kind: Refused, Status: 401, Code: "invalid_grant"}, false},
 		{Error{Kind: Refused, Status: 401, Code: "unauthorized_client"}, true},  // Keycloak
-		{Error{Kind: Refused, Status: 400, Code: "unauthorized_client"}, false}, // known, but not for this grant
+		{Error{Kind: Refused, Status: 400, Code: "unauthorized_client"}, false}, // the client is known, but may not use this grant
 		{Error{Kind: Refused, Status: 401, Code: "access_denied"}, true},        // Auth0
 		{Error{Kind: Refused, Status: 403, Code: "access_denied"}, false},
 		{Error{Kind: Refused, Status: 200, Code: "incorrect_client_credentials"}, true}, // GitHub
@@ -201,7 +201,7 @@ func TestWhatAnErrorSays(t *testing.T) {
 				tc.typ = asJSON
 			}
 			r := standardRequest(answering(t, tc.status, tc.typ, tc.body).TokenURL())
-			r.Spends = true // the status counts, not the retries
+			r.Spends = true // the status counts here, not the retries
 			if tc.change != nil {
 				tc.change(&r)
 			}
@@ -278,8 +278,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// A browser would get a page for people at the other host, and a program its
-// answer at the other address.
+// A 302 or 303 to another host leads a browser to a page for people, such as a login
+// page. Any other redirect leads a program to its answer at another address.
 func TestARedirectToALoginPageIsABlock(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -41,8 +41,10 @@ func (r redactor) filter() *filter {
 		redactor: r, shortest: maxBody, seen: map[uintptr]bool{},
 		budget: maxFiltered * usualSecrets / max(usualSecrets, len(r.whole)), // each text is searched for all secrets
 	}
-	for _, s := range slices.Concat(r.whole, r.alone) {
-		f.shortest = min(f.shortest, len(s))
+	for _, list := range [][]string{r.whole, r.alone} {
+		for _, s := range list {
+			f.shortest = min(f.shortest, len(s))
+		}
 	}
 	return f
 }
@@ -105,16 +107,23 @@ func (f *filter) once(v any, size int, judge func() bool) bool {
 }
 
 func (f *filter) tells(text string) bool {
-	return anyDecoding(text, f.shortest, f.spaces, &f.budget, func(text string) bool {
-		for _, text := range folded(text, f.beyondASCII, f.spaces) {
-			if slices.ContainsFunc(f.whole, func(s string) bool { return strings.Contains(text, s) }) ||
-				slices.Contains(f.alone, strings.TrimSpace(text)) || slices.Contains(f.alone, text) ||
-				f.echoed != nil && f.parts.within(text) && f.echoed() {
-				return true
-			}
+	return anyDecoding(text, f.shortest, f.spaces, &f.budget, func(text string) bool { return f.mayHold(text) && f.holds(text) })
+}
+
+// mayHold is true if holds is, and is much faster.
+func (f *filter) mayHold(text string) bool {
+	return slices.ContainsFunc(f.sieves, func(s *sieve) bool { return s.passes(text) })
+}
+
+func (f *filter) holds(text string) bool {
+	for _, text := range folded(text, f.beyondASCII, f.spaces) {
+		if slices.ContainsFunc(f.whole, func(s string) bool { return strings.Contains(text, s) }) ||
+			slices.Contains(f.alone, strings.TrimSpace(text)) || slices.Contains(f.alone, text) ||
+			f.echoed != nil && f.parts.within(text) && f.echoed() {
+			return true
 		}
-		return false
-	})
+	}
+	return false
 }
 
 // refreshTokens returns what the answer holds in places for a refresh token: at
@@ -208,11 +217,23 @@ func (g *gathering) walkText(text string, named bool) {
 			return
 		}
 	}
-	if strings.Contains(folded(text, false, false)[0], "refresh") {
+	if speaksOfRefresh(text) {
 		for _, m := range refreshTokenInText.FindAllStringSubmatch(text, maxRefreshTokens+1) {
 			g.take(m[1])
 		}
 	}
+}
+
+// speaksOfRefresh reports whether the text holds the word that each match of
+// refreshTokenInText begins with. It is much faster than that.
+func speaksOfRefresh(text string) bool {
+	const word = "refresh"
+	for i := 0; i+len(word) <= len(text); i++ {
+		if text[i]|0x20 == word[0] && strings.EqualFold(text[i:i+len(word)], word) {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *gathering) take(v any) {

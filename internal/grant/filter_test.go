@@ -19,8 +19,7 @@ import (
 	"testing"
 )
 
-// read reads an answer of those members, in JSON, with those headers in pairs of
-// a name and a value.
+// read reads a JSON answer with these members. headers are pairs of a name and a value.
 func read(t *testing.T, r Request, members map[string]any, headers ...string) (*Token, *Error) {
 	t.Helper()
 	b, err := json.Marshal(members)
@@ -39,7 +38,7 @@ func read(t *testing.T, r Request, members map[string]any, headers ...string) (*
 	return token, e
 }
 
-// wholeEncodings are those that keep all of a text.
+// wholeEncodings returns the encodings that keep all of a text.
 func wholeEncodings() map[string]func(string) string {
 	out := encodings()
 	delete(out, "broken lines")
@@ -69,7 +68,7 @@ func TestNoMemberHandsOutACredential(t *testing.T) {
 				"another":       func(r *Request) { r.Secrets = []string{secret} },
 			} {
 				if field != "another" && how != "base64 twice" {
-					continue // they are all one list
+					continue // all fields are in one list of secrets, so one encoding is enough
 				}
 				r := standardRequest("")
 				r.Scopes = []string{"asked"}
@@ -157,7 +156,7 @@ func TestGoodMembersSurvive(t *testing.T) {
 	r := standardRequest("")
 	r.ClientSecret, r.Password, r.GrantType, r.Username = "the-secret-of-the-client", "hunter2", GrantPassword, "user"
 	r.Scopes = []string{"read:accounts", "write"}
-	// A secret that is no better than what the request shows of itself.
+	// These secrets are also texts that the request shows anyway.
 	r.Secrets = []string{"", "the-client", "password", "pin", "read:accounts"}
 	long := strings.Repeat(jwt(claims), 60)
 	r.Answer.Extra = map[string]Pointer{"id": "/id_token", "long": "/long", "list": "/list"}
@@ -174,7 +173,7 @@ func TestGoodMembersSurvive(t *testing.T) {
 		got.Extra["id"] != jwt(claims) || got.Extra["long"] != long || got.Extra["list"] == nil {
 		t.Errorf("got %+v", got)
 	}
-	// As a whole it is refused even so.
+	// If the whole token is such a secret, it is refused nevertheless.
 	for _, secret := range []string{"the-client", "hunter2"} {
 		members["access_token"] = secret
 		if got, e := read(t, r, members); e == nil {
@@ -264,7 +263,7 @@ func TestNoPartOfARepeatedCredentialIsHandedOut(t *testing.T) {
 	}
 }
 
-// latin1 returns the text as a server writes it that knows only Latin-1.
+// latin1 returns the text as a server that knows only Latin-1 writes it.
 func latin1(text string) string {
 	var out []byte
 	for _, c := range text {
@@ -323,7 +322,7 @@ func TestWhatReadingMakesOfARawEchoIsNotHandedOut(t *testing.T) {
 			typ := map[string]string{"a form": asForm}[format]
 			got, err := readAnswer(r, reply{status: http.StatusOK, header: http.Header{"Content-Type": {typ}}, body: []byte(body)}, clock(), redactorFor(r))
 			if err != nil {
-				continue // it is no answer of that format
+				continue // not an answer of this format
 			}
 			for _, v := range got.Extra {
 				for how, what := range map[string]string{"as it is": secret, format: read[strings.TrimSuffix(format, ", in an attribute")](secret)} {

@@ -89,8 +89,8 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// FuzzPointer looks anything up in anything. Where a pointer leads says the
-// RFC, and one that Check refuses is never looked up by the engine.
+// FuzzPointer looks up arbitrary pointers in arbitrary documents. The RFC defines where
+// a pointer leads. The engine never looks up a pointer that Check refuses.
 func FuzzPointer(f *testing.F) {
 	for _, p := range []string{"", "/", "/a", "/a/b", "/a~1b/~0", "/0/1", "/-", "/01", "/~", "a", "//", "/a/", "header:X-Token", "header:x y"} {
 		for _, doc := range []string{`{"a":{"b":1},"":{"":2},"a/b":{"~":3}}`, `[[1,2],3]`, `{"a":"{\"b\":1}"}`, `"x"`, ``, `1`, `"\"\\\"1\\\"\""`} {
@@ -121,7 +121,7 @@ func FuzzPointer(f *testing.F) {
 		if !p.Within(p) || !Pointer("").Within(p) {
 			t.Error("is within neither itself nor the whole")
 		}
-		// A value that is there is there one step at a time.
+		// If a value exists, its parent exists, and the last step leads to the value.
 		if i := strings.LastIndexByte(pointer, '/'); found && i >= 0 {
 			above, there := p[:i].lookup(doc, readText)
 			if !there || !p[:i].Within(p) {
@@ -211,7 +211,7 @@ func FuzzDecoding(f *testing.F) {
 			if strings.Contains(how, "case") || !utf8.ValidString(s) || len(s) > 1<<10 || len(s) < window {
 				continue
 			}
-			// What s itself reads like is undone with it, and HTML has no
+			// If s itself looks encoded, decoding changes it as well. HTML has no
 			// control characters.
 			if strings.ContainsAny(s, "%+&\\") || strings.ContainsFunc(s, unicode.IsControl) {
 				continue

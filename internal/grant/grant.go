@@ -19,7 +19,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-retryablehttp"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -284,22 +283,13 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	sender := &sender{transport: transport, request: r, client: c}
+	sender := &sender{transport: transport, request: &r, client: c}
 	if r.Observed != nil {
 		defer func() { r.Observed(sender.exchange(c.now().Sub(start))) }()
 	}
-	outline, err := retryablehttp.NewRequestWithContext(ctx, r.Method, r.URL, nil)
-	if err != nil {
-		return reply{}, &Error{Kind: Misconfigured, Detail: "token_url is not a URL"}
-	}
-	resp, err := retrying(sender, r.Spends, c.retryWait, c.now).Do(outline)
-	if resp != nil {
-		// A context that ends does not stop every body from being read: after a 101,
-		// the connection is no longer controlled by it.
-		stop := context.AfterFunc(ctx, func() { _ = resp.Body.Close() })
-		defer func() { stop(); _ = resp.Body.Close() }()
-	}
+	resp, err := sender.send(ctx)
 	if err == nil {
+		defer func() { _ = resp.Body.Close() }()
 		switch {
 		case resp.StatusCode < 200:
 			return reply{}, &Error{Kind: Unintelligible, Status: resp.StatusCode, Detail: "it changes to another protocol instead of answering", Remedy: "check token_url"}

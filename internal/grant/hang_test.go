@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
 )
 
 // Whatever a provider does with its connection, a request ends within its
@@ -32,7 +33,7 @@ func TestNothingOutlivesTheTimeout(t *testing.T) {
 		return func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 1<<16))
 			_, _ = io.WriteString(c, head)
-			_, _ = io.Copy(io.Discard, c) // until the other side hangs up
+			_, _ = io.Copy(io.Discard, c) // until the other side closes the connection
 		}
 	}
 	const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
@@ -66,7 +67,7 @@ func TestNothingOutlivesTheTimeout(t *testing.T) {
 					r.URL, r.CACertificate = overTLS(t, nil, tc.does)
 				}
 				if r.Timeout = 250 * time.Millisecond; tc.status != 0 {
-					r.Timeout = 10 * time.Second // which is for the answer to come, on a busy machine too
+					r.Timeout = 10 * time.Second // so that the answer arrives in time on a busy machine too
 				}
 				c := NewClient(Options{Now: clock})
 				defer c.Close()

@@ -19,7 +19,7 @@ import (
 // clock returns the time at which every test of this package runs.
 func clock() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-// standardAnswer reads the answer of RFC 6749 section 5.
+// standardAnswer describes the answer of RFC 6749 section 5.
 func standardAnswer() Answer {
 	return Answer{
 		AccessToken: []Pointer{"/access_token"}, ExpiresIn: []Pointer{"/expires_in"}, ExpiresInUnit: time.Second,
@@ -82,7 +82,7 @@ func mintBy(t *testing.T, o Options, r Request) (*Token, error) {
 	return c.Mint(t.Context(), r)
 }
 
-// refusal mints and requires an *Error.
+// refusal mints, and expects an *Error, which it returns.
 func refusal(t *testing.T, r Request) *Error {
 	t.Helper()
 	return refusalBy(t, Options{Now: clock}, r)
@@ -106,8 +106,8 @@ func refusalBy(t *testing.T, o Options, r Request) *Error {
 	return e
 }
 
-// awkwardSecrets are secrets that encoders often get wrong. Each is longer than
-// a redaction window.
+// awkwardSecrets returns secrets that encoders often get wrong. Each is longer than a
+// redaction window.
 func awkwardSecrets() map[string]string {
 	return map[string]string{
 		"form syntax":         "p+l&u=s%41%2Bp;l?u#s",
@@ -141,7 +141,7 @@ func jsonNumber(s string) json.Number { return json.Number(s) }
 func gzipped(s string) []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	_, _ = w.Write([]byte(s)) // a bytes.Buffer takes everything
+	_, _ = w.Write([]byte(s)) // writing to a bytes.Buffer never fails
 	_ = w.Close()
 	return b.Bytes()
 }

@@ -38,7 +38,7 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 		}
 		d, ok := durationOf(v, a.ExpiresInUnit)
 		if at, isMoment := (Moment{}).read(v); d >= longestLife && isMoment {
-			if left := at.Add(-doc.ahead).Sub(now); left > -24*time.Hour && left < longestLife {
+			if left := at.Add(-doc.ahead()).Sub(now); left > -24*time.Hour && left < longestLife {
 				return left, true // some servers send a time instead of a lifetime
 			}
 		}
@@ -53,9 +53,9 @@ func (a Answer) expire(t *Token, doc document, now time.Time, f *filter) *Error 
 	if d, found := first(doc, a.ExpiresIn, lifetime); found {
 		t.ExpiresAt, t.Lifetime = now.Add(d), LifetimeExpiresIn
 	} else if at, found := first(doc, a.ExpiresAt, moment); found {
-		t.ExpiresAt, t.Lifetime = at.Add(-doc.ahead), LifetimeExpiresAt
+		t.ExpiresAt, t.Lifetime = at.Add(-doc.ahead()), LifetimeExpiresAt
 	} else if at, ok := jwtExpiry(t.AccessToken); ok {
-		t.ExpiresAt, t.Lifetime = at.Add(-doc.ahead), LifetimeJWT
+		t.ExpiresAt, t.Lifetime = at.Add(-doc.ahead()), LifetimeJWT
 	} else if a.DefaultLifetime > 0 {
 		t.ExpiresAt, t.Lifetime = now.Add(a.DefaultLifetime), LifetimeDefault
 	} else {

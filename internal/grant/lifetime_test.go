@@ -17,10 +17,10 @@ func TestTheLifetimeOfAToken(t *testing.T) {
 	in := func(d time.Duration) time.Time { return clock().Add(d) }
 	const century = 100 * 365 * 24 * time.Hour
 	for name, tc := range map[string]struct {
-		members string // of the answer, after the token
+		members string // members of the answer, after the token
 		token   string // "tok" when empty
 		change  func(*Answer)
-		want    time.Time // zero: an error
+		want    time.Time // zero for an error
 		source  LifetimeSource
 		detail  string // a part of the error
 	}{

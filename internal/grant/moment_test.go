@@ -41,7 +41,7 @@ func TestMomentsAreReadInAnyStandard(t *testing.T) {
 		"/Date(1767326645000+0100)/": "2026-01-02T04:04:05Z",
 		"1767326645":                 "2026-01-02T04:04:05Z",
 		"1767326645123":              "2026-01-02T04:04:05.123Z",
-		// Those that state no zone, in that of Berlin.
+		// Times without a zone are in that of Berlin.
 		"2026-01-02T04:04:05":  "2026-01-02T03:04:05Z",
 		"2026-07-02T04:04:05":  "2026-07-02T02:04:05Z",
 		"2026-01-02 04:04:05":  "2026-01-02T03:04:05Z",
@@ -49,9 +49,9 @@ func TestMomentsAreReadInAnyStandard(t *testing.T) {
 		"20260102T040405":      "2026-01-02T03:04:05Z",
 		"20260102040405":       "2026-01-02T03:04:05Z",
 		" 2026-01-02 04:04:05": "2026-01-02T03:04:05Z",
-		"2026-10-25 02:30:00":  "2026-10-25T00:30:00Z", // which comes twice, of which the first
-		"2026-03-29 02:30:00":  "2026-03-29T01:30:00Z", // which never comes
-		// Nobody knows which zone that is, or what time at all.
+		"2026-10-25 02:30:00":  "2026-10-25T00:30:00Z", // this time occurs twice; the first is meant
+		"2026-03-29 02:30:00":  "2026-03-29T01:30:00Z", // this time does not exist
+		// The zone or the time is ambiguous or unknown.
 		"2026-01-02 04:04:05 EST": "", "02/01/2026 04:04": "", "tomorrow": "", "": "", "1767326645000000": "", "/Date(soon)/": "",
 	} {
 		got, ok := Moment{Zone: zoneNamed(t, "Europe/Berlin")}.read(text)
@@ -64,7 +64,7 @@ func TestMomentsAreReadInAnyStandard(t *testing.T) {
 func TestMomentsAreReadInTheirFormat(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ format, zone, text, want string }{
-		{"%d/%m/%Y %I:%M %p", "Asia/Kolkata", "30/09/2026 08:20 PM", "2026-09-30T14:50:00Z"}, // as Oracle Primavera Unifier writes it
+		{"%d/%m/%Y %I:%M %p", "Asia/Kolkata", "30/09/2026 08:20 PM", "2026-09-30T14:50:00Z"}, // the form of Oracle Primavera Unifier
 		{"%d/%m/%Y %I:%M %p", "", "30/09/2026 12:20 am", "2026-09-30T00:20:00Z"},
 		{"%d.%m.%Y %H:%M:%S", "Europe/Berlin", "2.1.2026 04:04:05", "2026-01-02T03:04:05Z"},
 		{"%d.%m.%Y %H:%M:%S", "+01:00", "02.07.2026 04:04:05.25", "2026-07-02T03:04:05.25Z"},
@@ -81,7 +81,7 @@ func TestMomentsAreReadInTheirFormat(t *testing.T) {
 		{"%F %T %Z", "Europe/Berlin", "2026-01-02 04:04:05 GMT", "2026-01-02T04:04:05Z"},
 		{"%F %T %Z", "America/New_York", "2026-01-02 04:04:05 EST", "2026-01-02T09:04:05Z"},
 		{"until %F%%z %T", "Europe/Berlin", "until 2026-01-02%z 04:04:05", "2026-01-02T03:04:05Z"},
-		// Another zone's name may mean anything, and no other format is tried.
+		// The name of another zone is ambiguous, and no other format is tried.
 		{"%F %T %Z", "Europe/Berlin", "2026-01-02 04:04:05 EST", ""}, {"%F %T %Z", "", "2026-01-02 04:04:05 CET", ""},
 		{"%F %T", "", "2026-01-02T04:04:05Z", ""}, {"%F %T", "", "1767326645", ""}, {"%F %T", "", "", ""}, {"%d/%m/%Y", "", "01/13/2026", ""},
 		{"%F %T", "", "2026-02-30 04:04:05", ""}, {"%F", "", "2026-01-02 04:04:05", ""},

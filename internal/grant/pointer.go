@@ -80,8 +80,12 @@ type document struct {
 	body   any    // the parsed body, as encoding/json represents it
 	header http.Header
 	within func(text string) (any, unread) // parses a text in the answer that is a document itself
-	ahead  time.Duration                   // how far the provider's clock is ahead of this one
+	sent   time.Time                       // when the request was sent
+	read   time.Time                       // when the answer arrived
 }
+
+// ahead returns how far the provider's clock is ahead of this one.
+func (d document) ahead() time.Duration { return clockAhead(d.header, d.sent, d.read) }
 
 // lookup returns the value at p. If a header occurs several times, it returns
 // the first one.
@@ -141,11 +145,14 @@ func readTextOnce() func(string) (any, unread) {
 		value any
 		why   unread
 	}
-	known := map[string]inner{}
+	var known map[string]inner // most answers hold no such text
 	return func(text string) (any, unread) {
 		in, again := known[text]
 		if !again {
 			in.value, in.why = readText(text)
+			if known == nil {
+				known = map[string]inner{}
+			}
 			known[text] = in
 		}
 		return in.value, in.why

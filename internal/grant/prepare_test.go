@@ -20,7 +20,7 @@ import (
 // The answer to a prepared request hides the same secrets as any other answer,
 // including those that an attempt made itself.
 func TestPreparedRequestKnowsTheSecretsOfEachAttempt(t *testing.T) {
-	echo := map[string]func(*http.Request) string{ // of what the attempt shows
+	echo := map[string]func(*http.Request) string{ // returns what the attempt shows
 		"client_secret":    func(r *http.Request) string { return r.FormValue("client_secret") },
 		"a parameter":      func(r *http.Request) string { return r.FormValue("x") },
 		"DPoP":             func(r *http.Request) string { return r.Header.Get("DPoP") },

@@ -17,28 +17,28 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// ofEnvironment returns a transport that must not ask the environment for a
-// proxy.
+// ofEnvironment returns a transport that fails if it asks the environment for a proxy.
 func ofEnvironment() *http.Transport {
 	t := defaultTransport()
 	t.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New("the environment was asked") }
 	return t
 }
 
-// socksProxy runs a proxy for SOCKS5 (RFC 1928) with a login (RFC 1929).
+// socksProxy runs a SOCKS5 proxy (RFC 1928) that requires a login (RFC 1929).
 func socksProxy(t *testing.T, username, password string) string {
 	t.Helper()
 	return listen(t, func(c net.Conn) {
 		read := func(n int) []byte {
 			b := make([]byte, n)
-			_, _ = io.ReadFull(c, b) // what is missing is zero, and no login
+			_, _ = io.ReadFull(c, b) // missing bytes are zero, which is no login
 			return b
 		}
 		read(int(read(2)[1]))
-		_, _ = c.Write([]byte{5, 2}) // a login, please
+		_, _ = c.Write([]byte{5, 2}) // asks for a login
 		name := string(read(int(read(2)[1])))
 		if word := string(read(int(read(1)[0]))); name != username || word != password {
 			_, _ = c.Write([]byte{1, 1})
@@ -46,7 +46,7 @@ func socksProxy(t *testing.T, username, password string) string {
 		}
 		_, _ = c.Write([]byte{1, 0})
 		if head := read(4); head[3] != 1 {
-			return // only IPv4 is asked for here
+			return // the test only asks for IPv4
 		}
 		address := read(6)
 		to, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.IP(address[:4]), Port: int(address[4])<<8 | int(address[5])})
@@ -64,14 +64,13 @@ func TestAConfigHasAProxyOfItsOwn(t *testing.T) {
 	t.Parallel()
 	target, authority := overTLS(t, nil, answers)
 	plain := "http://" + listen(t, answers)
-	nowhere := listen(t, nil)
 	login := Proxy{Username: "user", Password: "proxy-password"}
 	with := func(p Proxy, to string) Proxy { p.URL = to; return p }
 	wanting := func(status int) string { return "http://" + connectProxy(t, "user:proxy-password", status) }
 	for name, tc := range map[string]struct {
 		proxy  Proxy
 		target string
-		want   string // "" is a token
+		want   string // part of the error; "" if the result is a token
 	}{
 		"with its login":               {with(login, wanting(0)), target, ""},
 		"without one":                  {Proxy{URL: "http://" + connectProxy(t, "", 0)}, target, ""},
@@ -83,9 +82,9 @@ func TestAConfigHasAProxyOfItsOwn(t *testing.T) {
 		"that wants another, by SOCKS": {with(login, "socks5://"+socksProxy(t, "user", "another")), target, "the proxy cannot be reached; check proxy_url, and its login if it is by SOCKS"},
 		"that forbids the host":        {with(login, wanting(403)), target, "the proxy does not let the connection through (HTTP 403); have the provider's host allowed there, or set another proxy_url"},
 		"that cannot reach the host":   {with(login, wanting(502)), target, "the proxy cannot reach the provider's host (HTTP 502)"},
-		"that is gone":                 {with(login, "http://"+nowhere), target, "the proxy cannot be reached; check proxy_url"},
-		"that is gone, for http":       {with(login, "http://"+nowhere), plain, "the proxy cannot be reached; check proxy_url"},
-		"that is gone, by SOCKS":       {with(login, "socks5://"+nowhere), target, "the proxy cannot be reached; check proxy_url"},
+		"that is gone":                 {with(login, "http://"+providertest.Nobody), target, "the proxy cannot be reached; check proxy_url"},
+		"that is gone, for http":       {with(login, "http://"+providertest.Nobody), plain, "the proxy cannot be reached; check proxy_url"},
+		"that is gone, by SOCKS":       {with(login, "socks5://"+providertest.Nobody), target, "the proxy cannot be reached; check proxy_url"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,7 +120,7 @@ func TestAProxyBehindTLSIsNotTheProvider(t *testing.T) {
 	target, _ := overTLS(t, func(config *tls.Config) {
 		config.ClientAuth = tls.RequestClientCert
 		config.VerifyConnection = func(s tls.ConnectionState) error { presented.Add(int32(len(s.PeerCertificates))); return nil }
-	}, answers) // of the same authority
+	}, answers) // its authority is the proxy's
 	k, err := signing.Generate(signing.ES256)
 	if err != nil {
 		t.Fatal(err)

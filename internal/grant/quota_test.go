@@ -14,8 +14,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// quotas are the ways in which servers say that nothing is left of 100 requests
-// until a minute has passed.
+// quotas returns the ways in which servers say that none of 100 requests is left until
+// a minute has passed.
 func quotas() map[string]http.Header {
 	at := clock().Add(time.Minute)
 	fields := func(family, reset string) http.Header {

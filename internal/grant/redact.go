@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -43,6 +42,7 @@ type redactor struct {
 	parts   *windows // windows of credentials that parsing can split
 	whole   []string // credentials that are searched for within other text, folded
 	alone   []string // credentials too short for that, or public: only an equal text counts
+	sieves  []*sieve // of parts, whole and alone
 
 	spaces, beyondASCII bool // whether any credential holds such characters (any kind of space)
 }
@@ -111,6 +111,7 @@ func newRedactor(r Request, sent *attempt) redactor {
 			out.keepWhole(strconv.Quote(name) + ":" + strconv.Quote(text))
 		}
 	}
+	out.sieves = []*sieve{newSieve(out.whole, out.alone, out.parts)}
 	return out
 }
 
@@ -134,10 +135,15 @@ func (r redactor) with(secrets []string) redactor {
 // withWhole returns r with the secrets of an answer added, for checking the
 // members of a good answer.
 func (r redactor) withWhole(secrets []string) redactor {
-	r.whole, r.alone = slices.Clip(r.whole), slices.Clip(r.alone)
+	if len(secrets) == 0 {
+		return r
+	}
+	whole, alone := len(r.whole), len(r.alone)
+	r.whole, r.alone, r.sieves = slices.Clip(r.whole), slices.Clip(r.alone), slices.Clip(r.sieves)
 	for _, secret := range secrets {
 		r.keepWhole(secret)
 	}
+	r.sieves = append(r.sieves, newSieve(r.whole[whole:], r.alone[alone:], nil))
 	return r
 }
 
@@ -175,46 +181,6 @@ func (r *redactor) keep(secret string) {
 		}
 		if len(text) > window {
 			r.windows.add(text)
-		}
-	}
-}
-
-// windows holds parts of credentials. The credentials are split only when a
-// text is first searched, because most answers do not need it. The parts are
-// stored by value, because there may be many.
-type windows struct {
-	of    []string
-	once  sync.Once
-	parts map[[window]byte]struct{}
-}
-
-func (w *windows) add(secret string) { w.of = append(w.of, secret) }
-
-// within reports whether the text holds any of the parts. A nil w has no parts.
-func (w *windows) within(text string) bool {
-	if w == nil || len(w.of) == 0 {
-		return false
-	}
-	w.once.Do(w.takeApart)
-	var part [window]byte
-	for i := 0; i+window <= len(text); i++ {
-		copy(part[:], text[i:])
-		if _, is := w.parts[part]; is {
-			return true
-		}
-	}
-	return false
-}
-
-func (w *windows) takeApart() {
-	w.parts = map[[window]byte]struct{}{}
-	var part [window]byte
-	for _, secret := range w.of {
-		for _, s := range spellings(secret) {
-			for i := 0; i+window <= min(len(s), maxWindowed); i++ {
-				copy(part[:], s[i:])
-				w.parts[part] = struct{}{}
-			}
 		}
 	}
 }
@@ -290,11 +256,7 @@ func folded(s string, letters, spaces bool) []string {
 		var b strings.Builder
 		b.Grow(len(s))
 		for i := range len(s) {
-			c := s[i]
-			if 'A' <= c && c <= 'Z' {
-				c += 'a' - 'A'
-			}
-			b.WriteByte(c)
+			b.WriteByte(lowerASCII(s[i]))
 		}
 		ascii = b.String()
 	}
@@ -302,6 +264,13 @@ func folded(s string, letters, spaces bool) []string {
 		return []string{ascii, lower(s)}
 	}
 	return []string{ascii}
+}
+
+func lowerASCII(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
 }
 
 // lower returns s with its letters in lower case. Bytes that are not valid

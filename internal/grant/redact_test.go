@@ -19,7 +19,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// encodings are the ways in which a provider may repeat what it was sent.
+// encodings returns the ways in which a provider may repeat what it was sent.
 func encodings() map[string]func(string) string {
 	percent := func(format string) func(string) string {
 		return func(s string) string {
@@ -33,7 +33,7 @@ func encodings() map[string]func(string) string {
 	shifted := func(e *base64.Encoding, n int) func(string) string {
 		return func(s string) string { return e.EncodeToString([]byte("id:="[:n] + s)) }
 	}
-	// As JSON text within a description: escaped once more than the answer is.
+	// As JSON text within a description, it is escaped once more than the answer.
 	jsonText := func(s string) string {
 		b, _ := json.Marshal(s) //nolint:errchkjson // a string
 		return string(b)
@@ -116,7 +116,7 @@ func givesAway(text, secret string, encode func(string) string) string {
 			return secret[i : i+window]
 		}
 	}
-	// Without its ends an encoding is as readable as with them.
+	// An encoding without its ends is as readable as a whole one.
 	encoded := encode(secret)
 	length := len(encoded) * 3 / 4
 	for i := 0; i+length <= len(encoded); i++ {
@@ -147,7 +147,7 @@ func TestNoEncodingOfASecretIsShown(t *testing.T) {
 					"after much":   noise + encoded, "half begun": "x" + encoded[:(len(encoded)+1)/2],
 				} {
 					if len(secret) <= window && (where == "half begun" || where == "after a word") {
-						continue // a part of so little is little
+						continue // such a small part reveals little
 					}
 					if got := redact.text(text); got != withheld {
 						if part := givesAway(got, secret, encode); part != "" {
@@ -238,7 +238,7 @@ func TestAnEchoOfTheRequestShowsNoSecret(t *testing.T) {
 					"refresh":   func(r *Request) { r.GrantType, r.RefreshToken = GrantRefreshToken, "rt:"+secret },
 				} {
 					if dialect != providertest.RFC6749 && how != "post" && how != "basic" {
-						continue // dialects differ in their answers
+						continue // dialects differ only in their answers, so two ways are enough
 					}
 					r := standardRequest(s.TokenURL())
 					r.ClientSecret = secret
@@ -271,7 +271,7 @@ func TestSecretsInTheNamesOfMembersAndInTypesAreNotShown(t *testing.T) {
 	}
 }
 
-// A private key is long, and an answer may be designed to be slow to read.
+// A private key is a long secret, and an answer may be designed to be slow to read.
 func BenchmarkRedact(b *testing.B) {
 	r := standardRequest("")
 	r.Secrets = []string{strings.Repeat("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ", 60)}

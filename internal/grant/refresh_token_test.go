@@ -67,7 +67,8 @@ func TestNoMemberHandsOutTheRefreshToken(t *testing.T) {
 			if e != nil || got.TokenType != "Bearer" || got.Scope != "asked" || got.Extra != nil {
 				t.Errorf("hands out %+v, %v", got, e)
 			}
-			// As the token, or in an error that takes it for words.
+			// The pointer to the refresh token is now also the token's, and the
+			// error's.
 			r.Answer.AccessToken, r.Answer.Error = []Pointer{tc.at, "/token"}, []Pointer{tc.at}
 			if got, e := read(t, r, tc.members, tc.headers...); got != nil && got.AccessToken != "tok" || e != nil && strings.Contains(e.Error(), "resh+live") {
 				t.Errorf("hands out the token %+v, %v", got, e)
@@ -86,7 +87,7 @@ func TestTheRefreshTokenIsKeptForTheGrant(t *testing.T) {
 	r := standardRequest("")
 	r.RefreshToken = jwt(`{"typ":"refresh","sub":"user"}`)
 	for _, next := range []string{r.RefreshToken, "next-" + r.RefreshToken, "another"} {
-		// Tokens of one provider begin alike.
+		// Tokens of one provider often begin with the same text.
 		got, e := read(t, r, map[string]any{"access_token": jwt(`{"typ":"access","sub":"user"}`), "expires_in": 60, "refresh_token": next})
 		if e != nil || got.RefreshToken != next {
 			t.Errorf("got %+v, %v", got, e)

@@ -17,7 +17,7 @@ func TestRevoke(t *testing.T) {
 	for name, tc := range map[string]struct {
 		status int
 		body   string
-		kind   Kind // 0: revoked
+		kind   Kind // 0 if the token is revoked
 	}{
 		"200":                       {status: 200},
 		"200 with anything":         {status: 200, body: "gone"},
@@ -72,8 +72,7 @@ func TestAnErrorNamesTheFieldOfTheURLThatWasAsked(t *testing.T) {
 	if err := c.Revoke(t.Context(), r); err == nil || !strings.Contains(err.Error(), "set revocation_url to the final address") {
 		t.Errorf("of an answer: %v", err)
 	}
-	s.Close()
-	r.Field = "check_url"
+	r.URL, r.Field = "http://"+providertest.Nobody, "check_url"
 	if _, err := c.Probe(t.Context(), r); err == nil || !strings.Contains(err.Error(), "check check_url's host and port") {
 		t.Errorf("of no answer: %v", err)
 	}

@@ -10,16 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/hashicorp/go-retryablehttp"
 )
 
 // Operations of a *net.OpError. They name the step that failed.
@@ -38,7 +36,6 @@ func defaultTransport() *http.Transport {
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  6 * time.Minute, // each request has a limit of its own
 		ExpectContinueTimeout:  time.Second,
 		IdleConnTimeout:        90 * time.Second,
 		MaxIdleConns:           256,
@@ -48,34 +45,84 @@ func defaultTransport() *http.Transport {
 	}
 }
 
-// sender is the transport that go-retryablehttp calls. It ignores the request
-// that it is given, except its context, and builds each attempt from the Request.
+// sender sends one Request, in one or more attempts.
 type sender struct {
 	transport http.RoundTripper
-	request   Request
+	request   *Request
 	client    *Client
 	last      *attempt
 	attempts  int
 	connected atomic.Bool    // whether the last attempt came to have a connection
-	answer    *http.Response // the last answer; nil without one. The caller of RoundTrip reads its body.
+	answer    *http.Response // the last answer; nil without one. The caller of send reads its body.
 }
 
-// RoundTrip makes the next attempt. It must not be called concurrently. When a
-// server refuses the attempt and sends a DPoP nonce, RoundTrip sends the request
-// once more with that nonce. This does not count as another attempt.
-func (s *sender) RoundTrip(outline *http.Request) (*http.Response, error) {
+// send sends the request, and at most maxRetries times again if that may help. It
+// returns the answer to the last attempt, or its error. Redirects are never
+// followed: that would send the credentials to a host that is not configured.
+func (s *sender) send(ctx context.Context) (*http.Response, error) {
+	for {
+		resp, err := s.attempt(ctx)
+		shortest := s.client.retryWait * time.Duration(s.attempts)
+		longest := 5 * shortest
+		if s.attempts > maxRetries || !s.mayHelp(ctx, resp, err) || !lasts(ctx, longest) {
+			return resp, err // also if time is short: this result tells more than a timeout would
+		}
+		if err == nil {
+			_ = resp.Body.Close() // only the next answer is used
+		}
+		// Clients that failed together must not all come back together.
+		pause := time.NewTimer(shortest + time.Duration(rand.Int64N(int64(longest-shortest)))) //nolint:gosec // no secret depends on it
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// mayHelp reports whether another attempt may help: after a failed connection (see
+// retryableError), and after a 502, 503 or 504 that asks for no wait. If the grant
+// spends something, it is only true if no connection was made.
+func (s *sender) mayHelp(ctx context.Context, resp *http.Response, err error) bool {
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case err != nil:
+		return retryableError(err, s.request.Spends)
+	case s.request.Spends:
+		return false
+	}
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return !asksToWait(resp.Header, s.client.now())
+	}
+	return false
+}
+
+// lasts reports whether ctx lasts for d.
+func lasts(ctx context.Context, d time.Duration) bool {
+	deadline, bounded := ctx.Deadline()
+	return !bounded || time.Until(deadline) >= d
+}
+
+// attempt makes the next attempt. When a server refuses it and sends a DPoP nonce,
+// the request is sent once more with that nonce. This does not count as another
+// attempt.
+func (s *sender) attempt(ctx context.Context) (*http.Response, error) {
 	s.attempts++
 	s.answer = nil
-	resp, err := s.send(outline)
-	if err != nil || s.request.DPoP == nil || !wantsNonce(s.request, resp) {
+	resp, err := s.once(ctx)
+	if err != nil || s.request.DPoP == nil || !wantsNonce(*s.request, resp) {
 		return resp, err
 	}
 	_ = resp.Body.Close() // only the next answer is used
-	return s.send(outline)
+	return s.once(ctx)
 }
 
-func (s *sender) send(outline *http.Request) (*http.Response, error) {
-	now, r := s.client.now(), s.request
+// once builds the request and sends it.
+func (s *sender) once(ctx context.Context) (*http.Response, error) {
+	now, r := s.client.now(), *s.request
 	if r.Anew != nil {
 		var err error
 		if r, err = r.Anew(now); err != nil {
@@ -87,7 +134,7 @@ func (s *sender) send(outline *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	s.last = a
-	req, err := encode(s.tracing(outline.Context()), r, a, s.client.userAgent)
+	req, err := encode(s.tracing(ctx), r, a, s.client.userAgent)
 	if err != nil {
 		return nil, err
 	}
@@ -116,50 +163,6 @@ func (s *sender) tracing(ctx context.Context) context.Context {
 	})
 }
 
-// retrying returns a client that sends a request through transport and retries
-// it at most maxRetries times. It retries after a failed connection (see
-// retryableError), and after a 502, 503 or 504 that asks for no wait. It does
-// not retry if the wait could exceed the deadline. If the grant spends
-// something, it retries only when no connection was made.
-//
-// The client has no logger: go-retryablehttp logs URLs, and a URL may hold a
-// secret.
-func retrying(transport http.RoundTripper, spends bool, wait time.Duration, now func() time.Time) *retryablehttp.Client {
-	rc := &retryablehttp.Client{} // NewClient would create an unused connection pool
-	rc.RetryMax = maxRetries
-	rc.RetryWaitMin = wait
-	rc.RetryWaitMax = 5 * wait
-	rc.Backoff = retryablehttp.LinearJitterBackoff
-	rc.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	rc.HTTPClient = &http.Client{
-		Transport: transport,
-		// Following a redirect would send the credentials to a host that is not
-		// configured.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	longest := time.Duration(0) // the longest wait before the next attempt
-	rc.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
-		longest += rc.RetryWaitMax
-		deadline, bounded := ctx.Deadline()
-		switch {
-		case ctx.Err() != nil:
-			return false, ctx.Err()
-		case bounded && time.Until(deadline) < longest:
-			return false, nil // this result tells more than a timeout would
-		case err != nil:
-			return retryableError(err, spends), nil
-		case spends || asksToWait(resp.Header, now()):
-			return false, nil
-		}
-		switch resp.StatusCode {
-		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return true, nil
-		}
-		return false, nil
-	}
-	return rc
-}
-
 // retryableError reports whether another attempt may help. It is true for a
 // refused or broken connection. It is false for a certificate error, a TLS
 // alert, a malformed answer and a timeout. If the grant spends something
@@ -181,16 +184,11 @@ func retryableError(err error, spends bool) bool {
 
 // transportError classifies an error that left the request without an answer,
 // and describes what may help. It does not quote errors that can hold foreign
-// text: a *url.Error holds the URL, and the error of a malformed answer quotes
-// the answer.
+// text: the error of a malformed answer quotes the answer.
 func transportError(err error, r Request, now time.Time) error {
 	var own *Error
 	if errors.As(err, &own) {
 		return own
-	}
-	var urlErr *url.Error
-	if errors.As(err, &urlErr) {
-		err = urlErr.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", InWords(r.Timeout)), Remedy: slowRemedy}
@@ -275,7 +273,7 @@ func tlsError(err error, c Connection, now time.Time) (what, remedy string) {
 	switch {
 	case errors.As(err, &certErr):
 		return certificateError(certErr.Err)
-	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+	case errors.As(err, &record):
 		return "it does not speak TLS on this port", "check token_url's scheme and port"
 	case errors.As(err, &op) && op.Op == opAlert:
 		return alertError(op.Err.Error(), c, now)

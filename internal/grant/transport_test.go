@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
@@ -23,7 +24,7 @@ func TestWhatIsAskedAgain(t *testing.T) {
 		behavior []providertest.Behavior
 		spends   bool
 		requests int
-		kind     Kind // 0: a token
+		kind     Kind // 0 if the result is a token
 	}{
 		"502 twice at most":                         {behavior: []providertest.Behavior{status(502)}, requests: 3, kind: Unavailable},
 		"503 twice at most":                         {behavior: []providertest.Behavior{status(503)}, requests: 3, kind: Unavailable},
@@ -100,7 +101,8 @@ func TestRetriesStayWithinTheTimeout(t *testing.T) {
 					if s.Requests() != asked {
 						t.Errorf("asked %d times", s.Requests())
 					}
-					// The provider did answer, or break: it was not too slow.
+					// The provider answered, or broke the connection, so it was not too
+					// slow.
 					if e.Kind != Unavailable || e.Status != b.Status {
 						t.Errorf("got kind %d, status %d: %s", e.Kind, e.Status, e)
 					}
@@ -151,7 +153,7 @@ func TestNoAnswerInTimeIsTooSlow(t *testing.T) {
 	}
 }
 
-// A firewall that drops packets looks like this.
+// If a firewall drops packets, nobody answers the connection, as here.
 func TestAConnectionThatNobodyAnswersIsToldFromASlowAnswer(t *testing.T) {
 	t.Parallel()
 	transport := defaultTransport()
@@ -181,9 +183,9 @@ func TestSilenceIsTooSlow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := standardRequest(url)
-			r.Timeout = 250 * time.Millisecond
+			r.Timeout = time.Second
 			start := time.Now()
-			if e := refusal(t, r); e.Kind != TooSlow || e.Error() != "no answer within 250ms (request_timeout); see whether the provider is slow or a firewall withholds its answers, or raise request_timeout (1m at most)" {
+			if e := refusal(t, r); e.Kind != TooSlow || e.Error() != "no answer within 1s (request_timeout); see whether the provider is slow or a firewall withholds its answers, or raise request_timeout (1m at most)" {
 				t.Errorf("got kind %d: %s", e.Kind, e)
 			}
 			if took := time.Since(start); took < r.Timeout {
@@ -195,26 +197,30 @@ func TestSilenceIsTooSlow(t *testing.T) {
 
 func TestTheCallersEndIsTheCallersError(t *testing.T) {
 	t.Parallel()
-	for name, hang := range map[string]bool{"while it hangs": true, "between retries": false} {
+	for name, b := range map[string]providertest.Behavior{"while it hangs": {Hang: true}, "between retries": {Status: http.StatusServiceUnavailable}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
-				w.WriteHeader(http.StatusServiceUnavailable)
+			overAWire(t, func(t *testing.T, w *providertest.Wire) {
+				s := grantingOver(t, w)
+				s.Behave(b)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				c := NewClient(Options{Now: clock, Transport: &http.Transport{DialContext: w.DialContext}})
+				defer c.Close()
+				ended := make(chan error, 1)
+				go func() {
+					_, err := c.Mint(ctx, standardRequest(s.TokenURL()))
+					ended <- err
+				}()
+				synctest.Wait() // for the answer, or for the next attempt's time
 				cancel()
-				if hang {
-					<-r.Context().Done()
+				if err := <-ended; err != context.Canceled { //nolint:errorlint // the very error is promised
+					t.Errorf("got %v", err)
+				}
+				if s.Requests() != 1 {
+					t.Errorf("asked %d times", s.Requests())
 				}
 			})
-			c := NewClient(Options{Now: clock})
-			defer c.Close()
-			if _, err := c.Mint(ctx, standardRequest(s.TokenURL())); err != context.Canceled { //nolint:errorlint // the very error is promised
-				t.Errorf("got %v", err)
-			}
-			if s.Requests() != 1 {
-				t.Errorf("asked %d times", s.Requests())
-			}
 		})
 	}
 	t.Run("its deadline is the provider's slowness", func(t *testing.T) {
@@ -235,7 +241,6 @@ func TestTheCallersEndIsTheCallersError(t *testing.T) {
 
 func TestConnectionsThatCannotBe(t *testing.T) {
 	t.Parallel()
-	nobody := listen(t, nil)
 	tlsServer := providertest.Start(t, providertest.RFC6749, providertest.Options{TLS: true})
 	other := providertest.Start(t, providertest.RFC6749, providertest.Options{TLS: true})
 	plain := granting(t)
@@ -251,7 +256,7 @@ func TestConnectionsThatCannotBe(t *testing.T) {
 	rude := listen(t, func(c net.Conn) {
 		_, _ = c.Read(make([]byte, 1<<16))
 		if tcp, ok := c.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // so that its close resets
+			_ = tcp.SetLinger(0) // so that Close resets the connection
 		}
 	})
 	for name, tc := range map[string]struct {
@@ -260,7 +265,7 @@ func TestConnectionsThatCannotBe(t *testing.T) {
 		kind    Kind
 		cause   Cause
 	}{
-		"connection refused":        {url: "http://" + nobody, detail: "no connection (connection refused: nobody listens there); check token_url's host and port"},
+		"connection refused":        {url: "http://" + providertest.Nobody, detail: "no connection (connection refused: nobody listens there); check token_url's host and port"},
 		"unknown host":              {url: "https://nowhere.invalid/token", detail: "its host name cannot be resolved: ", cause: CauseName},
 		"unknown authority":         {url: tlsServer.TokenURL(), detail: "its certificate is not trusted (", cause: CauseTLS},
 		"another's authority":       {url: tlsServer.TokenURL(), ca: other.CACertificate(), detail: "its certificate is not trusted (", cause: CauseTLS},
@@ -320,7 +325,7 @@ func TestATrustedAuthority(t *testing.T) {
 	s := providertest.Start(t, providertest.RFC6749, providertest.Options{TLS: true})
 	r := standardRequest(s.TokenURL())
 	r.ClientID, r.ClientSecret, r.CACertificate = s.Credentials().ClientID, s.Credentials().ClientSecret, s.CACertificate()
-	for range 2 { // and again, after the first one's connections are gone
+	for range 2 { // again, after the first request's connections are gone
 		if _, err := mint(t, r); err != nil {
 			t.Error(err)
 		}
@@ -331,17 +336,12 @@ func TestATrustedAuthority(t *testing.T) {
 	}
 }
 
-// listen runs a TCP server that calls handle for each connection. Without handle,
-// it returns an address at which nothing listens.
+// listen runs a TCP server that calls handle for each connection.
 func listen(t *testing.T, handle func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
-	}
-	if handle == nil {
-		_ = l.Close()
-		return l.Addr().String()
 	}
 	done := make(chan struct{})
 	go func() {

@@ -182,7 +182,7 @@ func TestErrorsInXML(t *testing.T) {
 		status int
 		body   string
 		change func(*Answer)
-		want   string // the end
+		want   string // how the error must end
 	}{
 		"what the provider says": {
 			http.StatusUnauthorized, `<tsResponse><error code="401001"><summary>Signin Error</summary><detail>Error signing in</detail></error></tsResponse>`,
@@ -240,7 +240,7 @@ func TestNoElementHandsOutACredential(t *testing.T) {
 		for how, encode := range wholeEncodings() {
 			sent := encode(secret)
 			if strings.ContainsFunc(sent, func(c rune) bool { return c < ' ' && c != '\n' && c != '\t' && c != '\r' }) {
-				continue // XML cannot carry it
+				continue // XML cannot hold this text
 			}
 			r := standardRequest("")
 			r.ClientSecret, r.Scopes = secret, []string{"asked"}
