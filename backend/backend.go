@@ -93,8 +93,8 @@ type backend struct {
 	metrics   *prometheus.Registry
 	loading   singleflight.Group // of views
 	nodeState atomic.Pointer[node]
-	mount     atomic.Pointer[string] // as the last request named it
-	tidied    atomic.Int64           // when, in nanoseconds since the epoch
+	mount     atomic.Pointer[mountPoint] // as the last request named it
+	tidied    atomic.Int64               // when, in nanoseconds since the epoch
 }
 
 // Factory returns the function by which Vault makes a backend for each mount.
@@ -194,13 +194,10 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 			resp, err = b.respond(nil, b.panicked(req.MountPoint+req.Path, p))
 		}
 	}()
-	if b.mount.Load() == nil {
-		b.noteMount(req)
-	}
+	b.noteMount(req)
 	if resp, plain, err := b.plainRead(ctx, req); plain {
 		return b.respond(b.final(req, resp, err))
 	}
-	b.noteMount(req)
 	if err := b.prepare(req); err != nil {
 		return b.respond(nil, err)
 	}
@@ -221,16 +218,24 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }
 
-func (b *backend) noteMount(req *logical.Request) {
-	mount := req.MountPoint
-	b.mount.Store(&mount)
+// mountPoint is where the engine is mounted. Log lines name it, because one process
+// serves all mounts. The logger is kept, because making one takes longer than a line
+// that is not logged.
+type mountPoint struct {
+	path string
+	log  hclog.Logger
 }
 
-// log returns the logger of this mount. Its lines name the mount, because one process
-// serves all mounts.
+func (b *backend) noteMount(req *logical.Request) {
+	if known := b.mount.Load(); known == nil || known.path != req.MountPoint {
+		b.mount.Store(&mountPoint{path: req.MountPoint, log: b.Logger().With("mount", req.MountPoint)})
+	}
+}
+
+// log returns the logger of this mount.
 func (b *backend) log() hclog.Logger {
 	if mount := b.mount.Load(); mount != nil {
-		return b.Logger().With("mount", *mount)
+		return mount.log
 	}
 	return b.Logger()
 }

@@ -13,12 +13,12 @@ import (
 
 func outliving() *background { return newBackground(func(string) { _ = recover() }) }
 
-// idle says that w has nothing left, and keeps no lane that nobody uses.
+// idle reports whether w has no jobs left, and keeps no lane that nobody uses.
 func idle(w *background) bool {
 	return w.places.TryAcquire(maxJobs) && len(w.lanes.byName) == 0
 }
 
-// hang is a job that only the end of its context ends.
+// hang is a job that runs until its context ends.
 func hang(ctx context.Context) { <-ctx.Done() }
 
 func TestBackgroundRunsEightJobsOfALaneAtATime(t *testing.T) {
@@ -78,8 +78,8 @@ func TestBackgroundIsClosedInTime(t *testing.T) {
 		if took := time.Since(start); took != drainTime {
 			t.Errorf("it took %s", took)
 		}
-		synctest.Wait()      // all end, or this would never return
-		w.close(t.Context()) // again, at once
+		synctest.Wait()      // all jobs end, or this would never return
+		w.close(t.Context()) // a second time, right after the first
 		if begun.Load() != 8 || w.run(t.Context(), "c", hang) || !idle(w) {
 			t.Errorf("%d jobs began, want the 8 that ran; or something is left, or starts", begun.Load())
 		}

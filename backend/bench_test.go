@@ -12,12 +12,12 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// BenchmarkMint is a read that mints, with the provider in this process.
+// BenchmarkMint measures a read that mints, with the provider in this process.
 func BenchmarkMint(b *testing.B) {
 	for _, test := range []struct {
 		name   string
 		config fields
-		before fields // what is written before each read, nil for nothing
+		before fields // written before each read; nil for no write
 	}{
 		{"for one reader", fields{"reuse": false}, nil},
 		{"the first shared", fields{}, fields{}},
@@ -46,7 +46,7 @@ func BenchmarkMint(b *testing.B) {
 	}
 }
 
-// BenchmarkConfigWrite is a write that changes what a config's tokens are.
+// BenchmarkConfigWrite measures a write that changes a config's request for tokens.
 func BenchmarkConfigWrite(b *testing.B) {
 	for _, tokens := range []int{50, 5000} {
 		b.Run(fmt.Sprintf("beside %d tokens", tokens), func(b *testing.B) {

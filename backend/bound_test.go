@@ -15,7 +15,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// Eight scopes make 255 sets.
+// letters returns eight scopes. There are 255 sets of them that are not empty.
 func letters() []string { return strings.Split("abcdefgh", "") }
 
 func subset(n int) string {
@@ -42,10 +42,10 @@ func TestSetsOfScopesThatReadersChooseAreBounded(t *testing.T) {
 		wantMembers(t, r.data(t), fields{"scope": strings.ReplaceAll(subset(n), ",", " ")})
 	}
 	asked(t, s, 64)
-	// In whatever way the same set is written.
+	// A set that is in memory is served, in whatever way the reader writes it.
 	r := e.readWith(t, "token/c", fields{"scopes": "a,b,a,b,b"})
 	wantMembers(t, r.data(t), fields{"scope": "a b"})
-	for _, path := range []string{"token/c", "token/c/r"} { // what nobody chose
+	for _, path := range []string{"token/c", "token/c/r"} { // reads without a choice of scopes
 		succeeded(t, e.read(t, path))
 	}
 	asked(t, s, 65)
@@ -53,8 +53,8 @@ func TestSetsOfScopesThatReadersChooseAreBounded(t *testing.T) {
 	succeeded(t, e.readWith(t, "token/c", fields{"scopes": subset(255)}))
 }
 
-// A role that names its callers' identities has a token for each of them: how
-// many there are is not for them to choose.
+// A role that names its callers' identities has a token for each caller. The bound is
+// for what readers choose, and they do not choose how many callers there are.
 func TestCallersOfARoleAreNotBounded(t *testing.T) {
 	const callers = 70
 	e := mount(t)
@@ -66,7 +66,7 @@ func TestCallersOfARoleAreNotBounded(t *testing.T) {
 		e.system.EntityVal = &logical.Entity{ID: id}
 		succeeded(t, e.as(t, id, "token/c/r"))
 		r := e.send(t, &logical.Request{Operation: logical.ReadOperation, Path: "token/c/r", EntityID: id, Data: fields{"scopes": "a"}})
-		wantMembers(t, r.data(t), fields{"scope": "a"}) // the same choice of them all
+		wantMembers(t, r.data(t), fields{"scope": "a"}) // all callers choose the same
 	}
 	asked(t, s, 2*callers)
 }
@@ -153,7 +153,8 @@ func TestMinTTLMintsNoMoreOftenThanFresh(t *testing.T) {
 	asked(t, s, 2)
 }
 
-// Accounts get locked by further attempts.
+// The engine asks ever more rarely, because some providers lock an account after
+// further attempts.
 func TestRefusedCredentialsAreTriedLessAndLess(t *testing.T) {
 	for name, test := range map[string]struct {
 		config fields
@@ -174,7 +175,7 @@ func TestRefusedCredentialsAreTriedLessAndLess(t *testing.T) {
 			s.Behave(providertest.Behavior{Times: -1, Status: test.status, Body: test.body})
 			e.must(t, "config/c", with(standard(s), with(fields{"scopes": "read,write"}, test.config)))
 			e.must(t, "role/c/r", fields{"scopes": "read"})
-			for range 24 * 60 { // a day of readers who come each minute
+			for range 24 * 60 { // a day, with readers every minute
 				for _, path := range []string{"token/c", "token/c/r"} {
 					refused(t, e.read(t, path), http.StatusBadRequest, `"c"`, "next attempt from")
 				}

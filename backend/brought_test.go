@@ -25,7 +25,7 @@ const (
 	jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 )
 
-// subjectOf is a reader's own token; no text of it may be found anywhere.
+// subjectOf returns a reader's own token. Its text may appear nowhere.
 func subjectOf(name string) string { return "ey-subject-token-of:" + name + ":4f9a1c" }
 
 func nameOf(token string) (string, bool) {
@@ -34,8 +34,8 @@ func nameOf(token string) (string, bool) {
 	return name, begins && ends
 }
 
-// bringing is an engine with a config whose readers bring the subject. Their
-// tokens are looked for in its log.
+// bringing returns an engine with a config whose readers bring the subject token. The
+// engine's log must hold none of the secrets, which are the readers' tokens.
 func bringing(t *testing.T, more fields, secrets ...string) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t, secrets...)
@@ -63,13 +63,13 @@ func TestReadersBringTheirSubject(t *testing.T) {
 	if got := providertest.ReadExchanged(e.bring(t, "token/c", fields{"subject_token": bob}).token(t)); got.Subject != "bob" {
 		t.Errorf("bob gets a token of %+v", got)
 	}
-	for range 3 { // also with the newline that a file ends with
+	for range 3 { // the same subject again, also with the newline that a file ends with
 		if e.bring(t, "token/c", fields{"subject_token": alice + "\n"}).token(t) != r.token(t) {
 			t.Error("the same subject gets another token")
 		}
 	}
 	asked(t, s, 2)
-	// The token is found again, and what it was made of is nowhere.
+	// The token is stored, but what it was made from is not.
 	for _, text := range e.below(t, "") {
 		withoutSecrets(t, "storage", text, alice, bob)
 	}
@@ -165,7 +165,7 @@ func TestRefusedReaderInputs(t *testing.T) {
 	refused(t, e.write(t, "config/d", with(exchanging(s), fields{"subject_config": "c"})), http.StatusBadRequest, "subject_config")
 }
 
-// Microsoft's on-behalf-of flow.
+// This is Microsoft's on-behalf-of flow.
 func TestReadersBringAnAssertion(t *testing.T) {
 	alice := subjectOf("alice")
 	e, s := bringing(t, fields{
@@ -182,7 +182,7 @@ func TestReadersBringAnAssertion(t *testing.T) {
 	asked(t, s, 1)
 }
 
-// What one reader brings is that reader's trouble.
+// If one reader brings a bad subject, other readers still get their tokens.
 func TestBadSubjectHoldsUpNobodyElse(t *testing.T) {
 	good := subjectOf("alice")
 	e, s := bringing(t, nil, good, "a-subject-that-is-bad")
@@ -204,7 +204,7 @@ func TestBadSubjectHoldsUpNobodyElse(t *testing.T) {
 		if got := s.Requests() - before; got != 1 {
 			t.Errorf("%d requests for one bad subject, want 1", got)
 		}
-		succeeded(t, update(t, e, "revoke/c", nil)) // so that the next one is minted
+		succeeded(t, update(t, e, "revoke/c", nil)) // so that the next read mints
 		e.bring(t, "token/c", fields{"subject_token": good}).token(t)
 	}
 }
@@ -251,7 +251,7 @@ func TestBroughtTokenIsRenewedByWhoBringsTheSame(t *testing.T) {
 	alice := fields{"subject_token": subjectOf("alice")}
 	e, s := bringing(t, nil)
 	old := e.bring(t, "token/c", alice).token(t)
-	e.clock.advance(45 * time.Minute) // in the background
+	e.clock.advance(45 * time.Minute) // the read below starts a renewal in the background
 	if e.bring(t, "token/c", alice).token(t) != old {
 		t.Error("not the one that is there")
 	}
@@ -262,8 +262,8 @@ func TestBroughtTokenIsRenewedByWhoBringsTheSame(t *testing.T) {
 	}
 }
 
-// A thousand callers ask for their tokens in any order, while the config is
-// revoked and written: nobody ever gets another's.
+// A thousand callers ask for their tokens in random order, while the config is revoked
+// and written. No caller ever gets another caller's token.
 func TestAThousandCallersEachGetTheirOwn(t *testing.T) {
 	const callers, reads = 1000, 4
 	e, s := bringing(t, fields{"scopes": "read,write", "request_timeout": "60s"})
@@ -324,7 +324,8 @@ func TestAThousandCallersEachGetTheirOwn(t *testing.T) {
 	if served.Load() < callers*reads*9/10 {
 		t.Errorf("only %d of %d are served", served.Load(), callers*reads)
 	}
-	// And in peace, from memory: each still gets its own.
+	// Afterwards, when nothing changes any more, each caller still gets its own token
+	// from memory.
 	for _, caller := range slices.Compact(slices.Sorted(slices.Values(order))) {
 		name := fmt.Sprintf("caller-%d", caller)
 		token := e.bring(t, "token/c", fields{"subject_token": subjectOf(name)}).token(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// budgeted is an engine whose config c may mint so many tokens of ten minutes an
-// hour.
+// budgeted returns an engine whose config/c may mint limit tokens an hour. Each token
+// lives for ten minutes.
 func budgeted(t *testing.T, limit int, more fields) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t)
@@ -53,7 +53,7 @@ func TestPastItsBudgetAConfigKeepsItsTokenAndThenRefuses(t *testing.T) {
 	asked(t, s, 2)
 	wantMembers(t, e.read(t, "status/c").data(t), fields{"state": "failing", "failure_causes": fields{"budget": float64(2)}, "mints_last_hour": float64(2), "mints_per_hour": float64(2)})
 
-	e.clock.advance(42*time.Minute + 55*time.Second) // 04:05:00: the first counts no more
+	e.clock.advance(42*time.Minute + 55*time.Second) // 04:05:00: the first mint no longer counts
 	succeeded(t, e.read(t, "token/c"))
 	refused(t, e.read(t, "token/c/r"), http.StatusTooManyRequests, "mints_per_hour")
 	asked(t, s, 3)
@@ -82,7 +82,7 @@ func TestABudgetOutlivesTheProcess(t *testing.T) {
 	wantMembers(t, e.read(t, "status/c").data(t), fields{"mints": float64(0), "mints_last_hour": float64(2)})
 	e.clock.advance(10 * time.Minute)
 	refused(t, e.read(t, "token/c"), http.StatusTooManyRequests)
-	e = e.restart(t) // and also when nobody asked for the status
+	e = e.restart(t) // the restarted engine keeps to the budget although nobody asked for the status
 	refused(t, e.read(t, "token/c"), http.StatusTooManyRequests)
 	e.clock.advance(45 * time.Minute)
 	succeeded(t, e.read(t, "token/c"))
@@ -96,8 +96,8 @@ func TestABudgetOutlivesTheProcess(t *testing.T) {
 	}
 }
 
-// Where each reader has a token of its own, those who ask at a time share what is
-// left.
+// With reuse=false each reader gets a token of its own. Readers who ask at the same
+// time share what is left of the budget.
 func TestReadersAtATimeKeepToTheBudget(t *testing.T) {
 	e, s := budgeted(t, 5, fields{"reuse": false})
 	s.Behave(providertest.Behavior{Times: -1, Delay: 50 * time.Millisecond, Body: `{"access_token":"t","expires_in":600}`})

@@ -15,8 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// chained is an engine with config/c in the refresh_token grant, at a server
-// that takes each refresh token once.
+// chained returns an engine with config/c in the refresh_token grant, at a server that
+// accepts each refresh token once.
 func chained(t *testing.T, more fields) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t)
@@ -68,14 +68,15 @@ func TestChainIsOneForAllReaders(t *testing.T) {
 	for range 40 {
 		succeeded(t, wait(t, answers))
 	}
-	asked(t, s, 2) // two sets of scopes, one after the other
+	asked(t, s, 2) // one for each of the two sets of scopes
 	e = e.restart(t)
 	e.clock.advance(time.Hour)
 	succeeded(t, e.read(t, "token/c"))
 }
 
-// A role's token, or a narrowed one, must be no wider than the role or reader
-// may have it, whatever the grant (RFC 6749 section 6: scope).
+// A role's token must be no wider than the role allows. A token for which a reader
+// chose scopes must be no wider than that choice. This holds for any grant (RFC 6749
+// section 6: scope).
 func TestChainNarrowsScopes(t *testing.T) {
 	for name, read := range map[string]func(*testing.T, *engine) result{
 		"by a role":   func(t *testing.T, e *engine) result { return e.read(t, "token/c/narrow") },
@@ -124,7 +125,7 @@ func TestChainIsKeptBy(t *testing.T) {
 	}
 }
 
-// firstToken is the refresh token that config/c was written with.
+// firstToken returns the refresh token that config/c was written with.
 func firstToken(t *testing.T, e *engine) string {
 	t.Helper()
 	_, after, _ := strings.Cut(e.below(t, "config/")["config/c"], `"refresh_token":"`)
@@ -161,7 +162,8 @@ func TestChainThatIsBrokenSaysWhatToDo(t *testing.T) {
 	succeeded(t, e.read(t, "token/c"))
 }
 
-// What a chain has come to goes to no other host than the one it came from.
+// The current refresh token of a chain is sent to no other host than the one that
+// issued it.
 func TestChainIsDroppedWhenItsOriginMoves(t *testing.T) {
 	for name, verify := range map[string]bool{"unseen": false, "verified": true} {
 		t.Run(name, func(t *testing.T) {
@@ -184,8 +186,8 @@ func TestChainIsDroppedWhenItsOriginMoves(t *testing.T) {
 	}
 }
 
-// The refresh token that a mint under way brings belongs to where it came
-// from, also if the config has moved meanwhile.
+// A mint under way brings a new refresh token. That token belongs to the host that
+// issued it, also if the config has moved to another host meanwhile.
 func TestChainThatIsDroppedUnderAMintDoesNotFollow(t *testing.T) {
 	for name, test := range map[string]struct {
 		move func(t *testing.T, e *engine, config fields)
@@ -204,7 +206,7 @@ func TestChainThatIsDroppedUnderAMintDoesNotFollow(t *testing.T) {
 			visit := here.next(t)
 			test.move(t, e, with(there.config(), chain))
 			visit.token("old", `"refresh_token":"chain-r1"`)
-			visit = there.next(t) // the reader tries again
+			visit = there.next(t) // the reader's second request, to the other host
 			if got := visit.form.Get("refresh_token"); got != "chain-r0" {
 				t.Errorf("the other host was shown %q", got)
 			}
@@ -239,8 +241,8 @@ func TestChainOfAConfigThatIsDeletedUnderAMintIsGone(t *testing.T) {
 	}
 }
 
-// The provider spends the refresh token when it gets it: whoever asked must
-// wait for the answer, even if nobody else does.
+// The provider uses up the refresh token when it gets the request. So the engine must
+// wait for the answer, even if the reader has left and nobody else waits.
 func TestChainSurvivesAReaderWhoLeaves(t *testing.T) {
 	for name, test := range map[string]struct {
 		config fields
@@ -272,8 +274,9 @@ func TestChainSurvivesAReaderWhoLeaves(t *testing.T) {
 	}
 }
 
-// What is wrong with an answer is mended on this side, and the refresh token
-// that it was got with is spent.
+// The operator can correct how an answer is read, but the refresh token of that request
+// is used up. So the engine must keep the next refresh token even from an answer that
+// it cannot use.
 func TestChainGoesOnAfterAnAnswerThatCannotBeUsed(t *testing.T) {
 	for name, wrong := range map[string]fields{
 		"no access token where one is looked for": {"access_token_pointer": "/nowhere"},

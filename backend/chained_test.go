@@ -17,15 +17,15 @@ import (
 
 const coreSecret = "core-token-of-the-source"
 
-// core is a provider of the first link: its answer leads to a host.
+// core is a provider of the first link. Its answer names the host of the second link.
 type core struct {
 	*providertest.Server
 
 	mu       sync.Mutex
 	n        int
-	instance string // the instance_url of its answers
+	instance string // the instance_url in its answers
 	lifetime int    // seconds
-	good     string // the token that counts
+	good     string // the only token that is valid now
 }
 
 func startCore(t *testing.T) *core {
@@ -54,8 +54,8 @@ func (c *core) config() fields {
 	}
 }
 
-// startCloud is a provider of the second link, which takes the tokens that the
-// first one issued last.
+// startCloud runs a provider of the second link. It accepts only the token that the
+// first provider issued last.
 func startCloud(t *testing.T, c *core) *providertest.Server {
 	t.Helper()
 	return providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {
@@ -69,8 +69,8 @@ func startCloud(t *testing.T, c *core) *providertest.Server {
 	})
 }
 
-// atHost is the config of the second link, at a host that the first one's answer
-// tells.
+// atHost returns a config of the second link. The host of its token_url comes from the
+// first link's answer.
 func atHost(s *providertest.Server) fields {
 	u, _ := url.Parse(s.URL())
 	return fields{
@@ -173,7 +173,8 @@ func TestRefusedChains(t *testing.T) {
 	asked(t, second, 0)
 }
 
-// An answer that leads elsewhere leads nowhere.
+// If the source's answer leads to a host that source_hosts does not allow, no request
+// is made.
 func TestHostThatSourceHostsDoesNotAllowGetsNoRequest(t *testing.T) {
 	e, first, second := chainOfTwo(t)
 	e.must(t, "config/cloud", fields{"source_hosts": "cloud.example.com,*.cloud.example.com"})
@@ -193,7 +194,8 @@ func TestHostThatSourceHostsDoesNotAllowGetsNoRequest(t *testing.T) {
 	asked(t, second, 1)
 }
 
-// source_hosts says where secrets go: who changes it has to know them.
+// source_hosts decides where secrets may go, so only someone who knows the secrets can
+// change it.
 func TestSourceHostsAreOfTheOrigin(t *testing.T) {
 	e, _, second := chainOfTwo(t)
 	e.must(t, "config/cloud", fields{"client_id": "c", "client_secret": secretOne, "token_endpoint_auth_method": "client_secret_post"})
@@ -201,13 +203,13 @@ func TestSourceHostsAreOfTheOrigin(t *testing.T) {
 		refused(t, e.write(t, "config/cloud", fields{field: value}), http.StatusBadRequest, "client_secret")
 	}
 	e.must(t, "config/cloud", fields{"source_hosts": "localhost,*.good.example", "client_secret": secretOne})
-	e.must(t, "config/cloud", fields{"source_hosts": "*.good.example,localhost"}) // the same
+	e.must(t, "config/cloud", fields{"source_hosts": "*.good.example,localhost"}) // the same list in another order
 	e.read(t, "token/cloud")
 	asked(t, second, 1)
 }
 
-// Nobody sees the source's token, or what else its answer held, who may see only
-// what came of it.
+// Someone who may see only the dependant's token sees neither the source's token nor
+// the rest of the source's answer.
 func TestSourcesTokenComesOutNowhere(t *testing.T) {
 	e, first, second := chainOfTwo(t)
 	secrets := []string{coreSecret, "the-hidden-extra"}
@@ -234,8 +236,8 @@ func TestSourcesTokenComesOutNowhere(t *testing.T) {
 	withoutSecrets(t, "the error", e.write(t, "check/cloud", nil).text(), secrets...)
 }
 
-// A provider that has ended a token early gets the next one, without a reader who
-// notices.
+// If a provider has ended the source's token early, the source mints another one. The
+// reader does not notice.
 func TestRefusedTokenOfASourceIsReplacedOnce(t *testing.T) {
 	e, first, second := chainOfTwo(t)
 	e.read(t, "token/core")
@@ -245,9 +247,9 @@ func TestRefusedTokenOfASourceIsReplacedOnce(t *testing.T) {
 	asked(t, first.Server, 2)
 	asked(t, second, 2)
 
-	e.must(t, "config/cloud", fields{"description": "x", "scopes": "read"}) // another token
+	e.must(t, "config/cloud", fields{"description": "x", "scopes": "read"}) // this changes the key of cloud's token
 	first.set(func(c *core) { c.good = "another" })
-	refused(t, e.read(t, "token/cloud"), http.StatusBadRequest, "invalid_token") // the source's is young
+	refused(t, e.read(t, "token/cloud"), http.StatusBadRequest, "invalid_token") // the source's token is too young to be replaced
 	asked(t, first.Server, 2)
 	asked(t, second, 3)
 }
@@ -268,12 +270,13 @@ func TestRefusedSubjectIsReplacedOnce(t *testing.T) {
 	e.must(t, "config/b", fields{"parameters": fields{"audience": "x"}})
 	e.clock.advance(11 * time.Second)
 	second.Behave(providertest.Behavior{Status: http.StatusBadRequest, Body: `{"error":"invalid_target"}`})
-	refused(t, e.read(t, "token/b"), http.StatusBadRequest, "invalid_target") // which is not about the subject
+	refused(t, e.read(t, "token/b"), http.StatusBadRequest, "invalid_target") // this error is not about the subject token
 	asked(t, first, 2)
 	asked(t, second, 3)
 }
 
-// What a provider issued to a chained client it revokes for one.
+// When a chained client got a token, it revokes that token in the same way, with the
+// token of its source.
 func TestChainedClientRevokesItsTokens(t *testing.T) {
 	e, first, _ := chainOfTwo(t)
 	second := providertest.StartFunc(t, "/", func(w http.ResponseWriter, r *http.Request, _ []byte) {

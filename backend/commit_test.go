@@ -13,7 +13,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// Storage whose answer is lost may have stored what it says that it did not.
+// If storage's answer is lost, storage may have stored an entry although it reports an
+// error.
 func TestWriteThatIsStoredAndReportsAnError(t *testing.T) {
 	for name, test := range map[string]struct {
 		prefix string
@@ -50,21 +51,21 @@ func TestWriteThatIsStoredAndReportsAnError(t *testing.T) {
 	}
 }
 
-// A view that is wrong for whatever reason is read again: no reader is told
-// that the config changes too fast when it does not change at all.
+// A stale view is read again, whatever made it stale. The reader does not get the error
+// that the config changes too fast, because the config does not change at all.
 func TestStaleViewMendsItself(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", standard(s))
 	succeeded(t, e.read(t, "token/c"))
 	other := e.restart(t)
-	other.must(t, "config/c", fields{"scopes": "read"}) // and nobody tells e
+	other.must(t, "config/c", fields{"scopes": "read"}) // e does not learn of this write
 	e.clock.advance(50 * time.Minute)
 	wantMembers(t, e.read(t, "token/c").data(t), fields{"scope": "read"})
 }
 
-// A delete takes its turn among the writes: nothing that was deleted comes
-// back, and nothing goes that a write has come to rely on.
+// A delete takes its turn among the writes. So a deleted entry does not come back, and
+// an entry that a write has come to depend on is not deleted.
 func TestDeletesTakeTheirTurn(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, e *engine){
 		"a role that is being patched": func(t *testing.T, e *engine) {
@@ -106,8 +107,8 @@ func TestDeletesTakeTheirTurn(t *testing.T) {
 	}
 }
 
-// whilePutting starts the second request while the first one stores key, and
-// lets it store when the second is over, or waits for its turn.
+// whilePutting starts the second request while the first one is storing key. It lets
+// the first request go on when the second one is done, or waits for its turn.
 func whilePutting(t *testing.T, e *engine, key string, first, second func() result) (result, result) {
 	t.Helper()
 	goOn := make(chan struct{})

@@ -13,11 +13,11 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// gate is a token endpoint whose answers wait to be let through.
+// gate is a token endpoint that holds back each answer until the test lets it through.
 type gate struct {
 	*providertest.Server
 	arrived chan string   // the scope of each request
-	answer  chan struct{} // one for each answer
+	answer  chan struct{} // each value lets one answer through
 }
 
 func newGate(t *testing.T) *gate {
@@ -35,7 +35,7 @@ func newGate(t *testing.T) *gate {
 	return g
 }
 
-// next waits for a request.
+// next waits for a request, and returns its scope.
 func (g *gate) next(t *testing.T) string {
 	t.Helper()
 	select {
@@ -51,7 +51,7 @@ func (g *gate) config(scope string) fields {
 	return fields{"token_url": g.TokenURL(), "client_id": "c", "client_secret": secretOne, "scopes": scope}
 }
 
-// later sends requests in goroutines of their own.
+// later runs do n times, each in a goroutine of its own.
 func later(t *testing.T, n int, do func() result) <-chan result {
 	t.Helper()
 	out := make(chan result, n)
@@ -101,8 +101,8 @@ func TestManyReadersWhileTheProviderFailsAreOneRequest(t *testing.T) {
 	}
 }
 
-// Whatever happens to a config while its token is minted, nobody gets, and
-// nothing keeps, a token of what it was.
+// A config changes while a token is being minted for it. Nobody gets the token of the
+// old config, and it is kept nowhere.
 func TestConfigThatChangesUnderAMint(t *testing.T) {
 	t.Run("other scopes", func(t *testing.T) {
 		e, g := mount(t, secretOne), newGate(t)
@@ -201,7 +201,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	}
 }
 
-// Two writes of different fields at a time must both count.
+// Two writes of different fields at the same time must both take effect.
 func TestConcurrentWritesLoseNothing(t *testing.T) {
 	e := mount(t)
 	e.must(t, "config/c", acme())

@@ -20,7 +20,7 @@ const (
 	secretFour  = "vier-four-<4>&amp;quatre"
 )
 
-// acme is a complete config that no server stands behind.
+// acme returns a complete config whose server does not exist.
 func acme() fields {
 	return fields{
 		"token_url": "https://login.example.com/token", "client_id": "acme-client", "client_secret": secretOne,
@@ -28,7 +28,7 @@ func acme() fields {
 	}
 }
 
-// same says whether two values are the same JSON, but for the order of maps.
+// same reports whether two values are the same JSON, apart from the order of members.
 func same(a, b any) bool { return reflect.DeepEqual(a, b) }
 
 func wantMembers(t *testing.T, got, want fields) {
@@ -166,7 +166,8 @@ func TestConfigExistenceCheck(t *testing.T) {
 	e.must(t, "config/acme", acme())
 	for path, want := range map[string]bool{"config/acme": true, "config/other": false} {
 		for _, op := range []logical.Operation{logical.CreateOperation, logical.UpdateOperation} {
-			// Data of the wrong type would be quoted if it were looked at.
+			// If the engine looked at data of the wrong type, its error would quote the
+			// values.
 			req := e.cross(t, &logical.Request{Operation: op, Path: path, Data: fields{
 				"client_secret": fields{"k": secretTwo}, "ttl": secretTwo, "nonsense": []any{secretTwo}, "parameters": nil,
 			}})

@@ -16,8 +16,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// Nobody can take back a token of a reader's own that has no revocation
-// endpoint, so that there is nothing to note down either.
+// A token of one reader's own needs no entry in storage if there is no revocation
+// endpoint, because nobody can revoke it.
 func TestAMintForOneReaderTouchesNoStorage(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -40,31 +40,32 @@ func TestAMintForOneReaderTouchesNoStorage(t *testing.T) {
 	asked(t, s, 18)
 }
 
-// A token that readers share is stored before anybody gets it, and that is all:
-// what the engine has just written it knows, and that it has stored no token yet.
+// A token that readers share is stored before anybody gets it. The engine uses storage
+// for nothing else: it still knows the config that it has just written, and that no
+// token of this config is stored yet.
 func TestTheFirstReadOfWhatWasJustWrittenOnlyStoresTheToken(t *testing.T) {
-	e := mount(t)
-	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	for name, test := range map[string]struct {
-		write func()
+		write func(t *testing.T, e *engine, s *providertest.Server)
 		path  string
 		uses  []string
 	}{
-		"a new config": {func() { e.must(t, "config/new", standard(s)) }, "token/new", []string{"put token"}},
-		"a changed config": {func() {
+		"a new config": {func(t *testing.T, e *engine, s *providertest.Server) { e.must(t, "config/new", standard(s)) }, "token/new", []string{"put token"}},
+		"a changed config": {func(t *testing.T, e *engine, s *providertest.Server) {
 			e.must(t, "config/c", fields{"client_id": s.Credentials().ClientID, "request_headers": fields{"X-A": "b"}})
 		}, "token/c", []string{"put token"}},
-		"a revoked config": {func() { succeeded(t, update(t, e, "revoke/c", nil)) }, "token/c", []string{"put token"}},
-		"a role of it":     {func() { succeeded(t, update(t, e, "revoke/c", nil)) }, "token/c/r", []string{"get config", "get role", "put token"}},
-		"of no consequence": {func() {
+		"a revoked config": {func(t *testing.T, e *engine, _ *providertest.Server) { succeeded(t, update(t, e, "revoke/c", nil)) }, "token/c", []string{"put token"}},
+		"a role of it":     {func(t *testing.T, e *engine, _ *providertest.Server) { succeeded(t, update(t, e, "revoke/c", nil)) }, "token/c/r", []string{"get config", "get role", "put token"}},
+		"of no consequence": {func(t *testing.T, e *engine, _ *providertest.Server) {
 			succeeded(t, e.read(t, "token/c"))
 			e.must(t, "config/c", fields{"description": "x"})
 		}, "token/c", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
+			e := mount(t)
+			s := e.server(t, providertest.RFC6749, providertest.Options{})
 			e.must(t, "config/c", standard(s))
 			e.must(t, "role/c/r", fields{"ttl": 60})
-			test.write()
+			test.write(t, e, s)
 			var used []string
 			e.storage.onUse(func(op, key string) error {
 				kind, _, _ := strings.Cut(key, "/")
@@ -83,7 +84,8 @@ func TestTheFirstReadOfWhatWasJustWrittenOnlyStoresTheToken(t *testing.T) {
 	}
 }
 
-// What was written without the engine, such as by sys/raw, it is told by nobody.
+// Nobody tells the engine about a write that did not pass through it, such as one by
+// sys/raw. So it reads a config again after a minute.
 func TestAConfigIsReadAgainAfterAMinute(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -98,7 +100,7 @@ func TestAConfigIsReadAgainAfterAMinute(t *testing.T) {
 	asked(t, s, 2)
 }
 
-// The version that signs changes by time alone, and by a rotation.
+// Only time and a rotation change which version of a key signs.
 func TestTheVersionThatSignsIsTheOneOfTheMoment(t *testing.T) {
 	e := mount(t)
 	e.must(t, "key/k", fields{"algorithm": "ES256", "publish_ahead": "60s"})
@@ -130,7 +132,7 @@ func TestTheVersionThatSignsIsTheOneOfTheMoment(t *testing.T) {
 	}
 }
 
-// asking is a Vault that counts how often it is asked for an entity.
+// asking is a Vault that counts how often the engine asks it for an entity.
 type asking struct {
 	people
 	asked *int
@@ -141,8 +143,9 @@ func (a asking) EntityInfo(id string) (*logical.Entity, error) {
 	return a.people.EntityInfo(id)
 }
 
-// Vault is asked for the identity of a caller with each read, since that may
-// have changed, and for nothing else once it is known what it comes to.
+// Each read asks Vault for the caller's identity, because the identity may have
+// changed. Once the engine knows the token for that identity, the read uses nothing
+// else.
 func TestACallersIdentityIsThatOfTheMoment(t *testing.T) {
 	e, s := among(t)
 	questions := 0

@@ -261,7 +261,7 @@ func (b *backend) rediscover(ctx context.Context, s logical.Storage, t target) (
 }
 
 func discoveredField() *framework.FieldSchema {
-	return &framework.FieldSchema{Type: framework.TypeMap, Description: "What issuer or resource_url leads to, where the endpoints are not written: the issuer, token_url, revocation_url (if there is one), and when that was read (read_at) and is read again (fresh_until; RFC 3339, UTC)."}
+	return &framework.FieldSchema{Type: framework.TypeMap, Description: "The endpoints that were found through issuer or resource_url, if no field names them: the issuer, token_url, revocation_url (if there is one), and when that was read (read_at) and is read again (fresh_until; RFC 3339, UTC)."}
 }
 
 // tellDiscovered describes the endpoints that were found rather than written.

@@ -14,21 +14,22 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// describes has a server publish its metadata, with endpoints where they are.
+// describes lets a server publish its metadata, with the endpoints that it really has.
+// more adds members or replaces them.
 func describes(s *providertest.Server, more fields) {
 	s.Publish(providertest.WellKnownServer, with(fields{
 		"issuer": s.URL(), "token_endpoint": s.TokenURL(), "revocation_endpoint": s.RevocationURL(),
 	}, more), nil)
 }
 
-// byIssuer is a config of a client at a server that is known by its issuer alone.
+// byIssuer returns a config that names the server by its issuer, and no endpoint.
 func byIssuer(s *providertest.Server) fields {
 	c := s.Credentials()
 	return fields{"issuer": s.URL(), "client_id": c.ClientID, "client_secret": c.ClientSecret}
 }
 
-// discovering is an engine whose config/c found its endpoints, at a server that
-// lets its metadata be kept for an hour.
+// discovering returns an engine whose config/c found its endpoints from metadata. The
+// server allows its metadata to be kept for an hour.
 func discovering(t *testing.T, more fields) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t)
@@ -43,10 +44,11 @@ func (e *engine) discovering(t *testing.T, more fields) *providertest.Server {
 	return s
 }
 
-// reads is how often a server was asked for its metadata.
+// reads returns how often the server was asked for its metadata.
 func reads(s *providertest.Server) int { return s.PublishedReads(providertest.WellKnownServer) }
 
-// mints has another token minted, and gives what a reader gets.
+// mints lets the last token expire, so that the read mints another one, and returns
+// what the reader gets.
 func mints(t *testing.T, e *engine) result {
 	t.Helper()
 	e.clock.advance(10 * time.Minute)
@@ -66,7 +68,7 @@ func TestAConfigIsKnownByItsIssuerAlone(t *testing.T) {
 	}
 	wantMembers(t, e.read(t, "status/c").object(t, "discovered"), found)
 	e.clock.advance(4 * time.Second)
-	wantMembers(t, update(t, e, "check/c", nil).object(t, "discovered"), found) // read just now
+	wantMembers(t, update(t, e, "check/c", nil).object(t, "discovered"), found) // was read when the config was written
 	if got := reads(s); got != 1 {
 		t.Errorf("the metadata was asked for %d times", got)
 	}
@@ -112,20 +114,21 @@ func TestAConfigIsNotWrittenWithoutItsEndpoints(t *testing.T) {
 		"nobody there": {func(s *providertest.Server) { s.Close() }, 502, []string{"check issuer's host and port"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := mount(t)
-			s := e.server(t, providertest.RFC6749, providertest.Options{})
-			test.prepare(s)
-			refused(t, e.write(t, "config/c", byIssuer(s)), test.status, test.says...)
-			if len(e.list(t, "config/")) != 0 {
-				t.Error("it was written")
-			}
-			asked(t, s, 0)
+			overAWire(t, func(t *testing.T, e *engine) {
+				s := e.server(t, providertest.RFC6749, providertest.Options{})
+				test.prepare(s)
+				refused(t, e.write(t, "config/c", byIssuer(s)), test.status, test.says...)
+				if len(e.list(t, "config/")) != 0 {
+					t.Error("it was written")
+				}
+				asked(t, s, 0)
+			})
 		})
 	}
 }
 
-// What a server says of itself is used for as long as it lets it be used, and
-// then asked for anew behind the readers.
+// The engine uses a server's metadata for as long as the server allows. Then it asks
+// for the metadata again in the background, and readers do not wait.
 func TestMetadataIsReadAgainBehindTheReaders(t *testing.T) {
 	e, s := discovering(t, nil)
 	succeeded(t, e.read(t, "token/c"))
@@ -137,7 +140,7 @@ func TestMetadataIsReadAgainBehindTheReaders(t *testing.T) {
 	}
 	s.Behave(providertest.Behavior{Published: true, Hang: true})
 	e.clock.advance(time.Hour)
-	succeeded(t, e.read(t, "token/c")) // though the server keeps silent about itself
+	succeeded(t, e.read(t, "token/c")) // the server does not answer the request for metadata, and the reader does not wait for it
 	eventually(t, "the metadata is asked for", func() bool { return reads(s) == 2 })
 	succeeded(t, mints(t, e))
 	if got := reads(s); got != 2 {
@@ -165,13 +168,13 @@ func TestOldEndpointsAreUsedWhileTheServerGivesNone(t *testing.T) {
 				}
 				wantMembers(t, told.object(t, "discovered"), fields{"token_url": s.TokenURL()})
 
-				e = e.restart(t) // also in a process that has never read it
+				e = e.restart(t) // also with a process that has never read the metadata
 				succeeded(t, mints(t, e))
 				r := update(t, e, "check/c", nil)
 				wantMembers(t, r.data(t), fields{"status": "ok"})
 				warned(t, r, "those that were found before are used")
 
-				synctest.Wait() // for what is read behind the readers
+				synctest.Wait() // for the metadata that is read in the background
 				before := reads(s)
 				e.clock.advance(metadataAgain - time.Second)
 				succeeded(t, e.read(t, "token/c"))
@@ -188,16 +191,17 @@ func TestOldEndpointsAreUsedWhileTheServerGivesNone(t *testing.T) {
 	}
 }
 
-// metadataAgain is when a server is asked again that gave no metadata.
+// metadataAgain is how long after a failed request the engine asks a server for its
+// metadata again.
 const metadataAgain = time.Minute
 
 func TestEndpointsThatMoveWithinTheirHostAreFollowed(t *testing.T) {
 	e, s := discovering(t, nil)
 	succeeded(t, e.read(t, "token/c"))
 	describes(s, fields{"token_endpoint": s.URL() + "/moved", "revocation_endpoint": nil})
-	s.Publish("/moved", fields{}, nil) // a 405 to a POST
+	s.Publish("/moved", fields{}, nil) // this path answers 405 to a POST
 	e.clock.advance(time.Hour)
-	succeeded(t, e.read(t, "token/c")) // by the old endpoint: the new one is found behind the reader
+	succeeded(t, e.read(t, "token/c")) // at the old endpoint; the new one is found in the background
 	eventually(t, "the move is seen", func() bool {
 		found, _ := e.read(t, "status/c").data(t)["discovered"].(map[string]any)
 		return found["token_url"] == s.URL()+"/moved" && found["revocation_url"] == nil
@@ -205,7 +209,8 @@ func TestEndpointsThatMoveWithinTheirHostAreFollowed(t *testing.T) {
 	refused(t, mints(t, e), http.StatusBadRequest, "HTTP 405")
 }
 
-// An endpoint that fails may have moved: what led to it is read anew at once.
+// An endpoint that fails may have moved. So the engine reads the metadata that named it
+// again at once.
 func TestAFailingEndpointHasItsMetadataReadAnew(t *testing.T) {
 	e, s := discovering(t, nil)
 	e.clock.advance(2 * metadataAgain)
@@ -214,8 +219,8 @@ func TestAFailingEndpointHasItsMetadataReadAnew(t *testing.T) {
 	eventually(t, "the metadata is read anew", func() bool { return reads(s) == 2 })
 }
 
-// Whoever rules the metadata must not come to rule the credentials: another host
-// than the operator confirmed gets none.
+// Whoever controls the metadata must not control where the credentials go. A host that
+// the operator did not confirm gets none.
 func TestCredentialsAreHeldFromAHostThatTheOperatorDidNotConfirm(t *testing.T) {
 	for name, change := range map[string]func(thief *providertest.Server) fields{
 		"of the token endpoint":      func(thief *providertest.Server) fields { return fields{"token_endpoint": thief.TokenURL()} },
@@ -227,7 +232,7 @@ func TestCredentialsAreHeldFromAHostThatTheOperatorDidNotConfirm(t *testing.T) {
 			thief := e.server(t, providertest.RFC6749, providertest.Options{})
 			describes(s, change(thief))
 			e.clock.advance(5 * time.Minute)
-			warned(t, update(t, e, "config/c", byIssuer(s))) // brings the secrets: this one is confirmed
+			warned(t, update(t, e, "config/c", byIssuer(s))) // the write holds the secrets, so it confirms the new host
 			describes(s, nil)
 			e.clock.advance(5 * time.Minute)
 			warned(t, update(t, e, "config/c", byIssuer(s)))
@@ -250,12 +255,12 @@ func TestCredentialsAreHeldFromAHostThatTheOperatorDidNotConfirm(t *testing.T) {
 				t.Errorf("the other host was sent %v", thief.All())
 			}
 
-			describes(s, nil) // a mistake that is repaired
+			describes(s, nil) // the metadata was a mistake, and is repaired
 			e.clock.advance(2 * metadataAgain)
 			e.read(t, "token/c")
 			eventually(t, "it is repaired", func() bool { e.clock.advance(time.Minute); return e.read(t, "token/c").err == nil })
 
-			describes(s, change(thief)) // or a move that is confirmed
+			describes(s, change(thief)) // or the move was intended, and is confirmed
 			e.clock.advance(time.Minute)
 			e.must(t, "config/c", byIssuer(s))
 			r := e.read(t, "token/c")
@@ -266,8 +271,8 @@ func TestCredentialsAreHeldFromAHostThatTheOperatorDidNotConfirm(t *testing.T) {
 	}
 }
 
-// A move that the engine has not seen yet is not confirmed by a write that
-// brings no secrets.
+// A write without the secrets does not confirm a move, also if the engine has not seen
+// the move yet.
 func TestAWriteWithoutTheSecretsConfirmsNothing(t *testing.T) {
 	e, s := discovering(t, nil)
 	thief := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -289,7 +294,7 @@ func TestAWriteWithoutTheSecretsConfirmsNothing(t *testing.T) {
 	asked(t, other, 0)
 }
 
-// Configs that ask the same server share what it says.
+// Configs that ask the same server share its metadata.
 func TestMetadataIsSharedAmongConfigs(t *testing.T) {
 	e, s := discovering(t, nil)
 	for _, name := range []string{"config/d", "config/e"} {
@@ -316,7 +321,7 @@ func TestWhatTheServerDoesNotListIsWarnedOf(t *testing.T) {
 	says := "lists private_key_jwt for token_endpoint_auth_method, and not client_secret_basic"
 	warned(t, e.write(t, "config/c", byIssuer(s)), says)
 	warned(t, e.read(t, "config/c"), says)
-	succeeded(t, e.read(t, "token/c")) // the server may know better
+	succeeded(t, e.read(t, "token/c")) // the server may accept what it does not list
 	s.SetCredentials(providertest.Credentials{ClientSecret: "another-secret"})
 	refused(t, update(t, e, "check/c", nil), http.StatusBadRequest, "HTTP 401", says)
 }
@@ -335,7 +340,8 @@ func TestAProviderMayHaveTheIssuer(t *testing.T) {
 	e.must(t, "config/c", config)
 	succeeded(t, e.read(t, "token/c"))
 
-	// A provider that names another server has the credentials held as well.
+	// If the provider comes to name another server, the credentials are held back as
+	// well.
 	e.must(t, "provider/p", fields{"issuer": "https://other.example/{tenant}"})
 	refused(t, e.read(t, "token/c"), http.StatusBadRequest, "now sends credentials to another place")
 }

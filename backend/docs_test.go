@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestDocsNameEverything holds docs/api.md and the README against the code.
+// TestDocsNameEverything compares docs/api.md and the README with the code.
 func TestDocsNameEverything(t *testing.T) {
 	read := func(file string) string {
 		b, err := os.ReadFile("../" + file)

@@ -18,7 +18,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// proved is an engine with config/c at a server that wants proofs.
+// proved returns an engine with config/c at a server that requires proofs.
 func proved(t *testing.T, more fields) (*engine, *proving) {
 	t.Helper()
 	e := mount(t, proofSecret)
@@ -34,7 +34,7 @@ func TestATokenIsBoundToAKeyThatItsReadersSignCallsBy(t *testing.T) {
 			r := e.read(t, "token/c")
 			wantMembers(t, r.data(t), fields{"token_type": "DPoP"})
 			token := r.token(t)
-			if p.Requests() != 2 { // the first of which lacked the nonce
+			if p.Requests() != 2 { // the first of them lacked the nonce
 				t.Errorf("%d requests for a token", p.Requests())
 			}
 			got := p.prove(t, e, "c", nil)
@@ -47,14 +47,14 @@ func TestATokenIsBoundToAKeyThatItsReadersSignCallsBy(t *testing.T) {
 			}{
 				{"/api/other", "GET", token, http.StatusUnauthorized, "htm or htu"},
 				{"/api/users", "POST", token, http.StatusUnauthorized, "htm or htu"},
-				{"/api/users?page=2", "GET", token, http.StatusOK, ""}, // the query is no part of it
+				{"/api/users?page=2", "GET", token, http.StatusOK, ""}, // a proof does not cover the query
 				{"/api/users", "GET", token, http.StatusUnauthorized, "jti"},
 			} {
 				if status, text := p.call(t, call.method, call.path, call.token, proof); status != call.status || !strings.Contains(text, call.says) {
 					t.Errorf("%s %s: %d %s, want %d %s", call.method, call.path, status, text, call.status, call.says)
 				}
 			}
-			asked(t, p.Server, 6) // of which four are calls
+			asked(t, p.Server, 6) // two token requests and four calls
 		})
 	}
 }
@@ -62,7 +62,7 @@ func TestATokenIsBoundToAKeyThatItsReadersSignCallsBy(t *testing.T) {
 func TestARotatedTokenStaysOfUseToWhoHoldsIt(t *testing.T) {
 	e, p := proved(t, nil)
 	old := e.read(t, "token/c").token(t)
-	e.clock.advance(50 * time.Minute) // of 60
+	e.clock.advance(50 * time.Minute) // 50 of the token's 60 minutes
 	next := e.read(t, "token/c").token(t)
 	if next == old {
 		t.Fatal("the token was not replaced")
@@ -83,7 +83,7 @@ func TestATokenIsStillBoundToItsKeyAfterARestartAndAChange(t *testing.T) {
 	if len(p.keys()) != 1 {
 		t.Error("the restart cost a mint")
 	}
-	e.must(t, "config/c", fields{"parameters": "more=1"}) // another request, and another token
+	e.must(t, "config/c", fields{"parameters": "more=1"}) // another request for tokens, so another token
 	if e.read(t, "token/c").token(t) == token {
 		t.Fatal("the token was kept")
 	}
@@ -225,7 +225,7 @@ func TestACheckUsesABoundToken(t *testing.T) {
 	warned(t, r)
 }
 
-// A provider can come to want DPoP after its configs were written.
+// A provider can start to require DPoP after configs of it were written.
 func TestAProviderCanTurnDPoPOn(t *testing.T) {
 	e := mount(t, proofSecret)
 	p := startProving(t, e)
@@ -239,7 +239,7 @@ func TestAProviderCanTurnDPoPOn(t *testing.T) {
 	e.must(t, "provider/acme", fields{"dpop": true, "dpop_resources": []any{p.URL() + "/api"}})
 	p.works(t, e, "c", e.read(t, "token/c").token(t), nil)
 
-	var entry map[string]any // as an earlier version wrote it
+	var entry map[string]any // the entry as an earlier version stored it, without a seed
 	if err := json.Unmarshal([]byte(old), &entry); err != nil {
 		t.Fatal(err)
 	}
@@ -257,8 +257,8 @@ func TestAProviderCanTurnDPoPOn(t *testing.T) {
 	p.works(t, e, "c", e.read(t, "token/c").token(t), nil)
 }
 
-// Neither the seed nor a key that is made of it is found in anything that
-// anybody gets to see.
+// Neither the seed nor a key that is derived from it appears in anything that a caller,
+// an operator or a reader of the log can see.
 func TestNoKeyOfATokenComesOut(t *testing.T) {
 	e, p := proved(t, nil)
 	var entry struct{ Seed []byte }

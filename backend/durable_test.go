@@ -14,8 +14,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// The tokens of this file live for an hour: they are usable for 3590 s, and
-// renewed at 48 minutes.
+// The tokens of this file live for an hour. They are usable for 3590 s, and renewed
+// after 48 minutes.
 
 func TestRestartFindsEveryUsableToken(t *testing.T) {
 	e := mount(t, secretOne)
@@ -49,7 +49,7 @@ func TestRestartAtAnyAgeOfTheToken(t *testing.T) {
 	for name, test := range map[string]struct {
 		age   time.Duration
 		asked int
-		fails bool // the provider, from the token's birth on
+		fails bool // the provider fails, once the token is minted
 		want  string
 	}{
 		"at 50 % of its life it is found":                        {30 * time.Minute, 1, false, "old"},
@@ -136,8 +136,8 @@ func TestSpecialPathsOfWhatTokensNeed(t *testing.T) {
 	}
 }
 
-// Whatever is stored is below a prefix that is declared, and its key gives no
-// credential away.
+// Everything that is stored has a key with a prefix that the engine declares as
+// seal-wrapped. No key contains a credential.
 func TestStorageKeys(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{RotateRefreshTokens: true})
@@ -210,28 +210,30 @@ func TestOlderSchemaIsRead(t *testing.T) {
 }
 
 func TestCleanStoresAMintThatIsUnderWay(t *testing.T) {
-	e, d := mount(t, secretOne), newDesk(t)
-	e.must(t, "config/c", d.config())
-	e.must(t, "config/other", with(standard(e.server(t, providertest.RFC6749, providertest.Options{})), fields{"reuse": false}))
-	reader := soon(t, func() result { return e.read(t, "token/c") })
-	visit := d.next(t)
-	cleaned := make(chan struct{})
-	go func() { e.backend.Cleanup(t.Context()); close(cleaned) }()
-	eventually(t, "no mint starts any more", func() bool { return e.read(t, "token/other").err != nil })
-	select {
-	case <-cleaned:
-		t.Fatal("Clean did not wait for the mint")
-	default:
-	}
-	visit.token("late")
-	<-cleaned
-	if got := wait(t, reader).token(t); got != "late" {
-		t.Errorf("the reader got %q", got)
-	}
-	if got := e.restart(t, secretOne).read(t, "token/c").token(t); got != "late" {
-		t.Errorf("after a restart: %q", got)
-	}
-	asked(t, d.Server, 1)
+	overAWire(t, func(t *testing.T, e *engine) {
+		d := newDeskOver(t, e.wire)
+		e.must(t, "config/c", d.config())
+		e.must(t, "config/other", with(standard(e.server(t, providertest.RFC6749, providertest.Options{})), fields{"reuse": false}))
+		reader := soon(t, func() result { return e.read(t, "token/c") })
+		visit := d.next(t)
+		cleaned := make(chan struct{})
+		go func() { e.backend.Cleanup(t.Context()); close(cleaned) }()
+		eventually(t, "no mint starts any more", func() bool { return e.read(t, "token/other").err != nil })
+		select {
+		case <-cleaned:
+			t.Fatal("Clean did not wait for the mint")
+		default:
+		}
+		visit.token("late")
+		<-cleaned
+		if got := wait(t, reader).token(t); got != "late" {
+			t.Errorf("the reader got %q", got)
+		}
+		if got := e.restart(t, secretOne).read(t, "token/c").token(t); got != "late" {
+			t.Errorf("after a restart: %q", got)
+		}
+		asked(t, d.Server, 1)
+	}, secretOne)
 }
 
 func TestCleanWaitsNoLongerThanFiveSeconds(t *testing.T) {

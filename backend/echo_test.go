@@ -18,7 +18,7 @@ import (
 )
 
 func TestProviderThatEchoesTheRequestLeaksNothing(t *testing.T) {
-	statuses := []int{200, 400, 401, 403, 404, 429, 500} // fewer than secrets: each gets its turn
+	statuses := []int{200, 400, 401, 403, 404, 429, 500} // fewer than there are secrets, so each is used
 	for d := range dialects() {
 		for i, name := range slices.Sorted(maps.Keys(awkward())) {
 			secret, status := awkward()[name], statuses[i%len(statuses)]
@@ -49,8 +49,8 @@ func TestProviderThatEchoesTheRequestLeaksNothing(t *testing.T) {
 	}
 }
 
-// Where a provider insists on a secret in the URL, the errors of net/http and
-// of the retries would show it.
+// If the provider requires a secret in the URL, the errors of net/http and of the
+// retries would contain it.
 func TestSecretsInTheURLAreInNoErrorAndNoLog(t *testing.T) {
 	for name, harm := range map[string]func(*providertest.Server){
 		"a closed port":   func(s *providertest.Server) { s.Close() },
@@ -81,7 +81,7 @@ func TestSecretsInTheURLAreInNoErrorAndNoLog(t *testing.T) {
 	}
 }
 
-// A provider may hide an echo in any member, also of a success.
+// A provider may repeat the request in any member of an answer, also of a success.
 func TestSuccessThatEchoesTheRequestLeaksNothing(t *testing.T) {
 	e := mount(t, secretOne, secretTwo)
 	e.extras = []string{"echo"}
@@ -98,7 +98,7 @@ func TestSuccessThatEchoesTheRequestLeaksNothing(t *testing.T) {
 	withoutSecrets(t, "the answer", r.text(), secretOne, secretTwo)
 }
 
-// Whoever may write a config can point at any member of an answer, and at any
+// Someone who may write a config can point at any member of an answer, and at any
 // endpoint of the same origin.
 func TestNoPointerHandsOutACredential(t *testing.T) {
 	const refresh = "the-refresh-token-of-the-user"
@@ -158,7 +158,7 @@ func TestNoPointerHandsOutACredential(t *testing.T) {
 	}
 }
 
-// The token is a secret like any other, wherever a provider repeats it.
+// The token is a secret as well, in whatever place of an answer the provider writes it.
 func TestTokenIsInNoErrorAndNoLog(t *testing.T) {
 	const token = "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJuZXZlci1zaG93bi1wYXlsb2FkIn0.c2lnbmF0dXJl"
 	for name, answer := range map[string]string{

@@ -123,7 +123,7 @@ func TestProviderTroubleHasItsStatus(t *testing.T) {
 	}
 }
 
-// sane is what every error's text must be.
+// sane checks what every error's text must fulfil.
 func sane(t *testing.T, r result) {
 	t.Helper()
 	text := r.err.Error()
@@ -169,13 +169,10 @@ func TestRateLimitCountsDown(t *testing.T) {
 
 func TestUnreachableProvider(t *testing.T) {
 	e := mount(t)
-	closed := e.server(t, providertest.RFC6749, providertest.Options{})
-	config := standard(closed)
-	closed.Close()
-	e.must(t, "config/closed", config)
+	plain := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/closed", with(standard(plain), fields{"token_url": "http://" + providertest.Nobody + "/token"}))
 	refused(t, e.read(t, "token/closed"), http.StatusBadGateway, `"closed"`, "connection", "token_url")
 
-	plain := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/plain", with(standard(plain), fields{"token_url": strings.Replace(plain.TokenURL(), "http:", "https:", 1)}))
 	refused(t, e.read(t, "token/plain"), http.StatusBadGateway, `"plain"`, "TLS")
 }
@@ -210,7 +207,7 @@ func TestProviderThatHangsIsTooSlow(t *testing.T) {
 					t.Errorf("answered after %s, want request_timeout (1s)", took)
 				}
 				refused(t, r, http.StatusGatewayTimeout, `"slow"`, "request_timeout", "1s")
-				refused(t, e.read(t, "token/slow"), http.StatusGatewayTimeout, `"slow"`) // from memory
+				refused(t, e.read(t, "token/slow"), http.StatusGatewayTimeout, `"slow"`) // the error is remembered
 				if s.Requests() != 1 {
 					t.Errorf("%d requests", s.Requests())
 				}

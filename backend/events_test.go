@@ -16,7 +16,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// sent gives the events of a type, as soon as there are so many of them.
+// sent waits until there are at least want events of a type, and returns them.
 func sent(t *testing.T, e *engine, kind logical.EventType, want int) []fields {
 	t.Helper()
 	var out []fields
@@ -91,12 +91,12 @@ func TestEventsAreBounded(t *testing.T) {
 	sent(t, e, "oauthcc/token-minted", 120)
 }
 
-// An event system that hangs, or that there is none, holds up nobody.
+// An event system that hangs does not delay readers. Neither does a missing one.
 func TestEventsThatCannotBeSent(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", with(standard(s), fields{"reuse": false, "revocation_url": s.RevocationURL()}))
-	e.events.Lock() // whoever sends waits
+	e.events.Lock() // senders wait for this lock
 	for range 110 {
 		succeeded(t, e.read(t, "token/c"))
 	}

@@ -14,8 +14,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// rotating is an engine whose config/c has a new secret, which the provider
-// does not know yet, and falls back to the old one.
+// rotating returns an engine whose config/c has a new secret. The provider does not
+// know the new secret yet, but it knows the old one, which the config has as a
+// fallback.
 func rotating(t *testing.T, more fields) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t, secretOne, secretTwo)
@@ -32,7 +33,7 @@ func TestFallbackSecretIsTriedOnceAndSaid(t *testing.T) {
 	asked(t, s, 2)
 	withoutSecrets(t, "the answer", r.text(), secretOne, secretTwo)
 
-	for _, e := range []*engine{e, e.restart(t, secretOne, secretTwo)} {
+	for range 2 { // in this process, and in the next
 		r = e.read(t, "token/c")
 		if r.token(t) != token {
 			t.Error("another token")
@@ -41,6 +42,7 @@ func TestFallbackSecretIsTriedOnceAndSaid(t *testing.T) {
 		status := e.read(t, "status/c")
 		wantMembers(t, status.data(t), fields{"fallback_secret_used": true})
 		withoutSecrets(t, "the status", status.text(), secretOne, secretTwo, token)
+		e = e.restart(t, secretOne, secretTwo)
 	}
 	asked(t, s, 2)
 
@@ -49,7 +51,7 @@ func TestFallbackSecretIsTriedOnceAndSaid(t *testing.T) {
 	withoutSecrets(t, "the check", r.text(), secretOne, secretTwo)
 	asked(t, s, 4)
 
-	s.SetCredentials(providertest.Credentials{ClientSecret: secretOne}) // the rotation is through
+	s.SetCredentials(providertest.Credentials{ClientSecret: secretOne}) // the provider now knows the new secret
 	e.clock.advance(50 * time.Minute)
 	r = e.read(t, "token/c")
 	if r.token(t) == token {
@@ -64,7 +66,7 @@ func TestFallbackSecretIsTriedOnceAndSaid(t *testing.T) {
 func TestFallbackSecretIsTriedOnlyWhenTheClientIsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer providertest.Behavior
-		status int // the reader's
+		status int // the status that the reader gets
 		asked  int
 	}{
 		"invalid_client":                 {providertest.Behavior{Status: 400, Body: `{"error":"invalid_client"}`}, 200, 2},

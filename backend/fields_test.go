@@ -13,7 +13,7 @@ import (
 func TestDeclaredSettingsAreThoseThatAreRead(t *testing.T) {
 	var names, members []string
 	for _, f := range settingsFields() {
-		if f.Name != "description" { // only shown again
+		if f.Name != "description" { // a description has no effect, it is only shown again
 			names = append(names, f.Name)
 		}
 	}

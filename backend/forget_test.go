@@ -13,21 +13,26 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// ofAProvider is an engine whose config/c takes its endpoints from provider/p,
-// which revokes.
+// ofAProvider returns an engine whose config/c takes its endpoints from provider/p. The
+// provider has a revocation endpoint.
 func ofAProvider(t *testing.T) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t)
+	return e, e.ofAProvider(t)
+}
+
+func (e *engine) ofAProvider(t *testing.T) *providertest.Server {
+	t.Helper()
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "provider/p", fields{"token_url": s.TokenURL(), "revocation_url": s.RevocationURL()})
 	config := with(standard(s), fields{"provider": "p"})
 	delete(config, "token_url")
 	e.must(t, "config/c", config)
-	return e, s
+	return s
 }
 
-// A write that makes a config another request forgets its tokens, which those
-// who have them may go on to use. The kill switch is for these as well.
+// A write that changes a config's request for tokens forgets the tokens that it has.
+// Their readers may go on to use them. The kill switch revokes these tokens as well.
 func TestTokensThatAWriteForgotLiveUntilTheKillSwitch(t *testing.T) {
 	writes := map[string]func(t *testing.T, e *engine, s *providertest.Server){
 		"other scopes": func(t *testing.T, e *engine, _ *providertest.Server) { e.must(t, "config/c", fields{"scopes": "read"}) },
@@ -60,10 +65,11 @@ func TestTokensThatAWriteForgotLiveUntilTheKillSwitch(t *testing.T) {
 				old := e.read(t, "token/c").token(t)
 				write(t, e, s)
 				succeeded(t, e.read(t, "token/c"))
-				e.restart(t).aMinuteLater(t) // nor does a process that looks for what is left
-				e.aMinuteLater(t)
-				e.backend.Cleanup(t.Context())
-				e = e.restart(t)
+				for range 2 { // a process that looks for tokens to revoke does not revoke it either
+					e.aMinuteLater(t)
+					e.backend.Cleanup(t.Context())
+					e = e.restart(t)
+				}
 				if !s.Valid(old) || s.RevocationRequests() != 0 {
 					t.Fatal("those who have it have lost it")
 				}
@@ -84,7 +90,7 @@ func TestTokensThatAWriteForgotLiveUntilTheKillSwitch(t *testing.T) {
 	}
 }
 
-// A token that storage did not take is known to memory alone.
+// If storage failed to take a token, only memory knows that token.
 func TestTokenThatAWriteForgotAndOnlyMemoryHeldIsRevokedByTheKillSwitch(t *testing.T) {
 	e, s := ofAProvider(t)
 	e.storage.onUse(failingOn(opPut, "token/"))
@@ -97,8 +103,8 @@ func TestTokenThatAWriteForgotAndOnlyMemoryHeldIsRevokedByTheKillSwitch(t *testi
 	}
 }
 
-// What the ledger does not take is left where it was: nobody gets it, and the
-// kill switch finds it.
+// If the ledger cannot take a forgotten token, the token stays where it is. Nobody gets
+// it, and the kill switch finds it.
 func TestTokenThatAWriteForgotWhenStorageFailed(t *testing.T) {
 	for _, fails := range []struct{ op, prefix string }{{opPut, "lease/"}, {opList, "token/"}, {opGet, "token/"}} {
 		t.Run(fails.op+" "+fails.prefix, func(t *testing.T) {
@@ -107,10 +113,11 @@ func TestTokenThatAWriteForgotWhenStorageFailed(t *testing.T) {
 			e.storage.onUse(failingOn(fails.op, fails.prefix))
 			e.must(t, "config/c", fields{"scopes": "read"})
 			e.storage.onUse(nil)
-			for _, e := range []*engine{e, e.restart(t)} {
+			for range 2 {
 				if e.read(t, "token/c").token(t) == old {
 					t.Error("the forgotten token is handed out")
 				}
+				e = e.restart(t)
 			}
 			succeeded(t, update(t, e, "revoke/c", nil))
 			if s.Valid(old) {
@@ -120,8 +127,8 @@ func TestTokenThatAWriteForgotWhenStorageFailed(t *testing.T) {
 	}
 }
 
-// A token is sent to where it came from or nowhere, whatever the config has
-// become; and that it lives on is said.
+// A token is sent only to the provider that issued it, whatever the config has become.
+// If a token cannot be revoked, a warning says that it lives on.
 func TestTokensThatAWriteForgotAreNotSentToAnotherProvider(t *testing.T) {
 	e, old := ofAProvider(t)
 	succeeded(t, e.read(t, "token/c"))
@@ -132,14 +139,14 @@ func TestTokensThatAWriteForgotAreNotSentToAnotherProvider(t *testing.T) {
 	if old.RevocationRequests() != 0 || !slices.Equal(moved.Revoked(), moved.Issued()) {
 		t.Errorf("%d requests at the old provider, %v revoked at the new one", old.RevocationRequests(), moved.Revoked())
 	}
-	e.must(t, "config/c", with(standard(old), fields{"revocation_url": old.RevocationURL()})) // and back
+	e.must(t, "config/c", with(standard(old), fields{"revocation_url": old.RevocationURL()})) // the config moves back
 	succeeded(t, update(t, e, "revoke/c", nil))
 	if !slices.Equal(old.Revoked(), old.Issued()) {
 		t.Error("back at the old provider, its token is not revoked")
 	}
 }
 
-// A config that is written all day long leaves no more behind than what lives.
+// A config that is written all day leaves behind only tokens that are still valid.
 func TestForgottenTokensGoWhenTheyExpire(t *testing.T) {
 	e, s := ofAProvider(t)
 	living := func() int {
@@ -166,7 +173,7 @@ func TestForgottenTokensGoWhenTheyExpire(t *testing.T) {
 			return len(e.below(t, "lease/"))+len(e.below(t, "token/")) <= living()
 		})
 		e.backend.Cleanup(t.Context())
-		e = e.restart(t) // the next process knows of them as well
+		e = e.restart(t) // the next process finds them as well
 		e.clock.advance(time.Minute)
 		e.periodic(t)
 	}
@@ -180,7 +187,7 @@ func TestForgottenTokensGoWhenTheyExpire(t *testing.T) {
 	}
 }
 
-// Where nothing can be revoked, nothing is kept to be.
+// A forgotten token is not kept if it cannot be revoked.
 func TestForgottenTokensThatCannotBeRevokedAreDropped(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -192,7 +199,8 @@ func TestForgottenTokensThatCannotBeRevokedAreDropped(t *testing.T) {
 	}
 }
 
-// A forgotten refresh token is of no use to a kill switch.
+// The kill switch does not need the refresh token that came with a forgotten token, so
+// the refresh token is not kept.
 func TestForgottenTokensAreKeptWithoutWhatCameAlong(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -210,7 +218,8 @@ func TestForgottenTokensAreKeptWithoutWhatCameAlong(t *testing.T) {
 	}
 }
 
-// Of a token that a provider repeats, one reader's lease is not all who hold it.
+// A provider may return the same token again. Then the end of one reader's lease does
+// not revoke it, because other readers hold it too.
 func TestEndOfALeaseSparesATokenThatReadersSharedBeforeAWrite(t *testing.T) {
 	e, p := repeating(t, fields{"reuse": true})
 	e.must(t, "role/c/own", fields{"reuse": false})

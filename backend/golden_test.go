@@ -22,16 +22,16 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// goldenAddress is where all that is stored in testdata/golden gets its tokens.
+// goldenAddress is the token endpoint's address in all that testdata/golden holds.
 const goldenAddress = "127.0.0.1:18443"
 
-// goldenSecrets are those of the configs there.
+// goldenSecrets are the secrets of the configs in testdata/golden.
 var goldenSecrets = []string{"golden-secret", "golden-fallback", "golden-pin", "golden-pepper", "golden-password", "golden-refresh-token", "PRIVATE KEY"}
 
-// golden lists what is in testdata/golden: for each version of the plugin that
-// changed what is stored, all that it had in storage at 2026-01-02T03:04:05Z,
-// when each target had been read once. A file never changes. A version that
-// stores something else, or in another form, gets a file of its own.
+// golden returns the content of testdata/golden. There is a file for each version of
+// the plugin that changed what is stored. It holds all that this version had in storage
+// at 2026-01-02T03:04:05Z, when each target had been read once. A file never changes. A
+// version that stores something else, or in another form, gets a file of its own.
 func golden(t *testing.T) map[string]map[string]json.RawMessage {
 	t.Helper()
 	files, err := filepath.Glob("testdata/golden/*.json")
@@ -53,8 +53,8 @@ func golden(t *testing.T) map[string]map[string]json.RawMessage {
 	return out
 }
 
-// goldenMount is an engine that finds this in its storage. What it sends to
-// goldenAddress arrives at s, if there is one.
+// goldenMount returns an engine with the given entries in its storage. Requests to
+// goldenAddress arrive at s, if s is not nil.
 func goldenMount(t *testing.T, stored map[string]json.RawMessage, s *providertest.Server) *engine {
 	t.Helper()
 	on := &storage{}
@@ -70,7 +70,8 @@ func goldenMount(t *testing.T, stored map[string]json.RawMessage, s *providertes
 	return mountVia(t, &http.Transport{DialContext: dial}, on, newClock(), logical.TestSystemView(), goldenSecrets...)
 }
 
-// goldenTargets are the paths below token/ of what is stored.
+// goldenTargets returns the paths below token/ for the configs and roles that are
+// stored.
 func goldenTargets(stored map[string]json.RawMessage) []string {
 	var out []string
 	for key := range stored {
@@ -102,7 +103,7 @@ func TestStoredTokensOfEveryVersionAreHandedOut(t *testing.T) {
 			e.clock.advance(10 * time.Minute)
 			for _, target := range goldenTargets(stored) {
 				if target == "owned" {
-					continue // it shares no token
+					continue // this target shares no token
 				}
 				token := e.read(t, "token/"+target).token(t)
 				if !kept[token] {
@@ -131,7 +132,7 @@ func TestConfigsOfEveryVersionMint(t *testing.T) {
 			}
 			_, refreshed := grants(s)
 			slices.Sort(refreshed)
-			if want := []string{"golden-refresh-token-4", "golden-refresh-token-5"}; !slices.Equal(refreshed, want) { // of the password grant, of the chain
+			if want := []string{"golden-refresh-token-4", "golden-refresh-token-5"}; !slices.Equal(refreshed, want) { // the password grant's, and the chain's
 				t.Errorf("by refresh tokens %v, want %v", refreshed, want)
 			}
 			e.periodic(t)
@@ -164,7 +165,7 @@ func TestWhatEveryVersionStoredIsReadAndWritten(t *testing.T) {
 	}
 }
 
-// What a config has minted within the hour counts, whichever version minted it.
+// All mints of the last hour count, whichever version of the plugin made them.
 func TestBudgetsOfEveryVersionCount(t *testing.T) {
 	found := 0
 	for version, stored := range golden(t) {
@@ -181,8 +182,8 @@ func TestBudgetsOfEveryVersionCount(t *testing.T) {
 	}
 }
 
-// The lease of a token of its own ends it at the provider, whichever version
-// handed it out.
+// When the lease of a token of its own ends, the token is revoked at the provider,
+// whichever version handed it out.
 func TestLeasesOfEveryVersionEndTheirTokens(t *testing.T) {
 	found := 0
 	for version, stored := range golden(t) {
@@ -201,7 +202,7 @@ func TestLeasesOfEveryVersionEndTheirTokens(t *testing.T) {
 				if got := s.Last().Form().Get("token"); got != "golden-access-token-7" {
 					t.Errorf("revoked %q", got)
 				}
-				succeeded(t, e.revokeLease(t, secret)) // as often as Vault likes
+				succeeded(t, e.revokeLease(t, secret)) // Vault may ask again
 				asked(t, s, 1)
 			})
 		}
@@ -211,8 +212,8 @@ func TestLeasesOfEveryVersionEndTheirTokens(t *testing.T) {
 	}
 }
 
-// What a newer version of the plugin stored is refused, whatever kind it is of,
-// and stays as it is.
+// An entry of any kind that a newer version of the plugin stored is refused, and stays
+// unchanged.
 func TestNewerVersionsOfKeysAndLeasesAreRefused(t *testing.T) {
 	newest := golden(t)["2026-11-25"]
 	for key := range newest {

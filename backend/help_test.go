@@ -15,7 +15,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// document is the OpenAPI document in an answer of a HelpOperation.
+// document returns the help text of a path, and the OpenAPI document that comes with
+// it.
 func document(t *testing.T, e *engine, path string) (help string, doc *framework.OASDocument) {
 	t.Helper()
 	resp, err := e.backend.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Path: path, Storage: e.storage})
@@ -64,7 +65,7 @@ func TestHelpOfEveryPath(t *testing.T) {
 	}
 }
 
-// wantedPaths are those of the OpenAPI document, with their operations.
+// wantedPaths returns the paths of the OpenAPI document, with their operations.
 func wantedPaths() map[string][]string {
 	return map[string][]string{
 		"/config/": {"get"}, "/config/{config}": {"delete", "get", "patch", "post"},
@@ -129,7 +130,7 @@ func TestOpenAPIOperationsHaveIDsSummariesAndResponses(t *testing.T) {
 				if r.Description == "" {
 					t.Errorf("%s: response %d has no description", where, code)
 				}
-				if verb == "get" && r.Content["application/json"] == nil && path != "/jwks/{key}" && path != "/metrics" { // whose answers are raw
+				if verb == "get" && r.Content["application/json"] == nil && path != "/jwks/{key}" && path != "/metrics" { // the answers of these two are raw
 					t.Errorf("%s: response %d has no schema", where, code)
 				}
 			}

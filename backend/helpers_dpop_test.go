@@ -25,21 +25,21 @@ import (
 
 const proofSecret = "the-client's-secret-at-the-server"
 
-// proving is an authorization server, and an API at /api, that take RFC 9449 to
-// the letter: each wants a nonce of its own, no proof twice, and the API takes a
-// token from nobody but the holder of the key that it is bound to.
+// proving is an authorization server, and an API at /api, that follow RFC 9449
+// strictly. Each of the two requires its own nonce and accepts no proof twice. The API
+// accepts a token only from the holder of the key that the token is bound to.
 type proving struct {
 	*providertest.Server
 	clock *clock
 
 	mu       sync.Mutex
-	tokens   map[string]string // and the thumbprint of its key
+	tokens   map[string]string // each token, with the thumbprint of its key
 	revoked  []string
-	spent    map[string]bool // refresh tokens
-	seen     map[string]bool // jti
+	spent    map[string]bool // refresh tokens that were used
+	seen     map[string]bool // the jti of each proof
 	nonce    int
-	optional bool   // the nonce
-	kind     string // token_type
+	optional bool   // no proof of a token request needs the nonce
+	kind     string // the token_type of its answers
 }
 
 func startProving(t *testing.T, e *engine) *proving {
@@ -61,7 +61,7 @@ func startProving(t *testing.T, e *engine) *proving {
 	return p
 }
 
-// config is one of a client there.
+// config returns a config of a client at this server.
 func (p *proving) config(more fields) fields {
 	return with(fields{
 		"token_url": p.URL() + "/token", "client_id": "me", "client_secret": proofSecret, "token_endpoint_auth_method": "client_secret_post",
@@ -133,7 +133,8 @@ func (p *proving) refuse(w http.ResponseWriter, status int, who string, err erro
 
 func (p *proving) current(who string) string { return fmt.Sprintf("nonce-of-%s-%d", who, p.nonce) }
 
-// verify is RFC 9449 section 4.3. It gives the thumbprint of the proof's key.
+// verify checks a proof as RFC 9449 section 4.3 says. It returns the thumbprint of the
+// proof's key.
 func (p *proving) verify(r *http.Request, token, who string) (string, error) {
 	bad := func(what string) (string, error) { return "", errors.New("invalid_dpop_proof: " + what) }
 	proofs := r.Header.Values("DPoP")
@@ -186,14 +187,14 @@ func hashOf(token string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// nonceOf is what the API sends in a DPoP-Nonce.
+// nonceOf returns the nonce that the API sends as DPoP-Nonce.
 func (p *proving) nonceOf() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.current("api")
 }
 
-// call uses a token with a proof, and gives the status and the error.
+// call uses a token with a proof. It returns the status and the error.
 func (p *proving) call(t *testing.T, method, path, token, proof string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, p.URL()+path, nil)
@@ -217,13 +218,14 @@ func (p *proving) call(t *testing.T, method, path, token, proof string) (int, st
 	return resp.StatusCode, answer.Error + " " + answer.Description
 }
 
-// prove asks for a proof of a call to /api, more of which is said.
+// prove asks the engine for a proof of a call to the API. more adds to the request or
+// replaces its fields.
 func (p *proving) prove(t *testing.T, e *engine, path string, more fields) fields {
 	t.Helper()
 	return e.write(t, "proof/"+path, with(fields{"htm": "GET", "htu": p.URL() + "/api/users", "nonce": p.nonceOf()}, more)).data(t)
 }
 
-// works has the API take a token with a proof of that path.
+// works expects that the API accepts the token with a proof of that path.
 func (p *proving) works(t *testing.T, e *engine, path, token string, more fields) {
 	t.Helper()
 	proof, _ := p.prove(t, e, path, more)["proof"].(string)
@@ -232,7 +234,7 @@ func (p *proving) works(t *testing.T, e *engine, path, token string, more fields
 	}
 }
 
-// keys are the thumbprints that tokens are bound to.
+// keys returns the thumbprints that tokens are bound to.
 func (p *proving) keys() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

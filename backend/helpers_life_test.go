@@ -19,16 +19,17 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// restart is another engine on the same storage: what there is after a crash,
-// since the old one is left as it is.
+// restart returns another engine on the same storage, as after a crash: the old engine
+// had no time to end anything, and changes nothing from now on.
 func (e *engine) restart(t *testing.T, secrets ...string) *engine {
 	t.Helper()
+	e.process.ended.Store(true)
 	next := mountVia(t, e.transport, e.storage, e.clock, e.system, secrets...)
 	next.wire = e.wire
 	return next
 }
 
-// token is the access token of an answer.
+// token returns the access token of an answer.
 func (r result) token(t *testing.T) string {
 	t.Helper()
 	token, ok := r.data(t)["access_token"].(string)
@@ -38,7 +39,8 @@ func (r result) token(t *testing.T) string {
 	return token
 }
 
-// warned expects the warnings of an answer, by words that each of them says.
+// warned expects one warning for each of the words, in this order, and nothing else.
+// Each warning must contain its word.
 func warned(t *testing.T, r result, words ...string) {
 	t.Helper()
 	var got []string
@@ -55,7 +57,7 @@ func warned(t *testing.T, r result, words ...string) {
 	}
 }
 
-// asked expects so many token requests at the provider.
+// asked expects that the provider got want token requests.
 func asked(t *testing.T, s *providertest.Server, want int) {
 	t.Helper()
 	if got := s.Requests(); got != want {
@@ -63,7 +65,7 @@ func asked(t *testing.T, s *providertest.Server, want int) {
 	}
 }
 
-// eventually polls for a condition.
+// eventually polls until f reports true, and fails the test if that takes too long.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !f(); time.Sleep(2 * time.Millisecond) {
@@ -73,19 +75,19 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// readWith reads with a query.
+// readWith reads a path with a query.
 func (e *engine) readWith(t *testing.T, path string, query fields) result {
 	t.Helper()
 	return e.request(t, logical.ReadOperation, path, query)
 }
 
-// revokeLease ends a lease as Vault does.
+// revokeLease ends a lease in the way that Vault does.
 func (e *engine) revokeLease(t *testing.T, secret *logical.Secret) result {
 	t.Helper()
 	return e.send(t, &logical.Request{Operation: logical.RevokeOperation, Path: "token/c", Secret: secret})
 }
 
-// aMinuteLater lets a minute pass, with what Vault runs every minute.
+// aMinuteLater lets a minute pass, and runs what Vault runs every minute.
 func (e *engine) aMinuteLater(t *testing.T) {
 	t.Helper()
 	e.clock.advance(time.Minute)
@@ -98,7 +100,7 @@ func (e *engine) periodic(t *testing.T) {
 	succeeded(t, e.send(t, &logical.Request{Operation: logical.RollbackOperation}))
 }
 
-// below gives what is stored below a prefix.
+// below returns what is stored below a prefix, by key.
 func (e *engine) below(t *testing.T, prefix string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -110,7 +112,7 @@ func (e *engine) below(t *testing.T, prefix string) map[string]string {
 	return out
 }
 
-// chainsOf is all that is stored of a config's chains.
+// chainsOf returns all that is stored for a config's chains.
 func chainsOf(t *testing.T, e *engine, config string) string {
 	t.Helper()
 	var all strings.Builder
@@ -120,7 +122,7 @@ func chainsOf(t *testing.T, e *engine, config string) string {
 	return all.String()
 }
 
-// uses counts the operations on storage from now on.
+// uses starts to count the operations on storage, and returns the counter.
 func (e *engine) uses() *atomic.Int64 {
 	n := &atomic.Int64{}
 	e.storage.onUse(func(string, string) error { n.Add(1); return nil })
@@ -133,14 +135,14 @@ func soon(t *testing.T, do func() result) <-chan result {
 	return later(t, 1, do)
 }
 
-// readAs reads with a context of its own.
+// readAs sends a request with the given context.
 func (e *engine) readAs(ctx context.Context, t *testing.T, op logical.Operation, path string) result {
 	t.Helper()
 	resp, err := e.backend.HandleRequest(ctx, e.cross(t, &logical.Request{Operation: op, Path: path}))
 	return result{resp: resp, err: err, op: op}
 }
 
-// desk is a token endpoint whose every answer the test gives itself.
+// desk is a token endpoint for which the test gives every answer.
 type desk struct {
 	*providertest.Server
 	visits chan visit
@@ -157,12 +159,12 @@ func newDesk(t *testing.T) *desk {
 	return newDeskOver(t, nil)
 }
 
-// newDeskOver is newDesk, reached by a wire.
+// newDeskOver returns a desk that is reached over the wire w.
 func newDeskOver(t *testing.T, w *providertest.Wire) *desk {
 	t.Helper()
 	d := &desk{visits: make(chan visit, 100)}
 	d.Server = inventedOver(t, w, func(_ *http.Request, body string) string {
-		form, _ := url.ParseQuery(body) // the test looks at what it expects
+		form, _ := url.ParseQuery(body) // the test checks the fields that it expects
 		reply := make(chan string, 1)
 		d.visits <- visit{form: form, reply: reply}
 		select {
@@ -186,7 +188,8 @@ func (d *desk) next(t *testing.T) visit {
 	}
 }
 
-// token answers with a token of an hour.
+// token answers with a token that lives for an hour. more are further members of the
+// answer.
 func (v visit) token(name string, more ...string) {
 	v.reply <- `{"access_token":"` + name + `","expires_in":3600` + strings.Join(append([]string{""}, more...), ",") + `}`
 }
@@ -195,8 +198,9 @@ func (d *desk) config() fields {
 	return fields{"token_url": d.TokenURL(), "client_id": "c", "client_secret": secretOne}
 }
 
-// chainProvider takes each refresh token once, and the last one again until
-// the next one is used, as providers do that mind crashes.
+// chainProvider accepts each refresh token once, except the last one: it accepts that
+// one again until the next one is used. Providers that want their clients to survive a
+// crash do this.
 type chainProvider struct {
 	*providertest.Server
 
@@ -211,7 +215,7 @@ func newChainProvider(t *testing.T) *chainProvider {
 	p.Server = invented(t, func(_ *http.Request, body string) string {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		form, _ := url.ParseQuery(body) // what it lacks is refused below
+		form, _ := url.ParseQuery(body) // a request without refresh_token is refused below
 		switch form.Get("refresh_token") {
 		case p.current:
 			p.last = p.current
@@ -230,15 +234,15 @@ func (p *chainProvider) config() fields {
 	return fields{"token_url": p.TokenURL(), "client_id": "c", "client_secret": secretOne, "grant_type": "refresh_token", "refresh_token": "chain-r0"}
 }
 
-// chainAt is a config of a chain at a server by the book, whose refresh tokens
-// can be used once.
+// chainAt returns a config with the refresh_token grant, at a standard server whose
+// refresh tokens can be used once.
 func chainAt(t *testing.T, s *providertest.Server) fields {
 	t.Helper()
 	return with(standard(s), fields{"grant_type": "refresh_token", "refresh_token": firstOf(t, s)})
 }
 
-// firstOf has a server by the book issue a refresh token, and forget to have
-// been asked.
+// firstOf asks a standard server for a refresh token and returns it. Then it resets the
+// server's record of requests.
 func firstOf(t *testing.T, s *providertest.Server) string {
 	t.Helper()
 	c := s.Credentials()

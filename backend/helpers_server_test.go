@@ -11,7 +11,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// invented runs a token endpoint that answers what f makes of a request.
+// invented runs a token endpoint that answers with what f returns for each request.
 func invented(t *testing.T, f func(r *http.Request, body string) string) *providertest.Server {
 	t.Helper()
 	return inventedOver(t, nil, f)

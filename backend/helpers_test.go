@@ -30,25 +30,27 @@ import (
 // fields is the data of a request.
 type fields = map[string]any
 
-// engine is a mount of the backend with everything around it that a test can
-// look at or break. Requests cross what Vault has between itself and a plugin.
+// engine is a mount of the backend, with everything around it that a test can look at
+// or break. Its requests are converted as they are between Vault and a plugin.
 type engine struct {
 	backend   logical.Backend
 	storage   *storage
+	process   *process // its own view of the storage
 	clock     *clock
 	system    *logical.StaticSystemView
 	transport *http.Transport
-	wire      *providertest.Wire // which its servers are at, nil without
+	wire      *providertest.Wire // the network that its servers are on; nil for the real one
 	log       *lockedBuffer
 	events    *logical.MockEventSender
-	extras    []string // members of an answer that no schema can know
+	extras    []string // members of answers that the declared schema cannot know
 }
 
-// patience is for how long a test waits for what has to happen, however busy the
-// machine is.
+// patience is how long a test waits for something that must happen. It is long enough
+// for a busy machine.
 const patience = time.Minute
 
-// mount makes an engine. Its log must not hold any of the secrets.
+// mount returns an engine with an empty storage. The engine's log and events must not
+// contain any of the secrets.
 func mount(tb testing.TB, secrets ...string) *engine {
 	tb.Helper()
 	system := logical.TestSystemView()
@@ -56,16 +58,16 @@ func mount(tb testing.TB, secrets ...string) *engine {
 	return mountOn(tb, &storage{}, newClock(), system, secrets...)
 }
 
-// mountOn makes an engine on what there is already.
+// mountOn returns an engine that uses the given storage, clock and system.
 func mountOn(tb testing.TB, on *storage, clock *clock, system *logical.StaticSystemView, secrets ...string) *engine {
 	tb.Helper()
 	return mountVia(tb, &http.Transport{ForceAttemptHTTP2: true}, on, clock, system, secrets...)
 }
 
-// mountVia makes an engine that dials as transport does.
+// mountVia returns an engine that makes its connections with transport.
 func mountVia(tb testing.TB, transport *http.Transport, on *storage, clock *clock, system *logical.StaticSystemView, secrets ...string) *engine {
 	tb.Helper()
-	e := &engine{storage: on, clock: clock, system: system, transport: transport, log: &lockedBuffer{}, events: logical.NewMockEventSender()}
+	e := &engine{storage: on, process: &process{storage: on}, clock: clock, system: system, transport: transport, log: &lockedBuffer{}, events: logical.NewMockEventSender()}
 	factory := backend.Factory(backend.Options{
 		Build:     backend.Build{Version: "v1.2.3", Commit: "0123456789ab", Date: "2026-01-02T03:04:05Z"},
 		Transport: transport,
@@ -74,7 +76,7 @@ func mountVia(tb testing.TB, transport *http.Transport, on *storage, clock *cloc
 	b, err := factory(tb.Context(), &logical.BackendConfig{
 		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log}),
 		System:       system,
-		StorageView:  e.storage,
+		StorageView:  e.process,
 		EventsSender: e.events,
 		BackendUUID:  "5c7c9ee4-0000-0000-0000-000000000000",
 	})
@@ -90,9 +92,9 @@ func mountVia(tb testing.TB, transport *http.Transport, on *storage, clock *cloc
 	return e
 }
 
-// overAWire runs f in a bubble of testing/synctest, where time passes only while
-// everybody waits, with an engine and the wire that its providers are to be at:
-// what takes time takes exactly that, however busy the machine is.
+// overAWire runs f in a bubble of testing/synctest, with an engine and the wire that
+// its providers are on. In the bubble, time passes only while all goroutines wait. So
+// each delay takes exactly the time that it should, however busy the machine is.
 func overAWire(t *testing.T, f func(t *testing.T, e *engine), secrets ...string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -103,7 +105,7 @@ func overAWire(t *testing.T, f func(t *testing.T, e *engine), secrets ...string)
 	})
 }
 
-// sent is all that was sent to Vault's event system.
+// sent returns all that the engine sent to Vault's event system.
 func (e *engine) sent(tb testing.TB) string {
 	tb.Helper()
 	e.events.Lock()
@@ -115,15 +117,15 @@ func (e *engine) sent(tb testing.TB) string {
 	return string(text)
 }
 
-// result is what Vault makes of a request.
+// result is the outcome of a request.
 type result struct {
 	resp *logical.Response
 	err  error
 	op   logical.Operation
 }
 
-// status is the HTTP status that Vault answers; -1 for an error that crosses
-// the plugin boundary without one.
+// status returns the HTTP status that Vault would answer with. It is -1 for an error
+// that crosses the plugin boundary without a status.
 func (r result) status() int {
 	var coded logical.HTTPCodedError
 	switch {
@@ -145,7 +147,8 @@ func (r result) status() int {
 	return http.StatusOK
 }
 
-// text is everything that the client gets to see, and more.
+// text returns all of the outcome: the error and the whole response. A client sees only
+// a part of it.
 func (r result) text() string {
 	var b strings.Builder
 	if r.err != nil {
@@ -154,7 +157,7 @@ func (r result) text() string {
 	if r.resp != nil {
 		encoder := json.NewEncoder(&b)
 		encoder.SetEscapeHTML(false)
-		_ = encoder.Encode(r.resp) // what crossed the boundary can be encoded
+		_ = encoder.Encode(r.resp) // a response that crossed the boundary can be encoded
 	}
 	return b.String()
 }
@@ -167,7 +170,7 @@ func (r result) data(t *testing.T) fields {
 	return r.resp.Data
 }
 
-// object is a member of the answer's data that is an object itself.
+// object returns a member of the answer's data that is itself an object.
 func (r result) object(t *testing.T, name string) fields {
 	t.Helper()
 	m, ok := r.data(t)[name].(map[string]any)
@@ -177,8 +180,8 @@ func (r result) object(t *testing.T, name string) fields {
 	return m
 }
 
-// request sends a request as Vault does, over both conversions of the plugin
-// boundary, and checks a successful answer against its declared schema.
+// request sends a request as Vault does: both the request and the answer are converted
+// as at the plugin boundary. It checks a successful answer against its declared schema.
 func (e *engine) request(t *testing.T, op logical.Operation, path string, data fields) result {
 	t.Helper()
 	return e.send(t, &logical.Request{Operation: op, Path: path, Data: data})
@@ -203,7 +206,7 @@ func (e *engine) send(t *testing.T, in *logical.Request) result {
 	return r
 }
 
-// cross gives the request as it arrives in the plugin.
+// cross returns the request as it arrives in the plugin.
 func (e *engine) cross(t *testing.T, in *logical.Request) *logical.Request {
 	t.Helper()
 	wire, err := pb.LogicalRequestToProtoRequest(in)
@@ -214,7 +217,7 @@ func (e *engine) cross(t *testing.T, in *logical.Request) *logical.Request {
 	if err != nil {
 		t.Fatalf("decode the request: %v", err)
 	}
-	out.Storage = e.storage
+	out.Storage = e.process
 	return out
 }
 
@@ -236,7 +239,7 @@ func (e *engine) validate(t *testing.T, in *logical.Request, r result) {
 	schema.ValidateResponse(t, schema.GetResponseSchema(t, route, in.Operation), &known, true)
 }
 
-// route is the declaration of a path.
+// route returns the declaration of a path.
 func (e *engine) route(t *testing.T, path string) *framework.Path {
 	t.Helper()
 	router, ok := e.backend.(interface {
@@ -248,7 +251,7 @@ func (e *engine) route(t *testing.T, path string) *framework.Path {
 	return router.Route(path)
 }
 
-// write creates or updates, as Vault decides by the existence check.
+// write sends a create or an update. As in Vault, the existence check decides which.
 func (e *engine) write(t *testing.T, path string, data fields) result {
 	t.Helper()
 	req := e.cross(t, &logical.Request{Operation: logical.UpdateOperation, Path: path, Data: data})
@@ -277,7 +280,7 @@ func (e *engine) list(t *testing.T, path string) []string {
 	t.Helper()
 	r := e.request(t, logical.ListOperation, path, nil)
 	out := []string{}
-	keys, _ := r.data(t)["keys"].([]any) // absent in an empty list
+	keys, _ := r.data(t)["keys"].([]any) // missing if the list is empty
 	for _, k := range keys {
 		s, ok := k.(string)
 		if !ok {
@@ -293,7 +296,7 @@ func (e *engine) delete(t *testing.T, path string) result {
 	return e.request(t, logical.DeleteOperation, path, nil)
 }
 
-// must writes and expects success.
+// must writes to a path and expects success.
 func (e *engine) must(t *testing.T, path string, data fields) {
 	t.Helper()
 	succeeded(t, e.write(t, path, data))
@@ -306,7 +309,7 @@ func succeeded(t *testing.T, r result) {
 	}
 }
 
-// refused expects an error of that status that says all of these.
+// refused expects an error with this status whose text contains each of says.
 func refused(t *testing.T, r result, status int, says ...string) {
 	t.Helper()
 	if r.status() != status || r.err == nil {
@@ -319,7 +322,8 @@ func refused(t *testing.T, r result, status int, says ...string) {
 	}
 }
 
-// withoutSecrets looks for secrets as they are and in the usual encodings.
+// withoutSecrets fails the test if text contains one of the secrets, plain or in one of
+// the usual encodings.
 func withoutSecrets(tb testing.TB, where, text string, secrets ...string) {
 	tb.Helper()
 	for _, secret := range secrets {
@@ -332,7 +336,7 @@ func withoutSecrets(tb testing.TB, where, text string, secrets ...string) {
 	}
 }
 
-// clock only moves when it is told to.
+// clock is a clock that only moves when a test moves it.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -369,14 +373,14 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// server runs a token endpoint on the engine's clock.
+// server runs a token endpoint that uses the engine's clock.
 func (e *engine) server(tb testing.TB, d providertest.Dialect, o providertest.Options) *providertest.Server {
 	tb.Helper()
 	o.Now, o.Wire = e.clock.Now, e.wire
 	return providertest.Start(tb, d, o)
 }
 
-// standard is a config of a client at a server by the book.
+// standard returns a config of a client at a server that follows RFC 6749.
 func standard(s *providertest.Server) fields {
 	c := s.Credentials()
 	return fields{"token_url": s.TokenURL(), "client_id": c.ClientID, "client_secret": c.ClientSecret}

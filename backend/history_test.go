@@ -15,7 +15,7 @@ import (
 func TestWhatHappenedCountsForAnHour(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 30, 0, time.UTC)
 	for rule, test := range map[string]struct {
-		events []time.Duration // after the start
+		events []time.Duration // each as the time since the start
 		at     time.Duration
 		want   int64
 	}{
@@ -48,7 +48,7 @@ func TestPercentiles(t *testing.T) {
 	}
 	var many []time.Duration
 	for ms := range 100 {
-		many = append(many, time.Duration(ms)*time.Millisecond) // 36 to 99 are kept
+		many = append(many, time.Duration(ms)*time.Millisecond) // the values from 36 to 99 are kept
 	}
 	for percent, want := range map[int]int64{1: 36, 50: 67, 90: 93, 99: 99, 100: 99} {
 		if got := percentile(sorted(many...), percent); got != want {
@@ -64,7 +64,7 @@ func TestPercentiles(t *testing.T) {
 	}
 }
 
-// There are as many as there are configs.
+// There is one history for each config, so it must be small.
 func TestAHistoryIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(history{}); size > 176 {
 		t.Errorf("a history takes %d bytes by itself", size)

@@ -16,7 +16,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// repeater is a provider that gives one token until it is revoked.
+// repeater is a provider that issues the same token until that token is revoked.
 type repeater struct {
 	*providertest.Server
 
@@ -31,7 +31,7 @@ func (p *repeater) revocations() []string {
 	return p.revoked
 }
 
-// repeating is an engine whose config/c mints for each read at such a provider.
+// repeating returns an engine whose config/c mints for each read, at a repeater.
 func repeating(t *testing.T, more fields) (*engine, *repeater) {
 	t.Helper()
 	e, p := mount(t), &repeater{}
@@ -77,7 +77,7 @@ func TestHoldersThatEndAtOnceRevokeTheirTokenOnce(t *testing.T) {
 	for range 20 {
 		leases = append(leases, e.read(t, "token/c").resp.Secret)
 	}
-	// Nobody takes its entry off before all have looked for others.
+	// The delay lets every lease look for the others before one deletes its entry.
 	e.storage.onUse(func(op, key string) error {
 		if op == opDelete && strings.HasPrefix(key, "lease/") {
 			time.Sleep(20 * time.Millisecond)
@@ -97,8 +97,9 @@ func TestEndOfALeaseSparesATokenThatReadersShare(t *testing.T) {
 	e, p := repeating(t, fields{"reuse": true})
 	e.must(t, "role/c/own", fields{"reuse": false})
 	succeeded(t, e.read(t, "token/c"))
-	for _, e := range []*engine{e, e.restart(t)} { // in memory, or stored
+	for range 2 { // the shared token is in memory, then only in storage
 		succeeded(t, e.revokeLease(t, e.read(t, "token/c/own").resp.Secret))
+		e = e.restart(t)
 	}
 	if len(p.revocations()) != 0 {
 		t.Error("the shared token was revoked")
@@ -109,8 +110,8 @@ func TestEndOfALeaseSparesATokenThatReadersShare(t *testing.T) {
 	}
 }
 
-// A token goes back to where it came from, or nowhere: not to the host that
-// the config has come to, though the writer knew its secrets.
+// A token is sent back only to the provider that issued it. It is not sent to the host
+// that the config has now, although whoever moved the config knew its secrets.
 func TestTokensAreNotSentToAnotherProvider(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, e *engine, secret *logical.Secret) string{
 		"by the end of a lease": func(t *testing.T, e *engine, secret *logical.Secret) string {
@@ -156,8 +157,8 @@ func TestTokensAreNotSentToAnotherProvider(t *testing.T) {
 	}
 }
 
-// Nobody gets what was minted at the old provider while the config moved: it is
-// revoked there.
+// The config moves while a token is minted at the old provider. Nobody gets that token,
+// and it is revoked at the old provider.
 func TestMintUnderWayIsNotSentToAnotherProvider(t *testing.T) {
 	for name, move := range map[string]func(t *testing.T, e *engine, to *providertest.Server){
 		"by its config": func(t *testing.T, e *engine, to *providertest.Server) {
@@ -223,20 +224,22 @@ func TestDeletionOfAConfigSaysWhatLivesOn(t *testing.T) {
 		}, `"gone"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, s := ownTokens(t, nil)
-			e.must(t, "role/c/shared", fields{"reuse": true})
-			secret := e.read(t, "token/c").resp.Secret
-			succeeded(t, e.read(t, "token/c/shared"))
-			test.do(t, e, s)
-			r := e.request(t, logical.DeleteOperation, "config/c", fields{"force": true})
-			succeeded(t, r)
-			warned(t, r, test.says)
-			warned(t, r, "2 of the config's tokens were not revoked at the provider, and may live on there until 2026-01-02T04:04:05Z")
-			withoutSecrets(t, "the warning and the log", r.text()+e.log.String(), s.Issued()...)
-			succeeded(t, e.revokeLease(t, secret)) // or the lease would stay forever
-			if len(e.storage.snapshot(t)) != 0 {
-				t.Errorf("left: %v", e.storage.snapshot(t))
-			}
+			overAWire(t, func(t *testing.T, e *engine) {
+				s := e.ownTokens(t, nil)
+				e.must(t, "role/c/shared", fields{"reuse": true})
+				secret := e.read(t, "token/c").resp.Secret
+				succeeded(t, e.read(t, "token/c/shared"))
+				test.do(t, e, s)
+				r := e.request(t, logical.DeleteOperation, "config/c", fields{"force": true})
+				succeeded(t, r)
+				warned(t, r, test.says)
+				warned(t, r, "2 of the config's tokens were not revoked at the provider, and may live on there until 2026-01-02T04:04:05Z")
+				withoutSecrets(t, "the warning and the log", r.text()+e.log.String(), s.Issued()...)
+				succeeded(t, e.revokeLease(t, secret)) // otherwise the lease would stay forever
+				if len(e.storage.snapshot(t)) != 0 {
+					t.Errorf("left: %v", e.storage.snapshot(t))
+				}
+			})
 		})
 	}
 }

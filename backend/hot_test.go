@@ -56,8 +56,8 @@ func TestSecondReadTouchesNoStorage(t *testing.T) {
 	}
 }
 
-// A read that was answered in no other way than from memory is answered the
-// same: the lease and everything else must not depend on the path it took.
+// A read from memory has the same answer as any other read. The lease and everything
+// else must not depend on the path that the read took through the code.
 func TestHotAnswerIsTheColdOne(t *testing.T) {
 	for name, config := range map[string]fields{
 		"leased": {}, "without leases": {"leased": false}, "renewable": {"renewable": true, "ttl": 60}, "capped": {"max_ttl": 60},
@@ -106,7 +106,8 @@ func TestColdReadOfAWarmEngineTouchesLittle(t *testing.T) {
 	}
 }
 
-// benched is an engine with some tokens in memory.
+// benched returns an engine with some tokens in memory, and a request that reads one of
+// them.
 func benched(b *testing.B, config fields) (*engine, *logical.Request) {
 	b.Helper()
 	e := mount(b)

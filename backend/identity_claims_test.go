@@ -16,8 +16,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// actingFor is a config whose service account may act for the users of its
-// provider, and the claims of each assertion that the provider was sent.
+// actingFor writes config/dwd, whose service account may act for the users of its
+// provider. It returns a function that returns the claims of each assertion that the
+// provider got.
 func actingFor(t *testing.T, e *engine, more fields) func() []fields {
 	t.Helper()
 	var (
@@ -28,7 +29,7 @@ func actingFor(t *testing.T, e *engine, more fields) func() []fields {
 		form, _ := url.ParseQuery(body)
 		var said fields
 		if jwt, err := jose.ParseSigned(form.Get("assertion"), []jose.SignatureAlgorithm{jose.ES256}); err == nil {
-			_ = json.Unmarshal(jwt.UnsafePayloadWithoutVerification(), &said) // what is none is nil
+			_ = json.Unmarshal(jwt.UnsafePayloadWithoutVerification(), &said) // if this fails, said stays nil
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -46,7 +47,7 @@ func actingFor(t *testing.T, e *engine, more fields) func() []fields {
 	}
 }
 
-// A service account acts for whoever reads, and for nobody else.
+// The service account acts for the user who reads, and for nobody else.
 func TestARolesAssertionIsAboutItsCaller(t *testing.T) {
 	e, _ := among(t)
 	sent := actingFor(t, e, nil)
@@ -73,7 +74,8 @@ func TestARolesAssertionIsAboutItsCaller(t *testing.T) {
 	refused(t, e.as(t, "e-3", "token/dwd/me"), http.StatusBadRequest, "the role names {{identity.entity.metadata.team}}, which the caller's identity lacks")
 }
 
-// Whoever writes a role chooses no one else for the service account to act for.
+// Someone who writes a role cannot choose another user for the service account to act
+// for.
 func TestARoleAddsClaimsAndNoMore(t *testing.T) {
 	e, _ := among(t)
 	actingFor(t, e, fields{"assertion_claims": fields{"tenant": "acme", "nothing": nil, "maybe": "x"}, "secret_variables": fields{"key": secretOne}, "parameters": fields{"k": "{key}"}})
@@ -110,7 +112,7 @@ func TestARoleAddsClaimsAndNoMore(t *testing.T) {
 			refused(t, r, http.StatusBadRequest, tc.says)
 		})
 	}
-	// Where the config decides the subject, the role does not.
+	// If the config sets the subject, a role cannot.
 	e.must(t, "config/dwd", fields{"assertion_claims": fields{"sub": "boss@example.com"}})
 	refused(t, e.write(t, "role/dwd/me", fields{"assertion_claims": fields{"sub": "{{identity.entity.name}}"}}), http.StatusBadRequest, `holds "sub", which the config or its provider decides`)
 }

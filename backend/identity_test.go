@@ -15,7 +15,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// people is a Vault that knows some entities.
+// people is a Vault that knows the given entities.
 type people struct {
 	*logical.StaticSystemView
 	known map[string]*logical.Entity
@@ -28,8 +28,8 @@ func (p people) EntityInfo(id string) (*logical.Entity, error) {
 	return p.known[id], nil
 }
 
-// among mounts an engine in a Vault with alice, mallory, whose metadata are
-// full of braces, and nobody, who has no metadata.
+// among mounts an engine in a Vault with three entities: alice, a mallory whose name
+// and metadata are full of braces, and nobody, who has no metadata.
 func among(t *testing.T) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t)
@@ -44,7 +44,7 @@ func among(t *testing.T) (*engine, *providertest.Server) {
 	return e, s
 }
 
-// in is the engine in another Vault, which knows its entities.
+// in returns the engine in another Vault, which knows other entities.
 func (e *engine) in(t *testing.T, system logical.SystemView) *engine {
 	t.Helper()
 	next := *e
@@ -140,7 +140,7 @@ func TestCallerWithoutWhatTheRoleNamesIsRefused(t *testing.T) {
 			}
 			r := e.send(t, &logical.Request{Operation: logical.UpdateOperation, Path: "check/c/r", EntityID: test.entity})
 			refused(t, r, http.StatusBadRequest, test.says)
-			r = e.read(t, "role/c/r") // says nothing of a caller's lacks
+			r = e.read(t, "role/c/r") // a read of the role does not depend on the caller
 			r.data(t)
 			warned(t, r)
 		})
@@ -167,7 +167,7 @@ func TestIdentityTemplatesAreCheckedWhenWritten(t *testing.T) {
 	}
 }
 
-// Only a role's parameters are templates: a config's text stays what it is.
+// Only a role's parameters are templates. The same text in a config is sent as it is.
 func TestIdentityIsNoneOfAConfigsBusiness(t *testing.T) {
 	e, s := among(t)
 	e.must(t, "config/c", fields{"parameters": fields{"user": "{{identity.entity.name}}"}})

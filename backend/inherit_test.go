@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// dialectOfAcme is a provider that sets what the tests below inherit.
+// dialectOfAcme returns a provider that sets what the tests below inherit.
 func dialectOfAcme() fields {
 	return fields{
 		"token_url":       "https://{tenant}.example.com/oauth/{area}/token?v=1&k={key}",
@@ -52,7 +52,7 @@ func TestEffectiveShowsWhatIsInheritedExpandedAndMasked(t *testing.T) {
 func TestInheritanceFromProviderToConfig(t *testing.T) {
 	tests := map[string]struct {
 		config fields
-		want   fields // of effective
+		want   fields // members of effective
 	}{
 		"unset is inherited":               {fields{}, fields{"scopes": []any{"read", "write"}}},
 		"a list replaces":                  {fields{"scopes": "admin"}, fields{"scopes": []any{"admin"}}},
@@ -69,7 +69,7 @@ func TestInheritanceFromProviderToConfig(t *testing.T) {
 		"an empty map joins nothing":       {fields{"parameters": fields{}}, fields{"parameters": fields{"audience": "urn:blue", "flag": true}}},
 		"a null header removes it":         {fields{"request_headers": fields{"X-Tenant": nil}}, fields{"request_headers": fields{}}},
 		"a URL of its own":                 {fields{"token_url": "https://own.example.com/t"}, fields{"token_url": "https://own.example.com/t"}},
-		"a variable over its default":      {fields{"variables": "tenant=blue,x"}, nil}, // one pair: the value has the comma
+		"a variable over its default":      {fields{"variables": "tenant=blue,x"}, nil}, // this is one pair: the comma is part of the value
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestNullsInMapsAreNeverSent(t *testing.T) {
 		"secret_variables":  {"secret_variables": fields{"x": nil}, "parameters": "v={x}"},
 	} {
 		t.Run(field, func(t *testing.T) {
-			// There is nothing that it could remove, and no value that it could be.
+			// A null can remove nothing here, and it is no value that could be sent.
 			var bodies []string
 			s := invented(t, func(_ *http.Request, body string) string {
 				bodies = append(bodies, body)
@@ -133,7 +133,7 @@ func TestNullsInMapsAreNeverSent(t *testing.T) {
 func TestPlaceholderValuesAreChecked(t *testing.T) {
 	tests := map[string]struct {
 		config fields
-		says   []string // none: accepted
+		says   []string // words of the error; nil if it is accepted
 	}{
 		"a plain value":             {fields{"variables": "tenant=blue"}, nil},
 		"no value":                  {fields{}, []string{"token_url", "tenant", "the tenant's name"}},

@@ -16,7 +16,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// everyPath has each path with the operations that it takes.
+// everyPath returns each path with the operations that it supports.
 func everyPath() map[string][]logical.Operation {
 	return map[string][]logical.Operation{
 		"config/":    {logical.ListOperation},
@@ -46,7 +46,8 @@ func everyPath() map[string][]logical.Operation {
 	}
 }
 
-// populated is an engine with config/c, role/c/r and provider/p, and c's server.
+// populated returns an engine with provider/p, config/c, role/c/r and key/k, and the
+// server of config/c.
 func populated(t *testing.T) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t, secretTwo)
@@ -77,7 +78,8 @@ func TestUnknownFieldsAreRefusedEverywhere(t *testing.T) {
 	}
 }
 
-// Nothing is accepted that does nothing.
+// A read, a list or a delete refuses the fields of a write, because they would have no
+// effect.
 func TestFieldsOfAWriteAreRefusedWhereNothingIsWritten(t *testing.T) {
 	for path, ops := range everyPath() {
 		for _, op := range ops {
@@ -125,8 +127,8 @@ func TestMisspeltFieldsAreRefusedWithTheNearestName(t *testing.T) {
 	}
 }
 
-// declared are the fields that a write to a path takes, without those of its
-// pattern.
+// declared returns the fields that a write to a path accepts, without those in the
+// path's pattern.
 func declared(t *testing.T, e *engine, path string) map[string]*framework.FieldSchema {
 	t.Helper()
 	route := e.route(t, path)
@@ -150,8 +152,8 @@ func TestNullsAreRefusedOutsideAPatch(t *testing.T) {
 	}
 }
 
-// wrong gives values that a field of that type must not take, with a secret in
-// each that can hold one.
+// wrong returns values that a field of this type must refuse. Each value that can hold
+// a secret holds one.
 func wrong(kind framework.FieldType) map[string]any {
 	const marker = secretTwo
 	out := map[string]any{
@@ -213,7 +215,7 @@ func TestWrongTypesAreRefusedWithTheFieldAndWithoutTheValue(t *testing.T) {
 	}
 }
 
-// A map of texts takes nothing else in it.
+// A map of texts accepts no other type of value.
 func TestWrongTypesInMapsOfTexts(t *testing.T) {
 	e, _ := populated(t)
 	for _, name := range []string{"variables", "secret_variables", "parameter_names", "request_headers", "extra_fields"} {
@@ -232,8 +234,8 @@ func TestWrongTypesInMapsOfTexts(t *testing.T) {
 	}
 }
 
-// Who forgets the name of a secret variable gives the value in its place; a
-// padded base64 text then reads as name=value.
+// If someone forgets the name of a secret variable, its value stands in the place of
+// the name. A base64 text with padding then looks like name=value.
 func TestValuesInPlaceOfNamesAreNotQuoted(t *testing.T) {
 	const marker = "c2VjcmV0LW1hcmtlci1pbi1iYXNlNjQ="
 	for _, op := range []logical.Operation{logical.UpdateOperation, logical.PatchOperation} {

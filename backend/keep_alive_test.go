@@ -20,8 +20,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// lapsing issues refresh tokens that lapse a day after they were last used, and
-// replaces them, or does not.
+// lapsing runs a provider whose refresh tokens lapse a day after their last use. If
+// rotates is true, each token can be used once and brings the next one.
 func lapsing(t *testing.T, e *engine, rotates bool) *providertest.Server {
 	t.Helper()
 	var mu sync.Mutex
@@ -30,7 +30,7 @@ func lapsing(t *testing.T, e *engine, rotates bool) *providertest.Server {
 	return inventedOver(t, e.wire, func(_ *http.Request, body string) string {
 		mu.Lock()
 		defer mu.Unlock()
-		form, _ := url.ParseQuery(body) // what it lacks is refused below
+		form, _ := url.ParseQuery(body) // a missing token is an unknown one
 		token := form.Get("refresh_token")
 		if last, known := used[token]; known && (rotates && last.IsZero() || e.clock.Now().Sub(last) > 24*time.Hour) {
 			return `{"error":"invalid_grant"}`
@@ -50,8 +50,8 @@ func kept(s *providertest.Server) fields {
 	return fields{"token_url": s.TokenURL(), "client_id": "c", "client_secret": secretOne, "grant_type": "refresh_token", "refresh_token": "r0", "keep_alive": "24h"}
 }
 
-// age is how long ago the refresh token of config/c was issued or used; false
-// when none is stored.
+// age returns how long ago the refresh token of config/c was issued or used. It returns
+// false if none is stored.
 func age(t *testing.T, e *engine) (time.Duration, bool) {
 	t.Helper()
 	var entry struct {
@@ -67,8 +67,8 @@ func age(t *testing.T, e *engine) (time.Duration, bool) {
 	return e.clock.Now().Sub(entry.Renewed), true
 }
 
-// A refresh token that nobody reads for is replaced, or used, before it is
-// keep_alive old, and not much more often than that.
+// If nobody reads, the engine uses or replaces the refresh token before it is
+// keep_alive old, but not much earlier.
 func TestKeepAlive(t *testing.T) {
 	for name, rotates := range map[string]bool{"of tokens used once": true, "of tokens used again": false} {
 		for _, reuse := range []bool{true, false} {
@@ -78,7 +78,7 @@ func TestKeepAlive(t *testing.T) {
 				e.must(t, "config/c", with(kept(s), fields{"reuse": reuse}))
 				e.periodic(t)
 				eventually(t, "a token of unknown age is used at once", func() bool { _, known := age(t, e); return known && !minting(t, e) })
-				for step := range 17 { // a week, at the ages of 10 and 20 hours
+				for step := range 17 { // a week; the token's age at the steps is 10 or 20 hours
 					e.clock.advance(10 * time.Hour)
 					if step == 8 {
 						e = e.restart(t, secretOne)
@@ -89,14 +89,14 @@ func TestKeepAlive(t *testing.T) {
 						eventually(t, "it is used", func() bool { return mustAge(t, e) < time.Minute && !minting(t, e) })
 					}
 				}
-				asked(t, s, 1+17/2) // and at no age of 10 hours
+				asked(t, s, 1+17/2) // no use at an age of 10 hours
 				succeeded(t, e.read(t, "token/c"))
 			})
 		}
 	}
 }
 
-// minting says whether a token of config/c is being minted.
+// minting reports whether a token of config/c is being minted.
 func minting(t *testing.T, e *engine) bool {
 	t.Helper()
 	return e.read(t, "status/c").data(t)["minting"] == true
@@ -176,14 +176,14 @@ func TestKeepAliveIsForWhoMaySpend(t *testing.T) {
 	}
 }
 
-// Configs without it cost no more than one look each.
+// The engine looks once at a config without keep_alive, and not again.
 func TestKeepAliveLeavesTheOthersAlone(t *testing.T) {
 	overAWire(t, func(t *testing.T, e *engine) {
 		s := lapsing(t, e, true)
 		e.must(t, "config/chain", with(kept(s), fields{"keep_alive": 0}))
 		e.must(t, "config/plain", acme())
 		e.periodic(t)
-		synctest.Wait() // for the survey behind it, which reads each config once
+		synctest.Wait() // for the survey in the background, which reads each config once
 		var reads atomic.Int32
 		e.storage.onUse(func(op, key string) error {
 			if op == opGet && strings.HasPrefix(key, "config/") {
@@ -215,8 +215,8 @@ func TestKeepAliveThatCannotBe(t *testing.T) {
 	e.must(t, "config/c", with(acme(), fields{"keep_alive": 0}))
 }
 
-// What no config names goes, though not at once: the write that it was made
-// for may be repeated.
+// A chain that no config names is deleted, but not at once: the write that the chain
+// was made for may be repeated.
 func TestChainThatNoConfigNamesIsTidied(t *testing.T) {
 	e, s, write := moved(t)
 	e.storage.onUse(failingOn(opPut, "config/c"))

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The pauses between the attempts of a chain that fails grow to an hour, and
-// start anew after a success.
+// If a chain fails, the pauses between the attempts grow up to an hour. After a success
+// they start from the beginning.
 func TestKeeperPauses(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	var k keeper
@@ -41,8 +41,8 @@ func TestKeeperPauses(t *testing.T) {
 	}
 }
 
-// The configs without keep_alive are looked at in rounds, some of them at a time, and
-// not remembered one by one.
+// The keeper looks at the configs without keep_alive in rounds, a limited number a
+// minute. It does not remember them one by one.
 func TestKeeperRounds(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	var k keeper

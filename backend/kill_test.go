@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -21,7 +22,7 @@ func TestKillSwitch(t *testing.T) {
 	e, s := ownTokens(t, fields{"reuse": true, "scopes": "read,write"})
 	e.must(t, "role/c/r", fields{"scopes": "read"})
 	tokens := []string{e.read(t, "token/c").token(t), e.read(t, "token/c/r").token(t)}
-	e = e.restart(t) // also of what is only stored
+	e = e.restart(t) // also revokes tokens that are only in storage
 	succeeded(t, e.read(t, "token/c"))
 	r := update(t, e, "revoke/c", nil)
 	succeeded(t, r)
@@ -47,11 +48,12 @@ func TestKillSwitch(t *testing.T) {
 	}
 	asked(t, s, 4)
 	succeeded(t, update(t, e, "revoke/c", nil))
-	succeeded(t, update(t, e, "revoke/c", nil)) // with nothing to revoke
+	succeeded(t, update(t, e, "revoke/c", nil)) // again, when there is nothing to revoke
 	refused(t, update(t, e, "revoke/none", nil), http.StatusBadRequest, `no config "none"`)
 }
 
-// revokesNothing is a provider that fails to revoke, until it is told otherwise.
+// revokesNothing makes a provider fail at each revocation, until another behavior is
+// set.
 var revokesNothing = providertest.Behavior{Revocation: true, Times: -1, Status: 500}
 
 func TestKillSwitchForgetsAlsoWhereTheProviderFails(t *testing.T) {
@@ -74,8 +76,8 @@ func TestKillSwitchForgetsAlsoWhereTheProviderFails(t *testing.T) {
 	}
 }
 
-// What could not be revoked is tried again until it is: in the background, by
-// the next process as well, and at once by another write.
+// If a token could not be revoked, the engine tries again until it is revoked: in the
+// background, in the next process, and at once with another write to revoke/.
 func TestKillSwitchIsTriedAgain(t *testing.T) {
 	for name, again := range map[string]func(t *testing.T, e *engine){
 		"by another write":       func(t *testing.T, e *engine) { succeeded(t, update(t, e, "revoke/c", nil)) },
@@ -103,14 +105,14 @@ func TestKillSwitchIsTriedAgain(t *testing.T) {
 			}
 			left := 0
 			if strings.Contains(name, "change") {
-				left = 1 // the token minted since, which the change has forgotten
+				left = 1 // the token minted since then, which the change has forgotten
 			}
 			eventually(t, "nothing is left to do", func() bool { return len(e.below(t, "lease/")) == left })
 		})
 	}
 }
 
-// At three in the morning, a token of a lease's own is a token as well.
+// The kill switch also ends tokens that belong to one lease (reuse=false).
 func TestKillSwitchEndsTokensOfLeasesOfTheirOwn(t *testing.T) {
 	e, s := ownTokens(t, nil)
 	var leases []*logical.Secret
@@ -131,8 +133,8 @@ func TestKillSwitchEndsTokensOfLeasesOfTheirOwn(t *testing.T) {
 	}
 }
 
-// A token that storage did not take is known to memory alone, and is gone from
-// there with the forgetting.
+// If storage failed to take a token, only memory knows it, and memory forgets it with
+// the write. The kill switch must revoke it nevertheless.
 func TestKillSwitchRevokesATokenThatOnlyMemoryHolds(t *testing.T) {
 	e, s := ownTokens(t, fields{"reuse": true})
 	e.storage.onUse(failingOn(opPut, "token/"))
@@ -144,8 +146,8 @@ func TestKillSwitchRevokesATokenThatOnlyMemoryHolds(t *testing.T) {
 	}
 }
 
-// Readers go on while it is used: no token that was handed out before it was
-// used may outlive it, and none that is handed out after it may be dead.
+// Readers go on while the kill switch is used. A token that was handed out before must
+// not outlive it, and a token that is handed out afterwards must be valid.
 func TestKillSwitchLetsNothingSlipThrough(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{Scopes: []string{"a", "b", "c", "d", "e", "f"}})
@@ -193,8 +195,56 @@ func TestKillSwitchLetsNothingSlipThrough(t *testing.T) {
 	}
 }
 
-// Storage that fails after the new epoch was written leaves something to do,
-// which is said, and which another write does.
+// A read may find the new config in storage while the kill switch is still writing it.
+// The read's mint is forgotten together with the old tokens. But its token belongs to
+// the new config, and another reader may already have found it in storage, so it stays
+// valid.
+func TestTokenOfAMintThatSawTheNewConfigTooEarlyStaysGood(t *testing.T) {
+	overAWire(t, func(t *testing.T, e *engine) {
+		s := e.ownTokens(t, fields{"reuse": true})
+		e = e.restart(t)
+		written, compared, stored := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		stops := map[string][]chan struct{}{ // what the first, second … operation of a kind waits for once it is done
+			"put config/": {written}, "get token/": {nil, compared}, "put token/": {stored},
+		}
+		var mu sync.Mutex
+		e.storage.onDone(func(op, key string) {
+			kind := op + " " + key[:strings.Index(key, "/")+1]
+			mu.Lock()
+			var stop chan struct{}
+			if next := stops[kind]; len(next) > 0 {
+				stop, stops[kind] = next[0], next[1:]
+			}
+			mu.Unlock()
+			if stop != nil {
+				<-stop
+			}
+		})
+		kill := soon(t, func() result { return update(t, e, "revoke/c", nil) })
+		synctest.Wait() // the new config is stored
+		early := soon(t, func() result { return e.read(t, "token/c") })
+		synctest.Wait() // the reader has minted, and is about to store
+		close(written)
+		succeeded(t, wait(t, kill))
+		close(compared)
+		synctest.Wait() // the token is stored
+		other := e.read(t, "token/c").token(t)
+		close(stored)
+		if got := wait(t, early).token(t); got != other {
+			t.Error("the readers have two tokens")
+		}
+		synctest.Wait()
+		if !s.Valid(other) || s.RevocationRequests() > 0 || len(e.below(t, "lease/")) > 0 {
+			t.Error("the token that both readers have is revoked, or is to be")
+		}
+		if got := e.restart(t).read(t, "token/c").token(t); got != other {
+			t.Error("the token is not stored any more")
+		}
+	})
+}
+
+// If storage fails after the new epoch was written, something is left to do. The write
+// reports an error, and another write does the rest.
 func TestKillSwitchOfStorageThatFails(t *testing.T) {
 	for _, test := range []struct {
 		op, prefix string
@@ -219,7 +269,8 @@ func TestKillSwitchOfStorageThatFails(t *testing.T) {
 	}
 }
 
-// A provider that hangs is not asked for each of a hundred tokens.
+// If the provider fails to revoke, the engine gives up after some of the tokens. It
+// does not ask the provider for each one.
 func TestKillSwitchLeavesAProviderAloneThatFails(t *testing.T) {
 	e, s := ownTokens(t, nil)
 	for range 40 {
@@ -244,11 +295,13 @@ func TestKillSwitchSaysWhereNothingCanBeRevoked(t *testing.T) {
 	}
 }
 
-// The turn is for writing: whoever writes next does not wait for the provider.
+// A writer's turn is only for writing. So the next writer does not wait for the
+// provider.
 func TestKillSwitchHoldsUpNoWriter(t *testing.T) {
-	e, s := ownTokens(t, fields{"reuse": true, "request_timeout": 3})
+	e, s := ownTokens(t, fields{"reuse": true})
 	succeeded(t, e.read(t, "token/c"))
-	s.Behave(providertest.Behavior{Revocation: true, Hang: true})
+	answer := make(chan struct{})
+	s.Behave(providertest.Behavior{Revocation: true, Until: answer})
 	killed := soon(t, func() result { return update(t, e, "revoke/c", nil) })
 	eventually(t, "the provider is asked", func() bool { return s.RevocationRequests() == 1 })
 	e.must(t, "config/c", fields{"description": "written meanwhile"})
@@ -257,7 +310,7 @@ func TestKillSwitchHoldsUpNoWriter(t *testing.T) {
 		t.Error("the write waited for the provider")
 	default:
 	}
-	s.Close()
+	close(answer)
 	wait(t, killed)
 }
 
@@ -291,8 +344,8 @@ func TestRenewalIsRefusedOnceTheTokenIsForgotten(t *testing.T) {
 	}
 }
 
-// The kill switch's help promises it of each forgotten token, one that is
-// being minted included: nobody gets that one, but the provider knows it.
+// As its help text says, the kill switch revokes each forgotten token, also one that is
+// just being minted. Nobody gets that token, but the provider knows it.
 func TestKillSwitchRevokesTheTokenOfAMintUnderWay(t *testing.T) {
 	e, s := ownTokens(t, fields{"reuse": true})
 	answer := make(chan struct{})

@@ -20,7 +20,7 @@ func TestLeaseIsTheUsableLifeOfTheToken(t *testing.T) {
 		config   fields
 		age      time.Duration
 		want     time.Duration
-		warns    []string // words of each warning
+		warns    []string // words in each warning
 	}{
 		"an hour, less the leeway of ten seconds": {time.Hour, nil, 0, 3590 * time.Second, nil},
 		"a short one, less a leeway of 5 %":       {100 * time.Second, nil, 0, 95 * time.Second, nil},
@@ -130,7 +130,8 @@ func TestLeaseThatIsNoneOfOurs(t *testing.T) {
 	}
 }
 
-// requestsAfter reads the token, does something, reads it again, and counts.
+// requestsAfter reads the token, calls something, and reads the token again. It returns
+// how many requests the provider got.
 func requestsAfter(t *testing.T, e *engine, s *providertest.Server, something func()) int {
 	t.Helper()
 	succeeded(t, e.read(t, "token/c"))
@@ -143,7 +144,7 @@ func TestWritesThatChangeTheRequestForgetTheToken(t *testing.T) {
 	tests := map[string]struct {
 		write fields
 		patch bool
-		want  int // requests
+		want  int // requests at the provider
 	}{
 		"the same again":              {nil, false, 1},
 		"nothing":                     {fields{}, false, 1},
@@ -158,7 +159,7 @@ func TestWritesThatChangeTheRequestForgetTheToken(t *testing.T) {
 		"other parameters":            {fields{"parameters": fields{"audience": "b"}}, false, 2},
 		"a patch of one parameter":    {fields{"parameters": fields{"audience": "b"}}, true, 2},
 		"another header":              {fields{"request_headers": "X-A=b"}, false, 2},
-		"another path":                {nil, false, 2}, // below
+		"another path":                {nil, false, 2}, // see the switch below
 		"another way to authenticate": {fields{"token_endpoint_auth_method": "client_secret_post"}, false, 2},
 		"another reading":             {fields{"default_token_type": "MAC"}, false, 2},
 	}

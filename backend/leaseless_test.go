@@ -16,8 +16,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// integer is a member of the answer as it will be in JSON: an integer there,
-// since a float or a string makes Agent stumble.
+// integer returns a member of the answer, and checks that it is an integer in JSON. A
+// float or a string would make Vault Agent fail.
 func integer(t *testing.T, resp *logical.Response, name string) int64 {
 	t.Helper()
 	raw, err := json.Marshal(resp.Data[name])
@@ -31,7 +31,8 @@ func integer(t *testing.T, resp *logical.Response, name string) int64 {
 	return n
 }
 
-// raw reads as the plugin answers, before anything is made of its types.
+// raw reads a path and returns the plugin's own response. It is not converted as a
+// response to Vault is, so its types are still those of the plugin.
 func (e *engine) raw(t *testing.T, path string) *logical.Response {
 	t.Helper()
 	resp, err := e.backend.HandleRequest(t.Context(), e.cross(t, &logical.Request{Operation: logical.ReadOperation, Path: path}))
@@ -41,7 +42,7 @@ func (e *engine) raw(t *testing.T, path string) *logical.Response {
 	return resp
 }
 
-// ttl is the whole seconds until the token's age is 80 % of its life.
+// ttl is the number of whole seconds until the token's age is 80 % of its life.
 func TestLeaselessTTLAcrossALife(t *testing.T) {
 	for _, life := range []time.Duration{20 * time.Second, 33 * time.Second, time.Hour} {
 		t.Run(life.String(), func(t *testing.T) {
@@ -49,7 +50,7 @@ func TestLeaselessTTLAcrossALife(t *testing.T) {
 			s := e.server(t, providertest.RFC6749, providertest.Options{Lifetime: life})
 			e.must(t, "config/c", with(standard(s), fields{"leased": false}))
 			token := e.read(t, "token/c").token(t)
-			s.Behave(providertest.Behavior{Times: -1, Status: 500}) // so that it is never replaced
+			s.Behave(providertest.Behavior{Times: -1, Status: 500}) // so that the token is never replaced
 			born := e.clock.Now()
 			usable := born.Add(life - min(10*time.Second, life/20))
 			renewal := born.Add(life * 8 / 10)
@@ -66,12 +67,14 @@ func TestLeaselessTTLAcrossALife(t *testing.T) {
 				if got := integer(t, resp, "rotation_period"); got != int64(life*8/10/time.Second) {
 					t.Errorf("rotation_period %d", got)
 				}
-				// Agent comes back a second after the ttl: at least then a new token is due.
+				// Agent comes back a second after the ttl. By then a new token must be
+				// due.
 				if back := e.clock.Now().Add(time.Duration(integer(t, resp, "ttl")+1) * time.Second); back.Before(renewal) || back.After(renewal.Add(time.Second)) {
 					t.Errorf("after %s: Agent would come back %s after the renewal", step, back.Sub(renewal))
 				}
 			}
-			// Stale, until it is no longer usable.
+			// After the renewal is due the token is an old one, until it is no longer
+			// usable.
 			for _, step := range []time.Duration{renewal.Sub(born), life * 9 / 10, usable.Sub(born) - time.Second} {
 				e.clock.set(born.Add(step))
 				resp := e.raw(t, "token/c")
@@ -138,8 +141,8 @@ func TestLeasesOfARoleWithoutOnesConfig(t *testing.T) {
 	asked(t, s, 1)
 }
 
-// renewed is the lease that a renewal gives, as Vault computes it: TTL from
-// now on, and never beyond MaxTTL from its issue.
+// renewed renews a lease. It returns the new lease, and when it ends. As in Vault, the
+// lease lasts for TTL from now on, but not beyond MaxTTL after it was issued.
 func renewed(t *testing.T, e *engine, secret *logical.Secret, issued time.Time) (*logical.Secret, time.Time) {
 	t.Helper()
 	r := e.send(t, &logical.Request{Operation: logical.RenewOperation, Path: "token/c", Secret: secret})
@@ -158,10 +161,10 @@ func renewed(t *testing.T, e *engine, secret *logical.Secret, issued time.Time) 
 func TestRenewableLease(t *testing.T) {
 	for name, test := range map[string]struct {
 		config       fields
-		age          time.Duration // of the token when it is read
+		age          time.Duration // the token's age when it is read
 		ttl, max     time.Duration
 		after        []time.Duration
-		want         []time.Duration // what is left then
+		want         []time.Duration // what is left of the lease after each renewal
 		refusedAfter time.Duration
 	}{
 		"as long as the token": {
@@ -221,12 +224,12 @@ func TestLeaseThatIsNotRenewableIsNotRenewed(t *testing.T) {
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", standard(s))
 	secret := e.read(t, "token/c").resp.Secret
-	e.must(t, "config/c", fields{"renewable": true}) // does not count for leases that are out
+	e.must(t, "config/c", fields{"renewable": true}) // this does not change leases that were handed out before
 	r := e.send(t, &logical.Request{Operation: logical.RenewOperation, Path: "token/c", Secret: secret})
 	refused(t, r, http.StatusBadRequest, "cannot be renewed", "renewable=true")
 }
 
-// A damaged lease is never renewed to something endless.
+// A damaged lease is not renewed, because its end is not known.
 func TestLeaseThatIsDamagedIsNotRenewed(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})

@@ -17,8 +17,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// leased says whether the entry of the only token in the ledgers is left to its
-// lease.
+// leased reports whether the only entry in the ledgers belongs to a lease.
 func leased(t *testing.T, e *engine) bool {
 	t.Helper()
 	entries := e.below(t, "lease/")
@@ -31,9 +30,9 @@ func leased(t *testing.T, e *engine) bool {
 	return false
 }
 
-// The answer may never arrive, so until it has been given, the entry says that
-// nobody holds the token; and a lease must not be lost to a restart, so soon
-// afterwards it says that one does.
+// An answer may never arrive. So until the answer is given, the entry says that nobody
+// holds the token. A restart must not lose a lease, so soon afterwards the entry says
+// that a lease holds the token.
 func TestLedgerEntryFromTheMintToTheEndOfTheLease(t *testing.T) {
 	e, s := ownTokens(t, nil)
 	given := make(chan struct{})
@@ -43,12 +42,12 @@ func TestLedgerEntryFromTheMintToTheEndOfTheLease(t *testing.T) {
 			return nil
 		}
 		if changes.Add(1) == 1 {
-			asked(t, s, 1) // it is of a token that there is
+			asked(t, s, 1) // the entry is written after the token is minted
 			return nil
 		}
 		select {
 		case <-given:
-		case <-time.After(2 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("a %s of the entry before the answer was given", op)
 		}
 		return nil
@@ -74,8 +73,8 @@ func TestLedgerEntryFromTheMintToTheEndOfTheLease(t *testing.T) {
 	}
 }
 
-// searched has the engine look for what an earlier process left, and ends it
-// when it has.
+// searched lets the engine look for tokens that an earlier process left, and then ends
+// the engine.
 func searched(t *testing.T, e *engine) {
 	t.Helper()
 	var reads atomic.Int32
@@ -109,7 +108,7 @@ func TestLedgerEntryOfALaterVersionStays(t *testing.T) {
 	withoutSecrets(t, "the log", e.log.String(), "of-a-later-version")
 }
 
-// A token whose entry cannot be written is handed to nobody, and revoked.
+// If the entry of a token cannot be written, nobody gets the token, and it is revoked.
 func TestLedgerEntryThatCannotBeWritten(t *testing.T) {
 	e, s := ownTokens(t, nil)
 	e.storage.onUse(failingOn(opPut, "lease/"))
@@ -149,14 +148,14 @@ func TestLedgersHoldOnlyTokensThatMayHaveToBeRevoked(t *testing.T) {
 	}
 }
 
-// The lease may end before its entry is left to it, which must not bring the
-// entry back.
+// A lease may end before its entry is marked as leased. The mark must not bring the
+// deleted entry back.
 func TestLeaseThatEndsAtOnceLeavesNothingBehind(t *testing.T) {
 	e, s := ownTokens(t, nil)
 	for range 20 {
 		succeeded(t, e.revokeLease(t, e.read(t, "token/c").resp.Secret))
 	}
-	e.backend.Cleanup(t.Context()) // hands over what there is to hand over
+	e.backend.Cleanup(t.Context()) // marks all entries that are still to be marked
 	if got := e.below(t, "lease/"); len(got) != 0 || len(s.Revoked()) != 20 {
 		t.Errorf("%d entries are left, %d tokens revoked", len(got), len(s.Revoked()))
 	}
@@ -181,8 +180,8 @@ func TestCleanLeavesTokensToTheLeasesThatHoldThem(t *testing.T) {
 	})
 }
 
-// A reload must not wait for a provider that hangs: what has not been revoked
-// stands in storage, and the next process has it revoked.
+// A reload must not wait for a provider that hangs. Tokens that are not revoked yet are
+// in storage, and the next process revokes them.
 func TestCleanWaitsFiveSecondsForMintsAndRevocationsTogether(t *testing.T) {
 	overAWire(t, func(t *testing.T, e *engine) {
 		s := e.ownTokens(t, fields{"request_timeout": 60, "reuse": true})
@@ -217,7 +216,7 @@ func TestCleanWaitsFiveSecondsForMintsAndRevocationsTogether(t *testing.T) {
 	})
 }
 
-// One process serves all mounts: a bug in what nobody waits for ends none.
+// One process serves all mounts, so a bug in a background job must not end it.
 func TestPanicInTheBackground(t *testing.T) {
 	e, s := ownTokens(t, nil)
 	var changes atomic.Int32
@@ -230,7 +229,7 @@ func TestPanicInTheBackground(t *testing.T) {
 	r := e.read(t, "token/c")
 	eventually(t, "the panic is told", func() bool { return strings.Contains(e.log.String(), "a bug was caught") })
 	e.storage.onUse(nil)
-	e.aMinuteLater(t) // which tries again
+	e.aMinuteLater(t) // tries again
 	eventually(t, "the entry is left to the lease", func() bool { return leased(t, e) })
 	if !s.Valid(r.token(t)) {
 		t.Error("the token was revoked")
@@ -248,8 +247,8 @@ func TestPanicInTheBackground(t *testing.T) {
 		return nil
 	})
 	leave()
-	wait(t, left)
 	close(answer)
+	wait(t, left)
 	eventually(t, "the panic is told", func() bool { return strings.Contains(e.log.String(), "path=\"background work\"") })
 	e.storage.onUse(nil)
 
@@ -270,7 +269,8 @@ func TestPanicInTheBackground(t *testing.T) {
 	succeeded(t, e.read(t, "token/c"))
 }
 
-// A token directory is the token's, and says nothing about it.
+// All entries of one token are in one directory. The directory's name does not reveal
+// the token.
 func TestTokensOfOneConfigThatAreTheSameShareADirectory(t *testing.T) {
 	e, _ := repeating(t, nil)
 	for range 3 {

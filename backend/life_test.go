@@ -12,7 +12,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// A token of an hour has 3590 s of usable life, so after ten minutes 2990 s.
+// A token of an hour is usable for 3590 s, so after ten minutes it is usable for
+// another 2990 s.
 func TestMinTTL(t *testing.T) {
 	for name, test := range map[string]struct {
 		config, role, query fields
@@ -51,7 +52,7 @@ func TestMinTTL(t *testing.T) {
 			if (r.token(t) == old) != (test.asked == 1) {
 				t.Error("the wrong token")
 			}
-			// A write takes the same.
+			// A write of the token path accepts the same field.
 			r = update(t, e, "token/c/r", test.query)
 			warned(t, r, test.warns...)
 			asked(t, s, test.asked)
@@ -140,13 +141,14 @@ func TestStaleTokenUntilItsUsableEnd(t *testing.T) {
 			e.must(t, "config/c", with(standard(s), test.config))
 			old := e.read(t, "token/c").token(t)
 			s.Behave(providertest.Behavior{Times: -1, Status: http.StatusInternalServerError})
-			// Usable for 28.5 s, refreshed from 21 s on, renewed from 24 s on.
+			// The token is usable for 28.5 s. It is refreshed from 21 s on, and renewed
+			// from 24 s on.
 			e.clock.advance(20 * time.Second)
 			warned(t, e.read(t, "token/c"))
 			asked(t, s, 1)
 			e.clock.advance(2 * time.Second)
 			succeeded(t, e.read(t, "token/c"))
-			eventually(t, "the refresh failed", func() bool { return e.read(t, "status/c").data(t)["last_error"] != nil })
+			eventually(t, "the refresh failed", func() bool { return e.read(t, "status/c").data(t)["state"] == "old token" })
 			for e.clock.Now().Before(newClock().Now().Add(27 * time.Second)) {
 				r := e.read(t, "token/c")
 				if r.token(t) != old || !s.Valid(old) {
@@ -156,7 +158,7 @@ func TestStaleTokenUntilItsUsableEnd(t *testing.T) {
 				withoutSecrets(t, "the warning", strings.Join(r.resp.Warnings, " "), old)
 				e.clock.advance(500 * time.Millisecond)
 			}
-			e.clock.advance(1500 * time.Millisecond) // 28.5 s
+			e.clock.advance(1500 * time.Millisecond) // 28.5 s: the token's usable end
 			refused(t, e.read(t, "token/c"), http.StatusBadGateway, `"c"`, "HTTP 500")
 			s.Behave(providertest.Behavior{Status: http.StatusInternalServerError})
 			e.clock.advance(31 * time.Second) // the longest backoff
@@ -185,7 +187,7 @@ func TestRememberedFailureSaysWhenItHappenedAndWhenTheNextAttemptIsDue(t *testin
 	asked(t, s, 1)
 }
 
-// Each way out of a remembered failure, before its next attempt is due.
+// These requests end a remembered failure, or do not, before its next attempt is due.
 func TestRememberedFailureIsClearedBy(t *testing.T) {
 	for name, test := range map[string]struct {
 		do      func(t *testing.T, e *engine) result
@@ -229,7 +231,7 @@ func TestRememberedFailureIsClearedBy(t *testing.T) {
 				return
 			}
 			succeeded(t, r)
-			asked(t, s, 2) // a check's token is the one
+			asked(t, s, 2) // after a check, the read gets the check's token
 		})
 	}
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// scraped is what a scrape gives: values by name and labels, as in
-// oauthcc_reads_total{config="c",result="hit"}. A histogram is its count.
+// scraped is the result of a scrape: the values by name and labels, such as
+// oauthcc_reads_total{config="c",result="hit"}. The value of a histogram is its count.
 type scraped map[string]float64
 
 func scrape(t *testing.T, e *engine) (scraped, string) {
@@ -36,7 +36,7 @@ func scrape(t *testing.T, e *engine) (scraped, string) {
 	return out, text
 }
 
-// families gives what a scrape says, parsed and as text.
+// families returns the result of a scrape, parsed and as text.
 func families(t *testing.T, e *engine) (map[string]*dto.MetricFamily, string) {
 	t.Helper()
 	r := e.read(t, "metrics")
@@ -68,7 +68,7 @@ func series(name string, m *dto.Metric) string {
 	return name + "{" + strings.Join(labels, ",") + "}"
 }
 
-// of gives what is told of one config, without its name.
+// of returns the metrics of one config, without the config's label.
 func (s scraped) of(config string) scraped {
 	out := scraped{}
 	for name, v := range s {
@@ -97,7 +97,7 @@ func TestMetricsOfAMount(t *testing.T) {
 	})
 	succeeded(t, update(t, e, "check/ok", nil))
 	succeeded(t, e.read(t, "token/ok"))
-	succeeded(t, e.read(t, "status")) // looks all of them up
+	succeeded(t, e.read(t, "status")) // reads all configs, so that their state is known
 	all, text := scrape(t, e)
 	expect(t, all, scraped{
 		`oauthcc_build_info{commit="0123456789ab",version="v1.2.3"}`: 1,
@@ -136,8 +136,8 @@ func TestMetricsOfAMount(t *testing.T) {
 	}
 }
 
-// A read that fails before the provider is asked counts as well, and one of a
-// config that does not exist begins no series.
+// A read that fails before the provider is asked counts as well. A read of a config
+// that does not exist begins no series.
 func TestMetricsCountReadsThatFailEarly(t *testing.T) {
 	e, _ := variety(t)
 	for range 3 {
@@ -154,8 +154,8 @@ func TestMetricsCountReadsThatFailEarly(t *testing.T) {
 	}
 }
 
-// A provider's quota is told of as long as its window lasts: an alert on it must
-// end although nobody asks the provider again.
+// A provider's quota is reported only until its window ends. An alert on the quota must
+// end then, although nobody asks the provider again.
 func TestMetricsForgetAQuotaThatIsOutdated(t *testing.T) {
 	const answer = `{"access_token":"t","expires_in":7200}`
 	for name, c := range map[string]struct {
@@ -202,7 +202,8 @@ func TestMetricsTouchNoStorage(t *testing.T) {
 	}
 }
 
-// However many configs there are, so many are told apart, and no counter falls.
+// Only 200 configs have series of their own, however many configs there are. No counter
+// ever falls.
 func TestMetricsAreBounded(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -244,7 +245,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	}
 }
 
-// A config may have the name of the rest.
+// A config may be called "other", like the series that all further configs share.
 func TestMetricsOfAConfigCalledOther(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})

@@ -67,18 +67,10 @@ const storeTime = 5 * time.Second
 // config's request has changed since v was made. With anew, it runs the grant itself
 // even if the refresh token of the last answer could be used.
 func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew bool) (held, *config, error) {
-	k, err := b.current(ctx, s, v.target, v.inputs)
+	c, err := b.unchanged(ctx, s, v)
 	if err != nil {
 		return held{}, nil, err
 	}
-	key, err := v.brought.key(k.entry.Epoch, k.config.config, k.key)
-	if err != nil {
-		return held{}, nil, err
-	}
-	if key != v.key {
-		return held{}, nil, tokencache.ErrForgotten
-	}
-	c := k.config
 	if v.brought != nil {
 		c = c.with(v.brought)
 	}
@@ -97,6 +89,23 @@ func (b *backend) mintFor(ctx context.Context, s logical.Storage, v *view, anew 
 		}
 	}
 	return m.heldAs(v.late), c, nil
+}
+
+// unchanged returns the config that v was made of. The error is ErrForgotten if the
+// config's request has changed since then.
+func (b *backend) unchanged(ctx context.Context, s logical.Storage, v *view) (*config, error) {
+	k, err := b.current(ctx, s, v.target, v.inputs)
+	if err != nil {
+		return nil, err
+	}
+	key, err := v.brought.key(k.entry.Epoch, k.config.config, k.key)
+	if err != nil {
+		return nil, err
+	}
+	if key != v.key {
+		return nil, tokencache.ErrForgotten
+	}
+	return k.config, nil
 }
 
 // mintWithin mints like mint, within c's budget.
@@ -328,20 +337,28 @@ func (b *backend) keep(ctx context.Context, s logical.Storage, key string, m *mi
 	}
 }
 
-// discard removes what a mint stored if no reader gets its token: the token, and the
-// chain if its config no longer names it. It also revokes the token, if that is
-// possible.
+// discard removes what a mint stored if none of its readers gets the token: the token,
+// and the chain if its config no longer names it. It also revokes the token, if that is
+// possible. A stored token of a request that has not changed stays, because other
+// readers may have found it in storage: a mint that begins while its config is being
+// written may read the new config already, and is forgotten all the same.
 func (b *backend) discard(ctx context.Context, s logical.Storage, v *view, c *config, m *minted) {
 	defer b.guard("a discard")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
+	stored, err := loadTokenEntry(ctx, s, v.key)
+	found := stored != nil && stored.Token.AccessToken == m.Token.AccessToken // otherwise it may be a later one
+	if found {
+		if _, changed := b.unchanged(ctx, s, v); changed == nil {
+			return
+		}
+	}
 	if m.ref != "" {
 		b.endSoon(ctx, s, m.ref)
 	} else {
 		b.dismiss(ctx, s, c, m)
 	}
-	stored, err := loadTokenEntry(ctx, s, v.key)
-	if err == nil && stored != nil && stored.Token.AccessToken == m.Token.AccessToken { // not if it is a later one
+	if found {
 		err = s.Delete(ctx, tokenPrefix+v.key)
 	}
 	if m.chain != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// inventory gives the labels of each metric, by a scrape of a mount where
-// everything has happened that a metric tells of.
+// inventory returns the labels of each metric. It scrapes a mount where everything has
+// happened that the metrics report.
 func inventory(t *testing.T) map[string][]string {
 	t.Helper()
 	e, s := variety(t)
@@ -25,7 +25,7 @@ func inventory(t *testing.T) map[string][]string {
 		Times: 1, Body: `{"access_token":"t","expires_in":1800}`, Header: http.Header{"RateLimit-Limit": {"100"}, "RateLimit-Remaining": {"7"}},
 	})
 	succeeded(t, update(t, e, "check/ok", nil))
-	succeeded(t, e.read(t, "status")) // looks all of them up
+	succeeded(t, e.read(t, "status")) // reads all configs, so that their state is known
 	out := map[string][]string{}
 	all, _ := families(t, e)
 	for name, family := range all {
@@ -40,7 +40,7 @@ func inventory(t *testing.T) map[string][]string {
 	return out
 }
 
-// docs/api.md tells of each metric of the engine with its labels, and of no other.
+// docs/api.md lists each metric of the engine with its labels, and no other metric.
 func TestMetricsAreInTheDocs(t *testing.T) {
 	page, err := os.ReadFile("../docs/api.md")
 	if err != nil {

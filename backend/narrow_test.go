@@ -15,8 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// narrowing is an engine whose config/c grants read and write, role/c/r read
-// and write, role/c/single read, and whose config/any names no scopes.
+// narrowing returns an engine with these scopes: read and write for config/c and
+// role/c/r, read for role/c/single and role/any/r. config/any names no scopes.
 func narrowing(t *testing.T) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t)
@@ -29,7 +29,7 @@ func narrowing(t *testing.T) (*engine, *providertest.Server) {
 	return e, s
 }
 
-// To name no scope is refused also when the whole token is in memory.
+// An empty choice of scopes is refused, also if the token with all scopes is in memory.
 func TestNoScopeIsNotAllOfThem(t *testing.T) {
 	e, _ := narrowing(t)
 	succeeded(t, e.read(t, "token/c"))
@@ -42,7 +42,7 @@ func TestReaderNarrowsScopes(t *testing.T) {
 	for name, test := range map[string]struct {
 		path   string
 		scopes any
-		sent   string // "" is refused
+		sent   string // the scopes in the request; "" if the read is refused
 		says   string
 	}{
 		"one of them":                     {"token/c", "read", "read", ""},
@@ -118,7 +118,7 @@ func TestEqualRequestsShareOneToken(t *testing.T) {
 	asked(t, s, len(groups))
 }
 
-// No spelling of the same scopes is a way to more mints.
+// A reader cannot cause more mints by writing the same scopes in different ways.
 func TestReaderCannotMintAtWillByRepeatingScopes(t *testing.T) {
 	e, s := narrowing(t)
 	for n := 1; n < 6; n++ {
@@ -127,7 +127,7 @@ func TestReaderCannotMintAtWillByRepeatingScopes(t *testing.T) {
 	asked(t, s, 1)
 }
 
-// A view that a reader's choice made is no path of its own.
+// A reader's choice of scopes makes a view, but the view's name is not a path.
 func TestNarrowedViewIsNoPath(t *testing.T) {
 	e, s := narrowing(t)
 	for _, base := range []string{"token/c", "token/c/r"} {
@@ -168,10 +168,11 @@ func TestFreshReplacesTheToken(t *testing.T) {
 		t.Error("the old token")
 	}
 	asked(t, s, 2)
-	for _, e := range []*engine{e, e.restart(t)} {
+	for range 2 { // in this process, and in the next
 		if e.read(t, "token/c").token(t) != next {
 			t.Error("the next reader does not get the fresh token")
 		}
+		e = e.restart(t)
 	}
 	asked(t, s, 2)
 	r = update(t, e, "token/c", fields{"fresh": false})
@@ -202,7 +203,7 @@ func TestFreshIsHonouredOncePerTenSeconds(t *testing.T) {
 			warned(t, r, "ten seconds")
 		}
 	}
-	// Another token is another matter.
+	// The ten seconds are counted for each token.
 	before := s.Requests()
 	succeeded(t, e.read(t, "token/c/single"))
 	e.clock.advance(10 * time.Second)

@@ -14,8 +14,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// isForwarded expects the bare error by which Vault sends a request on. It
-// crosses the boundary as text, by which Vault knows it.
+// isForwarded expects the bare error that makes Vault forward a request to the leader.
+// The error crosses the plugin boundary as text, and Vault recognizes it by its text.
 func isForwarded(t *testing.T, e *engine, req *logical.Request) {
 	t.Helper()
 	resp, err := e.backend.HandleRequest(t.Context(), e.cross(t, req))
@@ -27,7 +27,8 @@ func isForwarded(t *testing.T, e *engine, req *logical.Request) {
 	}
 }
 
-// fleet is an active node with some configs, and another node on its storage.
+// fleet returns an active node with some configs, and another node in the given state
+// that uses the same storage.
 func fleet(t *testing.T, state consts.ReplicationState) (active, node *engine, s *providertest.Server) {
 	t.Helper()
 	active = mount(t)
@@ -69,7 +70,7 @@ func TestStandbyForwardsWhatNeedsALeaseOrAMint(t *testing.T) {
 			if !same(before, active.storage.snapshot(t)) {
 				t.Error("something was written")
 			}
-			// Also when there is a token.
+			// These are forwarded also when there is a token.
 			for _, path := range []string{"token/leased", "token/own", "token/leasedchain"} {
 				succeeded(t, active.read(t, path))
 			}
@@ -110,7 +111,7 @@ func TestStandbyServesLeaselessHitsFromStorage(t *testing.T) {
 			isForwarded(t, node, &logical.Request{Operation: logical.UpdateOperation, Path: "token/plain", Data: fields{"fresh": true}})
 			isForwarded(t, node, &logical.Request{Operation: logical.ReadOperation, Path: "token/plain", Data: fields{"min_ttl": "45m"}})
 			isForwarded(t, node, &logical.Request{Operation: logical.ReadOperation, Path: "token/plain", Data: fields{"scopes": "write"}})
-			node.clock.advance(18 * time.Minute) // to 80 % of the token's life
+			node.clock.advance(18 * time.Minute) // 80 % of the token's life
 			isForwarded(t, node, &logical.Request{Operation: logical.ReadOperation, Path: "token/plain"})
 			asked(t, s, requests)
 			node.storage.onUse(nil)
@@ -118,8 +119,8 @@ func TestStandbyServesLeaselessHitsFromStorage(t *testing.T) {
 	}
 }
 
-// A standby may lag: nothing that it does not find, and nothing that it cannot
-// make sense of, is final. What is wrong with the request itself it says.
+// A standby may lag behind its leader. So it forwards a request if it does not find
+// something or cannot read it. If the request itself is wrong, the standby refuses it.
 func TestStandbyLeavesWhatIsNegativeToItsLeader(t *testing.T) {
 	for name, state := range standbys() {
 		t.Run(name, func(t *testing.T) {
@@ -144,7 +145,7 @@ func TestStandbyLeavesWhatIsNegativeToItsLeader(t *testing.T) {
 	}
 }
 
-// Whoever writes an object and reads it back gets it, whichever node answers.
+// Someone who writes an object and reads it back gets it, whichever node is asked.
 func TestStandbyLeavesWhatOperatorsReadToItsLeader(t *testing.T) {
 	_, node, _ := fleet(t, consts.ReplicationPerformanceStandby)
 	for _, path := range []string{"config/plain", "config/none", "role/plain/r", "role/plain/none", "provider/p", "provider/none", "provider/generic", "key/none"} {
@@ -155,7 +156,7 @@ func TestStandbyLeavesWhatOperatorsReadToItsLeader(t *testing.T) {
 	}
 }
 
-// The others find nothing, and say so.
+// A node that is not a standby answers itself that something does not exist.
 func TestLeaderAndSecondaryAnswerWhatIsNegative(t *testing.T) {
 	for name, state := range map[string]consts.ReplicationState{
 		"alone": consts.ReplicationUnknown, "a primary": consts.ReplicationPerformancePrimary, "a secondary": consts.ReplicationPerformanceSecondary,
@@ -271,7 +272,7 @@ func TestStandbyForwardsCheckAndStatus(t *testing.T) {
 	asked(t, s, 0)
 }
 
-// A node learns within seconds that it has become another.
+// A node notices within seconds that its state has changed.
 func TestStepUpIsNoticed(t *testing.T) {
 	_, node, s := fleet(t, consts.ReplicationPerformanceStandby)
 	isForwarded(t, node, &logical.Request{Operation: logical.ReadOperation, Path: "token/leased"})

@@ -17,7 +17,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// crashed is an engine whose process ended before anybody had the answer.
+// crashed returns an engine after a crash: the earlier process ended before anybody got
+// its answer. It also returns the server and the token.
 func crashed(t *testing.T) (*engine, *providertest.Server, string) {
 	t.Helper()
 	e, s := ownTokens(t, nil)
@@ -29,7 +30,7 @@ func crashed(t *testing.T) (*engine, *providertest.Server, string) {
 		return nil
 	})
 	token := e.read(t, "token/c").token(t)
-	e.backend.Cleanup(t.Context()) // so that nothing of it goes on
+	e.backend.Cleanup(t.Context()) // so that the old process does nothing more
 	e.storage.onUse(nil)
 	if leased(t, e) {
 		t.Fatal("the entry is left to a lease")
@@ -73,8 +74,9 @@ func TestTokenThatAnEarlierProcessLeft(t *testing.T) {
 			e, s, token := crashed(t)
 			test.do(t, e, s)
 			e.aMinuteLater(t)
-			eventually(t, "something came of it", func() bool {
-				return len(e.below(t, "lease/")) == 0 || strings.Contains(e.log.String(), "revoked")
+			eventually(t, "the attempt has succeeded or failed", func() bool {
+				return len(e.below(t, "lease/")) == 0 ||
+					strings.Contains(e.log.String(), "is not revoked yet") || strings.Contains(e.log.String(), "could not be looked for")
 			})
 			e.storage.onUse(nil)
 			withoutSecrets(t, "the log", e.log.String(), token, s.Credentials().ClientSecret)
@@ -92,9 +94,10 @@ func TestTokenThatAnEarlierProcessLeft(t *testing.T) {
 	}
 }
 
-// A mint that ends when its reader has left, or its token was forgotten, leaves
-// a token that nobody gets: it is revoked then, by the client that it was minted
-// as if there is no other.
+// A token may be minted for nobody, because its reader leaves or the token is forgotten
+// during the mint. Such a token is revoked when the mint ends. If the config has become
+// another client or is gone, the token is revoked with the credentials that it was
+// minted with.
 func TestTokenThatNobodyGetsIsRevoked(t *testing.T) {
 	for name, meanwhile := range map[string]func(t *testing.T, e *engine, leave func()){
 		"the reader left":          func(_ *testing.T, _ *engine, leave func()) { leave() },
@@ -114,7 +117,7 @@ func TestTokenThatNobodyGetsIsRevoked(t *testing.T) {
 	} {
 		for kind, reuse := range map[string]bool{"of its own": false, "to be shared": true} {
 			if reuse && name == "the reader left" {
-				continue // others may come
+				continue // a shared token is kept for other readers
 			}
 			t.Run(kind+", "+name, func(t *testing.T) {
 				e, s := ownTokens(t, fields{"reuse": reuse})
@@ -140,8 +143,8 @@ func TestTokenThatNobodyGetsIsRevoked(t *testing.T) {
 	}
 }
 
-// With the config, what it was minted as is gone from storage; memory has it for
-// as long as the provider fails to revoke.
+// When the config is deleted, the credentials of the mint are gone from storage. Memory
+// keeps them until the provider has revoked the token.
 func TestTokenThatNobodyGetsIsRevokedInTheEndThoughItsConfigIsGone(t *testing.T) {
 	e, s := ownTokens(t, nil)
 	answer := make(chan struct{})

@@ -13,15 +13,15 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// byPassword is a config at a server that issues refresh tokens with its
-// access tokens.
+// byPassword returns a config with the password grant. Its server issues refresh tokens
+// together with access tokens.
 func byPassword(s *providertest.Server) fields {
 	c := s.Credentials()
 	return with(standard(s), fields{"grant_type": "password", "username": c.Username, "password": c.Password})
 }
 
-// grants are the grant types of the requests that a server got, and the
-// refresh tokens that were shown.
+// grants returns the grant types of the requests that a server got, and the refresh
+// tokens that they held.
 func grants(s *providertest.Server) (types, shown []string) {
 	for _, r := range s.All() {
 		types = append(types, r.Form().Get("grant_type"))
@@ -32,7 +32,8 @@ func grants(s *providertest.Server) (types, shown []string) {
 	return types, shown
 }
 
-// storedRefreshToken is the one that is stored with the only token there is.
+// storedRefreshToken returns the refresh token that is stored with the only stored
+// token.
 func storedRefreshToken(t *testing.T, e *engine) string {
 	t.Helper()
 	stored := e.below(t, "token/")
@@ -68,44 +69,45 @@ func TestRefreshTokenOfThePasswordGrant(t *testing.T) {
 		"rotates there also with no crash ": {providertest.Semansys, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := mount(t)
-			s := e.server(t, test.dialect, providertest.Options{RotateRefreshTokens: test.rotates})
-			config := byPassword(s)
-			if test.dialect == providertest.Semansys {
-				config = registration(test.dialect, s)
-			}
-			e.must(t, "config/c", config)
-			var kept, tokens []string
-			var answers strings.Builder
-			for range 4 {
-				r := e.read(t, "token/c")
-				tokens = append(tokens, r.token(t))
-				warned(t, r)
-				if kept = append(kept, storedRefreshToken(t, e)); kept[len(kept)-1] == "" {
-					t.Fatal("no refresh token is stored")
+			overAWire(t, func(t *testing.T, e *engine) {
+				s := e.server(t, test.dialect, providertest.Options{RotateRefreshTokens: test.rotates})
+				config := byPassword(s)
+				if test.dialect == providertest.Semansys {
+					config = registration(test.dialect, s)
 				}
-				answers.WriteString(r.text() + e.read(t, "status/c").text() + e.read(t, "config/c").text())
-				e.clock.advance(50 * time.Minute)
-				if test.restart {
-					withoutSecrets(t, "the log", e.log.String(), kept...)
-					e = e.restart(t)
+				e.must(t, "config/c", config)
+				var kept, tokens []string
+				var answers strings.Builder
+				for range 4 {
+					r := e.read(t, "token/c")
+					tokens = append(tokens, r.token(t))
+					warned(t, r)
+					if kept = append(kept, storedRefreshToken(t, e)); kept[len(kept)-1] == "" {
+						t.Fatal("no refresh token is stored")
+					}
+					answers.WriteString(r.text() + e.read(t, "status/c").text() + e.read(t, "config/c").text())
+					e.clock.advance(50 * time.Minute)
+					if test.restart {
+						withoutSecrets(t, "the log", e.log.String(), kept...)
+						e = e.restart(t)
+					}
 				}
-			}
-			types, shown := grants(s)
-			if !same(types, []string{"password", "refresh_token", "refresh_token", "refresh_token"}) {
-				t.Errorf("grants: %v", types)
-			}
-			if !same(shown, kept[:3]) {
-				t.Errorf("refresh tokens shown: %v, want those kept: %v", shown, kept[:3])
-			}
-			if test.rotates == (kept[0] == kept[3]) {
-				t.Errorf("refresh tokens kept: %v", kept)
-			}
-			if tokens[0] == tokens[1] || !s.Valid(tokens[3]) {
-				t.Errorf("tokens: %v", tokens)
-			}
-			withoutSecrets(t, "an answer", answers.String(), kept...)
-			withoutSecrets(t, "the log", e.log.String(), kept...)
+				types, shown := grants(s)
+				if !same(types, []string{"password", "refresh_token", "refresh_token", "refresh_token"}) {
+					t.Errorf("grants: %v", types)
+				}
+				if !same(shown, kept[:3]) {
+					t.Errorf("refresh tokens shown: %v, want those kept: %v", shown, kept[:3])
+				}
+				if test.rotates == (kept[0] == kept[3]) {
+					t.Errorf("refresh tokens kept: %v", kept)
+				}
+				if tokens[0] == tokens[1] || !s.Valid(tokens[3]) {
+					t.Errorf("tokens: %v", tokens)
+				}
+				withoutSecrets(t, "an answer", answers.String(), kept...)
+				withoutSecrets(t, "the log", e.log.String(), kept...)
+			})
 		})
 	}
 }
@@ -120,22 +122,23 @@ func TestRefreshTokenThatIsRefusedFallsBackToThePassword(t *testing.T) {
 		"an error in 200s": {Grant: "refresh_token", Status: 200, Body: `{"error":"invalid_grant"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := mount(t)
-			s := e.server(t, providertest.RFC6749, providertest.Options{RotateRefreshTokens: true})
-			e.must(t, "config/c", byPassword(s))
-			succeeded(t, e.read(t, "token/c"))
-			first := storedRefreshToken(t, e)
-			s.Behave(answer)
-			e.clock.advance(50 * time.Minute)
-			r := e.read(t, "token/c")
-			warned(t, r)
-			if types, _ := grants(s); !same(types, []string{"password", "refresh_token", "password"}) {
-				t.Errorf("grants: %v", types)
-			}
-			if second := storedRefreshToken(t, e); second == first || second == "" {
-				t.Error("the new refresh token is not kept")
-			}
-			withoutSecrets(t, "the answer and the log", r.text()+e.log.String(), first)
+			overAWire(t, func(t *testing.T, e *engine) {
+				s := e.server(t, providertest.RFC6749, providertest.Options{RotateRefreshTokens: true})
+				e.must(t, "config/c", byPassword(s))
+				succeeded(t, e.read(t, "token/c"))
+				first := storedRefreshToken(t, e)
+				s.Behave(answer)
+				e.clock.advance(50 * time.Minute)
+				r := e.read(t, "token/c")
+				warned(t, r)
+				if types, _ := grants(s); !same(types, []string{"password", "refresh_token", "password"}) {
+					t.Errorf("grants: %v", types)
+				}
+				if second := storedRefreshToken(t, e); second == first || second == "" {
+					t.Error("the new refresh token is not kept")
+				}
+				withoutSecrets(t, "the answer and the log", r.text()+e.log.String(), first)
+			})
 		})
 	}
 }
@@ -149,28 +152,29 @@ func TestRefreshThatFailsOtherwiseIsAFailureAndNoPassword(t *testing.T) {
 		"a lost line":    {Times: -1, Drop: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := mount(t)
-			s := e.server(t, providertest.RFC6749, providertest.Options{RotateRefreshTokens: true})
-			e.must(t, "config/c", byPassword(s))
-			old := e.read(t, "token/c").token(t)
-			kept := storedRefreshToken(t, e)
-			s.Behave(answer)
-			e.clock.advance(50 * time.Minute)
-			r := e.read(t, "token/c")
-			if r.token(t) != old {
-				t.Error("another token")
-			}
-			warned(t, r, "could not be refreshed")
-			asked(t, s, 2) // it is never repeated: the provider may have spent it
-			withoutSecrets(t, "the answer and the log", r.text()+e.log.String(), kept)
-			s.Behave(providertest.Behavior{})
-			e.clock.advance(time.Minute)
-			if r := e.read(t, "token/c"); r.token(t) == old {
-				t.Error("the old token")
-			}
-			if _, shown := grants(s); len(shown) != 2 || shown[1] != kept {
-				t.Error("the refresh token is not used again")
-			}
+			overAWire(t, func(t *testing.T, e *engine) {
+				s := e.server(t, providertest.RFC6749, providertest.Options{RotateRefreshTokens: true})
+				e.must(t, "config/c", byPassword(s))
+				old := e.read(t, "token/c").token(t)
+				kept := storedRefreshToken(t, e)
+				s.Behave(answer)
+				e.clock.advance(50 * time.Minute)
+				r := e.read(t, "token/c")
+				if r.token(t) != old {
+					t.Error("another token")
+				}
+				warned(t, r, "could not be refreshed")
+				asked(t, s, 2) // not repeated, because the provider may have used up the refresh token
+				withoutSecrets(t, "the answer and the log", r.text()+e.log.String(), kept)
+				s.Behave(providertest.Behavior{})
+				e.clock.advance(time.Minute)
+				if r := e.read(t, "token/c"); r.token(t) == old {
+					t.Error("the old token")
+				}
+				if _, shown := grants(s); len(shown) != 2 || shown[1] != kept {
+					t.Error("the refresh token is not used again")
+				}
+			})
 		})
 	}
 }
@@ -208,7 +212,8 @@ func TestRefreshTokenIsForgottenWithItsToken(t *testing.T) {
 	}
 }
 
-// It says whether the password is right, which the refresh token cannot.
+// A check must find out whether the password is right. Only a request with the password
+// can show that, not one with the refresh token.
 func TestCheckOfAPasswordGrantAsksByPassword(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{RotateRefreshTokens: true})

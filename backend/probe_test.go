@@ -12,7 +12,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// api is a provider's resource that wants this header, and counts its callers.
+// api runs a resource of the provider that requires the token in this header, behind
+// this prefix. It returns the resource's URL, and a counter of its requests.
 func api(t *testing.T, s *providertest.Server, header, prefix string) (url string, asked *atomic.Int64) {
 	t.Helper()
 	asked = &atomic.Int64{}
@@ -22,7 +23,7 @@ func api(t *testing.T, s *providertest.Server, header, prefix string) (url strin
 		if r.Method != http.MethodGet || !ok || !s.Valid(token) || header != "Authorization" && r.Header.Get("Authorization") != "" {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
-		_, _ = w.Write([]byte(`{"echo":"` + token + `"}`)) // the client has its own opinion
+		_, _ = w.Write([]byte(`{"echo":"` + token + `"}`)) // the client may not look at this answer
 	})
 	return resource.URL() + "/me", asked
 }
@@ -59,10 +60,7 @@ func TestCheckUsesTheTokenOnceAtCheckURL(t *testing.T) {
 func TestCheckURLThatDoesNotAnswerIsTold(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
-	gone := providertest.StartFunc(t, "/me", nil)
-	url := gone.URL() + "/me"
-	gone.Close()
-	e.must(t, "config/c", with(standard(s), fields{"check_url": url}))
+	e.must(t, "config/c", with(standard(s), fields{"check_url": "http://" + providertest.Nobody + "/me"}))
 	r := update(t, e, "check/c", nil)
 	wantMembers(t, r.data(t), fields{"status": "ok"})
 	warned(t, r, "check_url gave no answer")
@@ -71,7 +69,8 @@ func TestCheckURLThatDoesNotAnswerIsTold(t *testing.T) {
 	}
 }
 
-// The token goes there, so who does not know the secrets cannot choose it.
+// The token is sent to check_url, so someone who does not know the secrets cannot
+// choose it.
 func TestCheckURLCountsAsAPlaceThatCredentialsGoTo(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})

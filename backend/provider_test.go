@@ -15,7 +15,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// builtin lists the catalog by its files.
+// builtin returns the names of the catalog's files.
 func builtin(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "internal", "provider", "catalog", "*.json"))
@@ -26,7 +26,7 @@ func builtin(t *testing.T) []string {
 	for i, f := range files {
 		out[i] = strings.TrimSuffix(filepath.Base(f), ".json")
 	}
-	slices.Sort(out) // the files are in another order where one name begins another
+	slices.Sort(out) // with the extension, the files are in another order if one name is the start of another
 	return out
 }
 
@@ -209,7 +209,7 @@ func TestProviderThatVariablesNameEachOther(t *testing.T) {
 	r := e.write(t, "provider/circle", fields{
 		"token_url": "https://example.com/{a}", "variables": fields{"a": fields{"default": "{b}"}, "b": fields{"default": "{a}"}},
 	})
-	if r.status() == http.StatusNoContent { // a value for either would open the circle
+	if r.status() == http.StatusNoContent { // a value for a or b would open the circle
 		r = e.write(t, "config/c", fields{"provider": "circle", "client_id": "id", "client_secret": secretOne})
 	}
 	refused(t, r, http.StatusBadRequest, "circle")

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -56,8 +57,10 @@ func (p *purge) revocable() bool {
 
 // collect enters shared tokens into the ledgers that they were minted under,
 // except those of the spared ledger. After a failure it may be repeated.
-func (p *purge) collect(ctx context.Context, held []held, spared string) error {
-	return p.b.moveShared(ctx, p.storage, p.config, held, p.enter, func(_ string, m *minted) bool { return mark(m.Ledger) == spared })
+func (p *purge) collect(ctx context.Context, inMemory []held, spared string) error {
+	stays := func(m *minted) bool { return mark(m.Ledger) == spared }
+	inMemory = slices.DeleteFunc(inMemory, func(h held) bool { return stays(h.Value) })
+	return p.b.moveShared(ctx, p.storage, p.config, inMemory, p.enter, func(_ string, m *minted) bool { return stays(m) })
 }
 
 // enter puts a shared token into its ledger, unless it is there already.

@@ -4,8 +4,10 @@
 package backend_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,13 +17,13 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// Whatever forgets a config's tokens wins over a mint that was under way: its
-// token is neither handed out, nor kept in memory, nor stored.
+// A request that forgets a config's tokens wins over a mint that is under way. The
+// mint's token is not handed out, not kept in memory, and not stored.
 func TestMintUnderWayLosesTo(t *testing.T) {
 	for name, test := range map[string]struct {
 		do    func(t *testing.T, e *engine, d *desk)
 		again bool   // the reader asks the provider again
-		says  string // or else is told this
+		says  string // otherwise the reader's error says this
 	}{
 		"a new secret": {func(t *testing.T, e *engine, _ *desk) { e.must(t, "config/c", fields{"client_secret": secretTwo}) }, true, ""},
 		"other scopes": {func(t *testing.T, e *engine, _ *desk) { e.must(t, "config/c", fields{"scopes": "x"}) }, true, ""},
@@ -67,10 +69,11 @@ func TestMintUnderWayLosesTo(t *testing.T) {
 				if !test.again || !reuse {
 					return
 				}
-				for _, e := range []*engine{e, e.restart(t, secretOne, secretTwo)} {
+				for range 2 { // in this process, and in the next
 					if got := e.read(t, "token/c").token(t); got != "new" {
 						t.Errorf("the next reader got %q", got)
 					}
+					e = e.restart(t, secretOne, secretTwo)
 				}
 				asked(t, d.Server, 2)
 			})
@@ -88,8 +91,8 @@ func thereAndBack(t *testing.T, e *engine, path string) {
 	e.must(t, path, fields{"scopes": ""})
 }
 
-// Two mints of one key at a time, the older of which was forgotten: its end
-// must not take the newer one's token from storage.
+// Two mints of one key run at the same time, and the older one was forgotten. When it
+// ends, it must not delete the newer one's token from storage.
 func TestForgottenMintTakesNothingAlong(t *testing.T) {
 	e, d := mount(t, secretOne), newDesk(t)
 	e.must(t, "provider/p", fields{"default_token_type": "x"})
@@ -141,7 +144,7 @@ func TestConfigThatComesBackDoesNotReviveItsToken(t *testing.T) {
 			kept := e.below(t, "token/")
 			e.must(t, "config/c", change)
 			e.must(t, "config/c", config)
-			for key, value := range kept { // as if it could not have been deleted
+			for key, value := range kept { // as if the old token could not be deleted
 				e.storage.put(t, key, value)
 			}
 			read("of-A-again")
@@ -205,18 +208,19 @@ func TestProviderWriteForgetsOnlyTheConfigsWhoseRequestItChanges(t *testing.T) {
 		before[path] = e.read(t, path).token(t)
 	}
 	e.must(t, "provider/p", fields{"scopes": "read,write"})
-	for _, e := range []*engine{e, e.restart(t)} {
+	for range 2 { // in this process, and in the next
 		for _, path := range paths {
 			changed := path == "token/inherits"
 			if got := e.read(t, path).token(t); path != "token/inherits/r" && (got != before[path]) != changed {
 				t.Errorf("%s: another token %t, want %t", path, got != before[path], changed)
 			}
 		}
+		e = e.restart(t)
 	}
 }
 
-// A role that comes to name its callers while one of them waits must know who
-// that one is.
+// While a caller waits, the role starts to name its callers. The engine must still know
+// who this caller is.
 func TestRoleThatNamesItsCallersUnderAMint(t *testing.T) {
 	e, d := mount(t, secretOne), newDesk(t)
 	e.system.EntityVal = &logical.Entity{ID: "e-1", Name: "alice"}
@@ -243,7 +247,7 @@ func TestRoleThatNamesItsCallersUnderAMint(t *testing.T) {
 	}
 }
 
-// Storage that keeps a forgotten token hands it to nobody.
+// A forgotten token that storage fails to delete is not handed out.
 func TestForgottenTokenThatCannotBeDeletedIsNotHandedOut(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -255,10 +259,11 @@ func TestForgottenTokenThatCannotBeDeletedIsNotHandedOut(t *testing.T) {
 	if len(e.below(t, "token/")) != 1 || !strings.Contains(e.log.String(), "could not be deleted") {
 		t.Error("it is deleted all the same, or nothing is said")
 	}
-	for _, e := range []*engine{e, e.restart(t)} {
+	for range 2 {
 		if e.read(t, "token/c").token(t) == old {
 			t.Error("the old token")
 		}
+		e = e.restart(t)
 	}
 	asked(t, s, 2)
 	e.clock.advance(2 * time.Hour)
@@ -268,16 +273,16 @@ func TestForgottenTokenThatCannotBeDeletedIsNotHandedOut(t *testing.T) {
 	}
 }
 
-// A token that a reader finds in storage while its config changes is forgotten,
-// and not revoked: others may hold leases of it.
+// A reader finds a token in storage while its config changes. The token is forgotten
+// but not revoked, because other readers may hold leases of it.
 func TestForgottenTokenThatWasFoundIsNotRevoked(t *testing.T) {
 	e, s := ownTokens(t, fields{"reuse": true})
 	old := e.read(t, "token/c").token(t)
 	e = e.restart(t)
 	found, goOn := make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
-	e.storage.onGot(func(key string) {
-		if strings.HasPrefix(key, "token/") && once.CompareAndSwap(false, true) {
+	e.storage.onDone(func(op, key string) {
+		if op == opGet && strings.HasPrefix(key, "token/") && once.CompareAndSwap(false, true) {
 			close(found)
 			<-goOn
 		}
@@ -289,8 +294,50 @@ func TestForgottenTokenThatWasFoundIsNotRevoked(t *testing.T) {
 	if wait(t, reader).token(t) == old {
 		t.Error("the forgotten token is handed out")
 	}
-	e.backend.Cleanup(t.Context()) // which waits for what goes on in the background
+	e.backend.Cleanup(t.Context()) // waits for the background jobs
 	if !s.Valid(old) {
 		t.Error("the token of those who hold leases is revoked")
+	}
+}
+
+// While others read, a write takes effect with the next read: no view of before may be
+// left in memory, and no token of before is handed out again.
+func TestAReadAfterAWriteSeesIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		config fields // what differs from the others
+		write  func(t *testing.T, e *engine, scope string)
+		read   string
+	}{
+		"of a config":   {fields{"scopes": "a"}, func(t *testing.T, e *engine, scope string) { e.must(t, "config/c", fields{"scopes": scope}) }, "token/c"},
+		"of a role":     {fields{"scopes": "a b c"}, func(t *testing.T, e *engine, scope string) { e.must(t, "role/c/r", fields{"scopes": scope}) }, "token/c/r"},
+		"of a provider": {fields{}, func(t *testing.T, e *engine, scope string) { e.must(t, "provider/p", fields{"scopes": scope}) }, "token/c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := mount(t)
+			scopes := []string{"a", "b", "c"}
+			s := e.server(t, providertest.RFC6749, providertest.Options{Scopes: scopes})
+			e.must(t, "provider/p", fields{"scopes": "a", "token_url": s.TokenURL()})
+			e.must(t, "config/c", with(with(standard(s), fields{"provider": "p", "revocation_url": s.RevocationURL()}), test.config))
+			e.must(t, "role/c/r", fields{"scopes": "a"})
+			ctx, stop := context.WithCancel(t.Context())
+			var readers sync.WaitGroup
+			for range 4 {
+				readers.Go(func() {
+					for ctx.Err() == nil {
+						_ = e.readAs(ctx, t, logical.ReadOperation, test.read) // it may fail while the config changes
+					}
+				})
+			}
+			for n := range 30 {
+				scope := scopes[n%len(scopes)]
+				test.write(t, e, scope)
+				got := e.read(t, test.read)
+				if got.data(t)["scope"] != scope || !s.Valid(got.token(t)) {
+					t.Errorf("write %d: want a valid token for %s, got one for %v", n, scope, got.data(t)["scope"])
+				}
+			}
+			stop()
+			readers.Wait()
+		})
 	}
 }

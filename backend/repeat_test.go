@@ -13,7 +13,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// hoarder is a provider that hands out one token until it ends.
+// hoarder is a provider that returns the same token until the token expires.
 type hoarder struct {
 	*providertest.Server
 
@@ -48,8 +48,8 @@ func (p *hoarder) live(token string, now time.Time) bool {
 	return token == fmt.Sprintf("token-%d", p.n) && now.Before(p.ends)
 }
 
-// Each read gets a token that lives, whatever the provider says of its life
-// when it hands it out again, and whether or not the plugin was restarted.
+// A provider may return the same token again. Each read gets a valid token, whatever
+// lifetime the provider then states, and whether or not the plugin is restarted.
 func TestTokenThatTheProviderRepeats(t *testing.T) {
 	for name, test := range map[string]struct {
 		constant, restarts bool
@@ -67,7 +67,7 @@ func TestTokenThatTheProviderRepeats(t *testing.T) {
 			e := mount(t)
 			p := newHoarder(t, e.clock, 100*time.Second, test.constant)
 			e.must(t, "config/c", with(fields{"token_url": p.TokenURL(), "client_id": "c", "client_secret": secretOne}, test.config))
-			for i := range 300 { // three lives
+			for i := range 300 { // three lifetimes
 				r := e.read(t, "token/c")
 				if r.err != nil {
 					t.Fatalf("after %d s: %s", i, r.text())
@@ -82,7 +82,7 @@ func TestTokenThatTheProviderRepeats(t *testing.T) {
 				if says := len(r.resp.Warnings) > 0; says != (left <= 5) {
 					t.Fatalf("after %d s: %q", i, r.resp.Warnings)
 				}
-				if left <= 30 { // the clock would run ahead of a refresh
+				if left <= 30 { // so that the clock does not advance while a refresh is under way
 					eventually(t, "no refresh is under way", func() bool { return e.read(t, "status/c").data(t)["minting"] == false })
 				}
 				e.clock.advance(time.Second)
@@ -97,7 +97,8 @@ func TestTokenThatTheProviderRepeats(t *testing.T) {
 	}
 }
 
-// Readers ask for a second at least, so what has less is replaced, young or not.
+// A lease lasts for at least a second. So a token with less than that is replaced, even
+// if it is young.
 func TestTokenOfSecondsIsReplacedWhileALeaseOfItCanBeGiven(t *testing.T) {
 	for name, config := range map[string]fields{"early": {}, "late": {"refresh": "late"}} {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +121,7 @@ func TestTokenOfSecondsIsReplacedWhileALeaseOfItCanBeGiven(t *testing.T) {
 func TestRefreshLate(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
-	e.must(t, "provider/p", fields{"token_url": s.TokenURL(), "refresh": "late"}) // a catalog entry can say so
+	e.must(t, "provider/p", fields{"token_url": s.TokenURL(), "refresh": "late"}) // a provider's definition can set refresh
 	config := with(standard(s), fields{"provider": "p"})
 	delete(config, "token_url")
 	e.must(t, "config/c", config)
@@ -164,10 +165,11 @@ func TestTokenOfAVerifiedWriteIsWhatReadersGet(t *testing.T) {
 			}
 			e.must(t, "config/c", with(standard(s), with(more, fields{"verify_connection": true})))
 			last := s.Issued()[len(s.Issued())-1]
-			for _, e := range []*engine{e, e.restart(t)} {
+			for range 2 { // in this process, and in the next
 				if e.read(t, "token/c").token(t) != last {
 					t.Error("another token than the one that the write minted")
 				}
+				e = e.restart(t)
 			}
 			asked(t, s, len(s.Issued()))
 		})
@@ -181,13 +183,13 @@ func TestTokenOfAVerifiedWriteThatNobodySharesIsRevoked(t *testing.T) {
 	eventually(t, "the token is revoked", func() bool { return !s.Valid(s.Issued()[0]) })
 }
 
-// The provider spends the refresh token when it gets it, however slow its
-// answer is.
+// The provider uses up the refresh token when it gets the request. So the engine waits
+// for the answer, however slow it is.
 func TestSlowAnswerToARefreshTokenIsWaitedFor(t *testing.T) {
 	for name, test := range map[string]struct {
 		config fields
 		op     func(t *testing.T, e *engine) result
-		then   string // what a reader has then
+		then   string // the token that a reader gets afterwards
 	}{
 		"of a shared token": {
 			op: func(t *testing.T, e *engine) result { return e.read(t, "token/c") }, then: "slow",
@@ -211,13 +213,13 @@ func TestSlowAnswerToARefreshTokenIsWaitedFor(t *testing.T) {
 				if waited := time.Since(start); waited > 2*time.Second {
 					t.Errorf("the reader waited for %s", waited)
 				}
-				refused(t, e.read(t, "token/c/narrow"), http.StatusGatewayTimeout) // it may not spend it either
+				refused(t, e.read(t, "token/c/narrow"), http.StatusGatewayTimeout) // the role's mint may not use the refresh token either
 				v := d.next(t)
 				if len(d.visits) != 0 {
 					t.Fatal("the refresh token was sent again while its answer was due")
 				}
 				v.token("slow", `"refresh_token":"chain-r1"`)
-				v = d.next(t) // for the role
+				v = d.next(t) // the role's mint
 				if got := v.form.Get("refresh_token"); got != "chain-r1" {
 					t.Errorf("the next request sent %q", got)
 				}
@@ -233,46 +235,49 @@ func TestSlowAnswerToARefreshTokenIsWaitedFor(t *testing.T) {
 }
 
 func TestSlowAnswerToTheRefreshOfAPasswordGrantIsWaitedFor(t *testing.T) {
-	t.Parallel()
-	e, d := mount(t, secretOne), newDesk(t)
-	e.must(t, "config/c", with(d.config(), fields{
-		"grant_type": "password", "username": "u", "password": "p", "request_timeout": 1,
-	}))
-	reader := soon(t, func() result { return e.read(t, "token/c") })
-	d.next(t).token("first", `"refresh_token":"r0"`)
-	succeeded(t, wait(t, reader))
-	e.clock.advance(time.Hour)
-	refused(t, e.read(t, "token/c"), http.StatusGatewayTimeout)
-	refused(t, e.read(t, "token/c"), http.StatusGatewayTimeout)
-	v := d.next(t)
-	if got := v.form.Get("refresh_token"); got != "r0" || len(d.visits) != 0 {
-		t.Fatalf("sent %q, and %d requests more", got, len(d.visits))
-	}
-	v.token("second", `"refresh_token":"r1"`)
-	eventually(t, "the reader has what came late", func() bool { return e.read(t, "token/c").token(t) == "second" })
-	if got := storedRefreshToken(t, e); got != "r1" {
-		t.Errorf("stored: %q", got)
-	}
+	overAWire(t, func(t *testing.T, e *engine) {
+		d := newDeskOver(t, e.wire)
+		e.must(t, "config/c", with(d.config(), fields{
+			"grant_type": "password", "username": "u", "password": "p", "request_timeout": 1,
+		}))
+		reader := soon(t, func() result { return e.read(t, "token/c") })
+		d.next(t).token("first", `"refresh_token":"r0"`)
+		succeeded(t, wait(t, reader))
+		e.clock.advance(time.Hour)
+		refused(t, e.read(t, "token/c"), http.StatusGatewayTimeout)
+		refused(t, e.read(t, "token/c"), http.StatusGatewayTimeout)
+		v := d.next(t)
+		if got := v.form.Get("refresh_token"); got != "r0" || len(d.visits) != 0 {
+			t.Fatalf("sent %q, and %d requests more", got, len(d.visits))
+		}
+		v.token("second", `"refresh_token":"r1"`)
+		eventually(t, "the reader has what came late", func() bool { return e.read(t, "token/c").token(t) == "second" })
+		if got := storedRefreshToken(t, e); got != "r1" {
+			t.Errorf("stored: %q", got)
+		}
+	}, secretOne)
 }
 
-// A write that is verified by a refresh token gives up like a reader, and finds
-// what came of it when it is repeated.
+// A write that is verified with a refresh token gives up when its time is over, like a
+// reader. When the write is repeated, it goes on with the refresh token that came
+// meanwhile.
 func TestSlowAnswerToAVerifiedWriteIsWaitedFor(t *testing.T) {
-	t.Parallel()
-	e, d := mount(t, secretOne), newDesk(t)
-	config := with(d.config(), fields{
-		"grant_type": "refresh_token", "refresh_token": "chain-r0", "request_timeout": 1, "verify_connection": true,
-	})
-	refused(t, e.write(t, "config/c", config), http.StatusGatewayTimeout, "verify_connection")
-	d.next(t).token("slow", `"refresh_token":"chain-r1"`)
-	writer := soon(t, func() result { return e.write(t, "config/c", config) })
-	v := d.next(t)
-	if got := v.form.Get("refresh_token"); got != "chain-r1" {
-		t.Errorf("the second write sent %q", got)
-	}
-	v.token("second", `"refresh_token":"chain-r2"`)
-	succeeded(t, wait(t, writer))
-	if got := e.read(t, "token/c").token(t); got != "second" || len(d.visits) != 0 {
-		t.Errorf("a reader has %q", got)
-	}
+	overAWire(t, func(t *testing.T, e *engine) {
+		d := newDeskOver(t, e.wire)
+		config := with(d.config(), fields{
+			"grant_type": "refresh_token", "refresh_token": "chain-r0", "request_timeout": 1, "verify_connection": true,
+		})
+		refused(t, e.write(t, "config/c", config), http.StatusGatewayTimeout, "verify_connection")
+		d.next(t).token("slow", `"refresh_token":"chain-r1"`)
+		writer := soon(t, func() result { return e.write(t, "config/c", config) })
+		v := d.next(t)
+		if got := v.form.Get("refresh_token"); got != "chain-r1" {
+			t.Errorf("the second write sent %q", got)
+		}
+		v.token("second", `"refresh_token":"chain-r2"`)
+		succeeded(t, wait(t, writer))
+		if got := e.read(t, "token/c").token(t); got != "second" || len(d.visits) != 0 {
+			t.Errorf("a reader has %q", got)
+		}
+	}, secretOne)
 }

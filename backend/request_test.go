@@ -15,8 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// wantingSignatures is a token endpoint that takes no request but a signed one, with a
-// nonce that it has not seen.
+// wantingSignatures runs a token endpoint that accepts only signed requests. Each
+// request needs a nonce that the endpoint has not seen yet.
 func wantingSignatures(t *testing.T, secret string) *providertest.Server {
 	t.Helper()
 	seen := map[string]bool{}
@@ -62,7 +62,7 @@ func TestASignedRequestIsData(t *testing.T) {
 		"id": "the-client", "t": "{now|unix_ms}", "nonce": "{nonce}", "sign": "{to_sign|hmac_sha256:client_secret|hex|upper}", "x": "{not a template}",
 	}})
 
-	// The same write again is the same request; a patch of one variable is another.
+	// The same write again does not change the request. A patch of one variable does.
 	requests := s.Requests()
 	e.must(t, "config/c", config)
 	e.read(t, "token/c").data(t)
@@ -74,13 +74,14 @@ func TestASignedRequestIsData(t *testing.T) {
 		t.Errorf("got %v", next)
 	}
 
-	// What the provider says of a signature is kept out of the error.
+	// If the provider's error repeats the signature, the engine's error leaves it out.
 	succeeded(t, e.patch(t, "config/c", fields{"variables": fields{"to_sign": fields{"value": "{client_id}"}}}))
 	r := e.read(t, "token/c")
 	refused(t, r, http.StatusBadRequest, "HTTP 403", "(withheld: it repeats a credential)")
 }
 
-// An empty secret is one that some servers want. It may also be a mistake.
+// Some servers require an empty secret. It may also be a mistake, so the engine accepts
+// it and warns.
 func TestAnEmptySecretIsSentAndWarnedAbout(t *testing.T) {
 	e := mount(t)
 	s := invented(t, func(r *http.Request, body string) string {

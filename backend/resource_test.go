@@ -11,8 +11,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// protected is a resource, such as an MCP server, and the authorization server
-// that it names.
+// protected returns a resource, such as an MCP server, the authorization server that
+// the resource names, and a config for the resource.
 func protected(t *testing.T, e *engine) (resource, s *providertest.Server, config fields) {
 	t.Helper()
 	s = e.server(t, providertest.RFC6749, providertest.Options{ExtraParameters: []string{"resource"}, Lifetime: 10 * time.Minute})
@@ -24,7 +24,7 @@ func protected(t *testing.T, e *engine) (resource, s *providertest.Server, confi
 	return resource, s, with(config, fields{"resource_url": resource.URL() + "/mcp"})
 }
 
-// names has a resource name its authorization servers.
+// names makes a resource name these authorization servers.
 func names(resource *providertest.Server, servers ...*providertest.Server) {
 	issuers := []any{}
 	for _, s := range servers {
@@ -55,7 +55,7 @@ func TestAResourceThatCannotBeUsedIsExplained(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(resource, s *providertest.Server)
 		more   fields
-		says   []string // none: it is written
+		says   []string // words of the error; nil if the config is written
 	}{
 		"it says nothing of itself": {func(resource, _ *providertest.Server) {
 			resource.Publish(providertest.WellKnownResource+"/mcp", nil, nil)
@@ -87,7 +87,7 @@ func TestAResourceThatCannotBeUsedIsExplained(t *testing.T) {
 	}
 }
 
-// A resource that names another server does not get the credentials sent there.
+// If a resource starts to name another server, the credentials are not sent there.
 func TestAResourceThatNamesAnotherServerIsHeld(t *testing.T) {
 	e := mount(t)
 	resource, s, config := protected(t, e)
@@ -97,7 +97,7 @@ func TestAResourceThatNamesAnotherServerIsHeld(t *testing.T) {
 	describes(other, nil)
 	names(resource, other)
 	e.clock.advance(time.Hour)
-	e.read(t, "token/c") // which has it looked for
+	e.read(t, "token/c") // starts a search for new metadata
 	eventually(t, "the move is seen", func() bool { return e.read(t, "status/c").resp.Warnings != nil })
 	refused(t, mints(t, e), http.StatusBadRequest, "the credentials are held", other.URL(), s.URL(), "write the config's secrets again")
 	asked(t, other, 0)
@@ -107,8 +107,8 @@ func TestAResourceThatNamesAnotherServerIsHeld(t *testing.T) {
 	}
 }
 
-// A resource behind a gateway has no document at the well-known address, but says
-// where it is.
+// A resource behind a gateway has no document at the well-known address. Its answer to
+// a request says where the document is.
 func TestAResourceMayPointToItsMetadata(t *testing.T) {
 	e := mount(t)
 	_, s, config := protected(t, e)

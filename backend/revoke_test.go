@@ -15,8 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// ownTokens is an engine whose config/c mints for each read, at a provider
-// that revokes.
+// ownTokens returns an engine whose config/c mints for each read, at a provider with a
+// revocation endpoint.
 func ownTokens(t *testing.T, more fields) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t)
@@ -75,8 +75,9 @@ func TestLeaseOfARoleRevokesItsOwnToken(t *testing.T) {
 	}
 }
 
-// What cannot be revoked any more counts as revoked: else Vault would keep the
-// lease forever. What can be later is an error, for Vault to come back.
+// A token that can never be revoked counts as revoked, because Vault would keep the
+// lease forever otherwise. If the token can be revoked later, the result is an error,
+// so that Vault tries again.
 func TestRevocationOfALease(t *testing.T) {
 	for name, test := range map[string]struct {
 		do     func(t *testing.T, e *engine, s *providertest.Server)
@@ -182,7 +183,7 @@ func TestRevocationsAreEightAtATimeForOneProvider(t *testing.T) {
 		<-release
 	})
 	config := fields{"token_url": s.URL() + "/token", "revocation_url": s.URL() + "/revoke", "client_id": "c", "client_secret": "s", "reuse": false}
-	for _, name := range []string{"c", "d"} { // of one provider, whatever the config
+	for _, name := range []string{"c", "d"} { // two configs of one provider share the limit
 		e.must(t, "config/"+name, config)
 	}
 	answers := make(chan result, leases)
@@ -191,7 +192,7 @@ func TestRevocationsAreEightAtATimeForOneProvider(t *testing.T) {
 		go func() { answers <- e.revokeLease(t, secret) }()
 	}
 	eventually(t, "eight are under way", func() bool { return now.Load() == 8 })
-	other, elsewhere := ownTokens(t, nil) // and another provider's do not wait
+	other, elsewhere := ownTokens(t, nil) // revocations at another provider do not wait
 	r := other.read(t, "token/c")
 	succeeded(t, other.revokeLease(t, r.resp.Secret))
 	if elsewhere.RevocationRequests() != 1 || now.Load() != 8 {
@@ -206,8 +207,9 @@ func TestRevocationsAreEightAtATimeForOneProvider(t *testing.T) {
 	}
 }
 
-// How tokens are revoked is no part of the request for them: a config whose
-// revocation is described later keeps its token, and revokes it so.
+// How tokens are revoked is not a part of the request for them. If a config's
+// revocation is described later, the config keeps its token, and revokes it as
+// described.
 func TestATokenIsRevokedAsItsProviderWantsIt(t *testing.T) {
 	e := mount(t)
 	s := providertest.StartFunc(t, "/", func(w http.ResponseWriter, _ *http.Request, _ []byte) {

@@ -57,7 +57,7 @@ func TestStorageThatFailsUnderARoleIsA500WithoutPartialWrites(t *testing.T) {
 	}
 }
 
-// Writers of one config wait for each other, and for no longer than they like.
+// Writers of one config wait for each other. A writer may stop waiting at any time.
 func TestWriterWhoWaitsMayLeave(t *testing.T) {
 	e := mount(t)
 	e.must(t, "config/c", acme())

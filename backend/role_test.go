@@ -26,7 +26,7 @@ func TestRoleCRUD(t *testing.T) {
 	if got := e.read(t, "role/c/r").data(t); !same(got, role) {
 		t.Errorf("read %v, want %v", got, role)
 	}
-	e.must(t, "role/c/r", fields{"ttl": "30s", "parameters": "x=y"}) // replaces what is sent, maps whole
+	e.must(t, "role/c/r", fields{"ttl": "30s", "parameters": "x=y"}) // the write replaces the fields that it sends, each map as a whole
 	if got, want := e.read(t, "role/c/r").data(t), with(role, fields{"ttl": float64(30), "parameters": fields{"x": "y"}}); !same(got, want) {
 		t.Errorf("read %v, want %v", got, want)
 	}
@@ -153,8 +153,8 @@ func TestRoleParameters(t *testing.T) {
 	refused(t, e.write(t, "role/c/r", fields{"parameters": fields{"more": "{no_such}"}}), http.StatusBadRequest, "parameters", "no_such")
 }
 
-// A provider that copies a parameter into its tokens would show the secret to
-// whoever may write a role and read its token.
+// A role cannot use a secret. If the provider copied a parameter into its tokens,
+// someone who may write a role and read its token would see the secret.
 func TestRoleCannotNameASecret(t *testing.T) {
 	e := mount(t, secretOne, secretTwo)
 	s := e.server(t, providertest.RFC6749, providertest.Options{ExtraParameters: []string{"audience", "v"}})
@@ -206,7 +206,7 @@ func TestRoleSettingsThatContradict(t *testing.T) {
 	}
 	e := mount(t)
 	e.must(t, "config/c", with(bare, fields{"ttl": 5, "reuse": false, "renewable": true}))
-	e.must(t, "role/c/r", fields{"leased": false, "ttl": 0, "reuse": true, "renewable": false}) // each of them undone
+	e.must(t, "role/c/r", fields{"leased": false, "ttl": 0, "reuse": true, "renewable": false}) // the role may undo what the config sets
 }
 
 func TestRoleLimitsHoldBesideTheConfigs(t *testing.T) {
@@ -241,7 +241,8 @@ func TestRoleLimitsHoldBesideTheConfigs(t *testing.T) {
 	}
 }
 
-// What a config's operator tightens is no mistake of its roles.
+// If a config's limits become tighter, its roles stay valid, and get the tighter
+// limits.
 func TestConfigThatTightensItsLimitsKeepsItsRoles(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -256,7 +257,8 @@ func TestConfigThatTightensItsLimitsKeepsItsRoles(t *testing.T) {
 	}
 }
 
-// A config may change under its roles: then they say what is wrong.
+// A config may change so that its roles become invalid. Then a read of the role's token
+// says what is wrong.
 func TestConfigChangeThatMakesARoleInvalid(t *testing.T) {
 	for name, test := range map[string]struct {
 		role, change fields

@@ -18,8 +18,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// everySecret sets each field that holds secrets. Extend it with each field
-// that comes to hold one.
+// everySecret returns a value for each field that holds secrets. Extend it when another
+// field comes to hold a secret.
 func everySecret() fields {
 	return fields{
 		"client_secret":          secretOne,
@@ -35,7 +35,7 @@ func everySecret() fields {
 	}
 }
 
-// ownKey is a private key, in PEM, with a certificate of it.
+// ownKey returns a private key in PEM, and a certificate for it.
 var ownKey = sync.OnceValue(func() struct{ key, certificate string } {
 	k, err := signing.Generate(signing.ES256)
 	if err != nil {
@@ -56,8 +56,8 @@ func secretNames() []string { return slices.Sorted(maps.Keys(everySecret())) }
 
 func allSecrets() []string { return []string{secretOne, secretTwo, secretThree, secretFour} }
 
-// movable is an engine with a config that holds every secret, and inherits the
-// URL that they are sent to, with its host a variable.
+// movable returns an engine with a config that holds every secret. The config inherits
+// the URL that the secrets are sent to, and the URL's host has a variable.
 func movable(t *testing.T) *engine {
 	t.Helper()
 	e := mount(t, allSecrets()...)
@@ -73,13 +73,13 @@ func movable(t *testing.T) *engine {
 	}))
 	e.must(t, "config/local", with(everySecret(), fields{
 		"token_url": "http://localhost:8080/token", "client_id": "id", "username": "me", "parameters": "a={key},b={more}", "tls_client_certificate": ownKey().certificate,
-		"proxy_url": "http://proxy.example.com:3128", "proxy_username": "me", "allow_insecure_http": true, // a proxy for localhost
+		"proxy_url": "http://proxy.example.com:3128", "proxy_username": "me", "allow_insecure_http": true, // because a proxy is used for a token_url on localhost
 	}))
 	e.must(t, "config/local", fields{"parameters": fields{"a": "{key}", "b": "{more}"}})
 	return e
 }
 
-// moves are writes that send a config's credentials elsewhere, by the config.
+// moves returns writes of a config that would send its credentials to another place.
 func moves(t *testing.T) map[string]struct {
 	config string
 	write  fields
@@ -134,8 +134,8 @@ func TestSecretsDoNotFollowAMoveWithoutBeingWrittenAgain(t *testing.T) {
 	}
 }
 
-// U+0130 lower-cases to an i, so that the host looks as it did, and is dialled
-// as another.
+// U+0130 becomes an i in lower case. So the host looks unchanged, but a connection goes
+// to another host.
 func TestSecretsDoNotFollowAHostThatOnlyLooksTheSame(t *testing.T) {
 	for _, host := range []string{"goo\u0130d.acme.example.com", "good.acme.example.com\u3002", "good%C2%AD.acme.example.com"} {
 		for _, field := range []string{"token_url", "revocation_url"} {
@@ -204,8 +204,8 @@ func TestSecretMapsMustBeCarriedWhole(t *testing.T) {
 	})
 }
 
-// A merge patch reaches into objects: an outer key that is sent says nothing of
-// what is kept below it.
+// A merge patch changes single members of objects. If a patch sends an outer key, the
+// secrets below that key may still be the stored ones.
 func TestSecretMapsMustBeCarriedWholeAlsoBelowTheirKeys(t *testing.T) {
 	e := movable(t)
 	e.must(t, "config/c", fields{"secret_parameters": fields{"outer": fields{"inner": secretThree}}})
@@ -267,7 +267,7 @@ func TestProviderThatMovesLeavesItsConfigsWithoutTokens(t *testing.T) {
 		t.Errorf("reading the config: %s", read.text())
 	}
 
-	// Nor does a write of something else confirm it, or one that goes back and forth.
+	// A write of another field does not confirm it either.
 	refused(t, e.write(t, "config/c", fields{"description": "x"}), http.StatusBadRequest, "client_secret")
 	refused(t, e.patch(t, "config/c", fields{"ttl": 5}), http.StatusBadRequest, "client_secret")
 	refused(t, e.read(t, "token/c"), http.StatusBadRequest, "secrets again")

@@ -20,8 +20,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// verifying is a token endpoint that takes clients by the JWK set of key/k, and
-// each assertion once.
+// verifying runs a token endpoint that verifies clients with the JWK set of key/k. It
+// accepts each assertion once.
 func verifying(t *testing.T, e *engine) *providertest.Server {
 	t.Helper()
 	seen := map[string]bool{}
@@ -31,7 +31,7 @@ func verifying(t *testing.T, e *engine) *providertest.Server {
 			return `{"error":"invalid_request"}`
 		}
 		var set jose.JSONWebKeySet
-		encoded, _ := e.read(t, "jwks/k").data(t)[logical.HTTPRawBody].(string) // bytes, across JSON
+		encoded, _ := e.read(t, "jwks/k").data(t)[logical.HTTPRawBody].(string) // bytes are base64 in JSON
 		raw, err := base64.StdEncoding.DecodeString(encoded)
 		if err != nil || json.Unmarshal(raw, &set) != nil {
 			return `{"error":"server_error"}`
@@ -50,7 +50,7 @@ func verifying(t *testing.T, e *engine) *providertest.Server {
 	})
 }
 
-// signed is a config whose client signs with key/k.
+// signed returns a config whose client signs with key/k.
 func signed(s *providertest.Server) fields {
 	return fields{"token_url": s.TokenURL(), "client_id": "me", "token_endpoint_auth_method": "private_key_jwt", "signing_key": "k"}
 }
@@ -63,7 +63,7 @@ func TestAKeyOfTheEngineSignsForItsConfigsThroughARotation(t *testing.T) {
 	wantMembers(t, e.read(t, "key/k").data(t), fields{"used_by": []any{"c"}})
 	kids := map[string]bool{}
 	token := e.read(t, "token/c").token(t)
-	for range 90 { // days
+	for range 90 { // 90 days
 		e.clock.advance(day)
 		e.everyMinute(t)
 		next := e.read(t, "token/c").token(t)
@@ -93,8 +93,8 @@ func TestARotationKeepsTheTokens(t *testing.T) {
 	}
 }
 
-// Providers are told by the JWK set what a key signs with, and by a refusal the
-// operator is what it was.
+// The key's own algorithm signs. If the provider refuses the client, the error tells
+// the operator the algorithm and the kid.
 func TestAKeyOfTheEngineSignsWithItsOwnAlgorithm(t *testing.T) {
 	for _, algorithm := range []string{"RS512", "PS256"} {
 		e := mount(t)
@@ -127,8 +127,8 @@ func TestAConfigNamesAKeyThatThereIs(t *testing.T) {
 	}), http.StatusBadRequest, "signing_key names a key that does not exist: write key/<name> first")
 }
 
-// A key's private half is found in nothing that anybody gets to see, also when
-// a write has the wrong type.
+// A key's private half appears in nothing that the engine returns or logs, also if a
+// write has a wrong type.
 func TestNoKeyMaterialComesOut(t *testing.T) {
 	block, _ := pem.Decode([]byte(ownKey().key))
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
@@ -174,6 +174,6 @@ func TestACertificateOfAnEngineKeyIsShownToTheProvider(t *testing.T) {
 	e.must(t, "key/k", fields{"algorithm": "ES256"})
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", with(standard(s), fields{"tls_key": "k"}))
-	e.read(t, "token/c").token(t) // a server that does not ask for one is none the wiser
+	e.read(t, "token/c").token(t) // a server that asks for no certificate does not notice
 	refused(t, e.delete(t, "key/k"), http.StatusBadRequest, "is used by the configs c")
 }

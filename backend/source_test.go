@@ -16,7 +16,8 @@ import (
 
 const tokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
 
-// linked is an engine with the config a, whose token is the subject of b's.
+// linked returns an engine with config a and config b. The token of a is the subject of
+// b's exchange.
 func linked(t *testing.T, lifetime time.Duration) (e *engine, first, second *providertest.Server) {
 	t.Helper()
 	e = mount(t)
@@ -30,7 +31,7 @@ func linked(t *testing.T, lifetime time.Duration) (e *engine, first, second *pro
 	return e, first, second
 }
 
-// exchanging is a config that exchanges tokens at a server.
+// exchanging returns a config that exchanges tokens at a server.
 func exchanging(s *providertest.Server) fields {
 	return with(standard(s), fields{"grant_type": tokenExchange})
 }
@@ -73,7 +74,7 @@ func TestExchangedTokenEndsWithItsSubject(t *testing.T) {
 		t.Errorf("expires in %v, want the 600 s that are left of its subject", got)
 	}
 	e.clock.advance(11 * time.Minute)
-	next := e.read(t, "token/b") // with a subject of its own time
+	next := e.read(t, "token/b") // the subject is now a new token
 	if fmt.Sprint(next.data(t)["expires_in"]) != "1200" {
 		t.Errorf("expires in %v, want 1200 s", next.data(t)["expires_in"])
 	}
@@ -87,7 +88,7 @@ func TestWhatIsMadeOfATokenGoesWithIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e, first, second := linked(t, time.Hour)
 			e.must(t, "config/b", fields{"source_for": "c"})
-			e.must(t, "config/c", with(exchanging(second), fields{"subject_config": "b"})) // two links away
+			e.must(t, "config/c", with(exchanging(second), fields{"subject_config": "b"})) // the source of c is b, whose source is a
 			old := e.read(t, "token/b").token(t)
 			end(t, e)
 			if e.read(t, "token/b").token(t) == old {
@@ -177,7 +178,7 @@ func TestConfigsThatCloseACircleAtOnce(t *testing.T) {
 	}
 }
 
-// The source's trouble is told as its own.
+// If the source fails, the dependant reports the source's error.
 func TestSourceThatFails(t *testing.T) {
 	e, first, second := linked(t, time.Hour)
 	first.SetCredentials(providertest.Credentials{ClientSecret: "another"})
@@ -189,7 +190,7 @@ func TestSourceThatFails(t *testing.T) {
 	succeeded(t, update(t, e, "revoke/a", nil))
 	first.SetCredentials(providertest.Credentials{ClientSecret: "a third"})
 	refused(t, e.read(t, "token/b"), http.StatusBadRequest, "invalid_client")
-	first.SetCredentials(providertest.Credentials{ClientSecret: "another"}) // the provider's mistake, and not b's
+	first.SetCredentials(providertest.Credentials{ClientSecret: "another"}) // the mistake was the provider's, not b's
 	succeeded(t, update(t, e, "check/a", nil))
 	e.clock.advance(2 * time.Second)
 	e.read(t, "token/b").token(t)

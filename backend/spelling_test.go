@@ -66,7 +66,8 @@ func TestAScopeHoldsNoSeparator(t *testing.T) {
 	refused(t, e.write(t, "role/c/r", fields{"scopes": []any{"read write"}}), http.StatusBadRequest, "scopes", "scope_separator")
 }
 
-// Two choices of scopes are two tokens, however they are spelt together.
+// Two choices of scopes are two tokens, even if the scopes look the same when they are
+// joined.
 func TestScopesWithSpacesAreNotMixedUp(t *testing.T) {
 	e := mount(t)
 	s := invented(t, func(r *http.Request, _ string) string {
@@ -86,8 +87,8 @@ func TestScopesWithSpacesAreNotMixedUp(t *testing.T) {
 func TestWhiteSpaceThatIsAnAccident(t *testing.T) {
 	const pem = "-----BEGIN X-----\nabc\n-----END X-----\n"
 	for name, test := range map[string]struct {
-		write, sent fields // sent: in the form of the token request
-		warns       string // the field that is
+		write, sent fields // sent is a part of the token request's form
+		warns       string // the field that the warning names
 	}{
 		"around a client_id":                 {fields{"client_id": " id\n"}, fields{"client_id": "id"}, ""},
 		"around a provider's name":           {fields{"provider": " generic "}, fields{}, ""},
@@ -106,7 +107,7 @@ func TestWhiteSpaceThatIsAnAccident(t *testing.T) {
 			e := mount(t, secretOne, secretTwo)
 			var form map[string][]string
 			s := invented(t, func(r *http.Request, _ string) string {
-				_ = r.ParseForm() // what is missing from the form is the failure
+				_ = r.ParseForm() // if it cannot be parsed, the check of the form fails
 				form = r.PostForm
 				return `{"access_token":"t","expires_in":3600}`
 			})
@@ -129,7 +130,7 @@ func TestWhiteSpaceThatIsAnAccident(t *testing.T) {
 	}
 }
 
-// Bounds hold before anything else is done with a request.
+// A request that is too large is refused before the engine does anything else with it.
 func TestLongRequestsAreRefusedAtOnce(t *testing.T) {
 	e := mount(t)
 	e.must(t, "config/c", acme())

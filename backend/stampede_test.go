@@ -45,7 +45,7 @@ func TestOneMintForTwoHundredReaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := mount(t)
 			s := e.server(t, providertest.RFC6749, providertest.Options{})
-			s.Behave(providertest.Behavior{Times: 2, Delay: 100 * time.Millisecond}) // so that the readers meet
+			s.Behave(providertest.Behavior{Times: 2, Delay: 100 * time.Millisecond}) // so that the readers wait together
 			e.must(t, "config/c", with(standard(s), test.config))
 			e.must(t, "role/c/r", with(fields{"description": "x"}, test.role))
 			answers := make(chan result, crowd)
@@ -97,7 +97,7 @@ func TestOneFailureForTwoHundredReaders(t *testing.T) {
 	}
 }
 
-// While a refresh hangs, readers of the usable token do not notice.
+// While a refresh hangs, readers still get the usable token without delay.
 func TestRefreshThatHangsDelaysNobody(t *testing.T) {
 	overAWire(t, func(t *testing.T, e *engine) {
 		d := newDeskOver(t, e.wire)
@@ -125,8 +125,8 @@ func TestRefreshThatHangsDelaysNobody(t *testing.T) {
 	}, secretOne)
 }
 
-// Past 80 % of the token's life readers wait, but not for long, while the old
-// token is still usable.
+// When the token is older than 80 % of its life, readers wait for a new one. While the
+// old token is still usable, they wait only briefly.
 func TestRenewalThatHangsIsAWarning(t *testing.T) {
 	overAWire(t, func(t *testing.T, e *engine) {
 		d := newDeskOver(t, e.wire)
@@ -153,7 +153,7 @@ func TestRenewalThatHangsIsAWarning(t *testing.T) {
 	}, secretOne)
 }
 
-// One reader who leaves does not cancel the mint for the others.
+// If one reader leaves, the mint goes on for the others.
 func TestReaderWhoLeavesTakesNobodyAlong(t *testing.T) {
 	e, d := mount(t, secretOne), newDesk(t)
 	e.must(t, "config/c", d.config())
@@ -170,7 +170,7 @@ func TestReaderWhoLeavesTakesNobodyAlong(t *testing.T) {
 	asked(t, d.Server, 1)
 }
 
-// Tokens of many configs do not share anything but the engine.
+// Many configs can mint at the same time, because they share nothing but the engine.
 func TestManyConfigsMintAtATime(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})

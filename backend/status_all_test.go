@@ -18,7 +18,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// rowsOf are the rows of a status of all, by config, and the order of them.
+// rowsOf returns the rows of the status of all configs, by config, and the order of the
+// configs.
 func rowsOf(t *testing.T, r result) (rows map[string]fields, order []string) {
 	t.Helper()
 	list, ok := r.data(t)["configs"].([]any)
@@ -35,7 +36,7 @@ func rowsOf(t *testing.T, r result) (rows map[string]fields, order []string) {
 	return rows, order
 }
 
-// variety is an engine with a config in each state.
+// variety returns an engine with a config in each state.
 func variety(t *testing.T) (*engine, *providertest.Server) {
 	t.Helper()
 	e := mount(t, secretOne)
@@ -100,7 +101,7 @@ func TestStatusOfAllTellsTheWorstFirst(t *testing.T) {
 	wantMembers(t, rows["ok"], fields{"token_expires_at": at(time.Hour), "next_refresh": at(42 * time.Minute), "mints_last_hour": float64(0)})
 }
 
-// The same words stand in the status of one config.
+// The status of one config has the same state as its row in the status of all.
 func TestStatusOfOneConfigTellsItsState(t *testing.T) {
 	e, _ := variety(t)
 	rows, _ := rowsOf(t, e.read(t, "status"))
@@ -117,7 +118,7 @@ func TestStatusOfAllComesInParts(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		query       fields
-		first, last string // "" without any
+		first, last string // "" if there is none
 	}{
 		"a hundred by default":       {nil, "c000", "c099"},
 		"as many as are asked for":   {fields{"limit": 2}, "c000", "c001"},
@@ -143,8 +144,8 @@ func TestStatusOfAllComesInParts(t *testing.T) {
 	wantMembers(t, mount(t).read(t, "status").data(t), fields{"configs": []any{}, "total": float64(0)})
 }
 
-// Status reads each config once, and again when something that it is made of has
-// been written.
+// The status reads each config once. It reads a config again when something that the
+// config depends on was written.
 func TestStatusOfAllLooksUpWhatHasChanged(t *testing.T) {
 	overAWire(t, func(t *testing.T, e *engine) {
 		e.must(t, "provider/p", fields{"token_url": "https://login.example/token"})
@@ -157,7 +158,7 @@ func TestStatusOfAllLooksUpWhatHasChanged(t *testing.T) {
 		reads := func(then func()) (got []string) {
 			t.Helper()
 			then()
-			synctest.Wait() // for what a write leaves to the background
+			synctest.Wait() // for the background jobs of a write
 			var mu sync.Mutex
 			e.storage.onUse(func(op, key string) error {
 				mu.Lock()
@@ -201,7 +202,8 @@ func TestStatusOfAllLooksUpWhatHasChanged(t *testing.T) {
 	})
 }
 
-// A config that has become another request has yet to show that it works.
+// When a config's request for tokens changes, its state is "never minted" until a mint
+// succeeds.
 func TestStatusOfAChangedConfig(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -214,7 +216,7 @@ func TestStatusOfAChangedConfig(t *testing.T) {
 	state("never minted")
 	succeeded(t, e.read(t, "token/c"))
 	state("ok")
-	e.clock.advance(2 * time.Hour) // nobody reads
+	e.clock.advance(2 * time.Hour) // nobody reads for two hours
 	state("ok")
 	e.must(t, "config/c", fields{"description": "the same request"})
 	state("ok")
@@ -234,45 +236,46 @@ func TestStatusOfAChangedConfig(t *testing.T) {
 }
 
 func TestStatusTellsOfTheExchangesWithTheProvider(t *testing.T) {
-	e := mount(t)
-	s := e.server(t, providertest.RFC6749, providertest.Options{})
-	e.must(t, "config/c", with(standard(s), fields{"reuse": false, "revocation_url": s.RevocationURL()}))
-	status := func(want fields) {
-		t.Helper()
-		wantMembers(t, e.read(t, "status/c").data(t), want)
-	}
-	status(fields{"last_answer": nil, "durations_ms": nil, "quota": nil, "failure_causes": fields{}})
-	s.Behave(providertest.Behavior{Times: 1, Status: 503}, providertest.Behavior{
-		Times: 1, Body: `{"access_token":"t","expires_in":3600}`, Header: http.Header{"RateLimit-Limit": {"100"}, "RateLimit-Remaining": {"7"}, "RateLimit-Reset": {"30"}},
+	overAWire(t, func(t *testing.T, e *engine) {
+		s := e.server(t, providertest.RFC6749, providertest.Options{})
+		e.must(t, "config/c", with(standard(s), fields{"reuse": false, "revocation_url": s.RevocationURL()}))
+		status := func(want fields) {
+			t.Helper()
+			wantMembers(t, e.read(t, "status/c").data(t), want)
+		}
+		status(fields{"last_answer": nil, "durations_ms": nil, "quota": nil, "failure_causes": fields{}})
+		s.Behave(providertest.Behavior{Times: 1, Status: 503}, providertest.Behavior{
+			Times: 1, Body: `{"access_token":"t","expires_in":3600}`, Header: http.Header{"RateLimit-Limit": {"100"}, "RateLimit-Remaining": {"7"}, "RateLimit-Reset": {"30"}},
+		})
+		first := e.read(t, "token/c")
+		first.token(t)
+		status(fields{
+			"last_answer": fields{"at": "2026-01-02T03:04:05Z", "http_status": float64(200), "duration_ms": float64(0), "attempts": float64(2)},
+			"quota":       fields{"limit": float64(100), "remaining": float64(7), "reset": "2026-01-02T03:04:35Z", "at": "2026-01-02T03:04:05Z"}, "retries": float64(1),
+			"durations_ms": fields{"count": float64(1), "p50": float64(0), "p90": float64(0), "p99": float64(0), "max": float64(0)},
+		})
+		e.clock.advance(time.Minute)
+		s.Behave(providertest.Behavior{Times: 1, Status: 400, Body: `{"error":"invalid_scope"}`})
+		refused(t, e.read(t, "token/c"), http.StatusBadRequest)
+		status(fields{
+			"last_answer":    fields{"at": "2026-01-02T03:05:05Z", "http_status": float64(400), "duration_ms": float64(0), "attempts": float64(1), "cause": "scope_refused", "code": "invalid_scope"},
+			"failure_causes": fields{"scope_refused": float64(1)}, "failures": float64(1),
+			"quota": fields{"limit": float64(100), "remaining": float64(7), "reset": "2026-01-02T03:04:35Z", "at": "2026-01-02T03:04:05Z"},
+		})
+		e.clock.advance(time.Minute)
+		s.Close()
+		if r := e.read(t, "token/c"); r.status() != http.StatusBadGateway {
+			t.Errorf("status %d: %s", r.status(), r.text())
+		}
+		status(fields{
+			"last_answer":    fields{"at": "2026-01-02T03:06:05Z", "duration_ms": float64(0), "attempts": float64(3), "cause": "connection"},
+			"failure_causes": fields{"scope_refused": float64(1), "connection": float64(1)}, "retries": float64(3),
+		})
+		if r := e.revokeLease(t, first.resp.Secret); r.err == nil {
+			t.Error("a server that is gone revoked a token")
+		}
+		status(fields{"revoked": float64(0), "not_revoked": float64(1)})
 	})
-	first := e.read(t, "token/c")
-	first.token(t)
-	status(fields{
-		"last_answer": fields{"at": "2026-01-02T03:04:05Z", "http_status": float64(200), "duration_ms": float64(0), "attempts": float64(2)},
-		"quota":       fields{"limit": float64(100), "remaining": float64(7), "reset": "2026-01-02T03:04:35Z", "at": "2026-01-02T03:04:05Z"}, "retries": float64(1),
-		"durations_ms": fields{"count": float64(1), "p50": float64(0), "p90": float64(0), "p99": float64(0), "max": float64(0)},
-	})
-	e.clock.advance(time.Minute)
-	s.Behave(providertest.Behavior{Times: 1, Status: 400, Body: `{"error":"invalid_scope"}`})
-	refused(t, e.read(t, "token/c"), http.StatusBadRequest)
-	status(fields{
-		"last_answer":    fields{"at": "2026-01-02T03:05:05Z", "http_status": float64(400), "duration_ms": float64(0), "attempts": float64(1), "cause": "scope_refused", "code": "invalid_scope"},
-		"failure_causes": fields{"scope_refused": float64(1)}, "failures": float64(1),
-		"quota": fields{"limit": float64(100), "remaining": float64(7), "reset": "2026-01-02T03:04:35Z", "at": "2026-01-02T03:04:05Z"},
-	})
-	e.clock.advance(time.Minute)
-	s.Close()
-	if r := e.read(t, "token/c"); r.status() != http.StatusBadGateway {
-		t.Errorf("status %d: %s", r.status(), r.text())
-	}
-	status(fields{
-		"last_answer":    fields{"at": "2026-01-02T03:06:05Z", "duration_ms": float64(0), "attempts": float64(3), "cause": "connection"},
-		"failure_causes": fields{"scope_refused": float64(1), "connection": float64(1)}, "retries": float64(3),
-	})
-	if r := e.revokeLease(t, first.resp.Secret); r.err == nil {
-		t.Error("a server that is gone revoked a token")
-	}
-	status(fields{"revoked": float64(0), "not_revoked": float64(1)})
 }
 
 func TestStatusCountsReadsByTheirResult(t *testing.T) {
@@ -285,7 +288,7 @@ func TestStatusCountsReadsByTheirResult(t *testing.T) {
 	s.Behave(providertest.Behavior{Times: -1, Status: 401})
 	e.clock.advance(50 * time.Minute)
 	for range 2 {
-		succeeded(t, e.read(t, "token/c")) // the old one: first after an attempt, then from memory
+		succeeded(t, e.read(t, "token/c")) // the old token: the first read tries to mint, the second uses memory only
 	}
 	e.clock.advance(time.Hour)
 	for range 4 {
@@ -300,7 +303,8 @@ func TestStatusCountsReadsByTheirResult(t *testing.T) {
 	wantMembers(t, e.read(t, "status/c").data(t), fields{"checks": float64(1), "revoked": float64(1), "not_revoked": float64(0)})
 }
 
-// What happens to a config that is being deleted begins no history.
+// If a config is deleted during a read, the read is not counted for a config that gets
+// the same name later.
 func TestStatusOfAConfigThatWasDeletedMeanwhile(t *testing.T) {
 	e, d := mount(t, secretOne), newDesk(t)
 	e.must(t, "config/c", d.config())

@@ -12,7 +12,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// tokensOf are the tokens of a status.
+// tokensOf returns the tokens of a status.
 func tokensOf(t *testing.T, r result) []fields {
 	t.Helper()
 	list, ok := r.data(t)["tokens"].([]any)
@@ -75,7 +75,7 @@ func TestStatusTellsOfMintsAndTokens(t *testing.T) {
 	if got := tokensOf(t, r); !same(got, []fields{narrow, wide}) {
 		t.Errorf("tokens after a restart: %v", got)
 	}
-	e.clock.advance(50*time.Minute - 10*time.Second) // to the wide one's usable end
+	e.clock.advance(50*time.Minute - 10*time.Second) // the usable end of the token with all scopes
 	if got := tokensOf(t, e.read(t, "status/c")); !same(got, []fields{narrow}) {
 		t.Errorf("tokens after an hour: %v", got)
 	}
@@ -203,18 +203,20 @@ func TestCheckTellsWhatCameOfIt(t *testing.T) {
 	wantMembers(t, e.read(t, "status/c").data(t), fields{"mints": float64(2), "served": float64(0)})
 }
 
-// With some providers each token ends the one before.
+// At some providers each new token ends the one before. So readers must get the token
+// of a check.
 func TestTokenOfACheckIsWhatReadersGet(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", standard(s))
 	succeeded(t, e.read(t, "token/c"))
-	for want := 2; want < 4; want++ { // also when the last one is very young
+	for want := 2; want < 4; want++ { // a check mints even if the last token is very young
 		succeeded(t, update(t, e, "check/c", nil))
 		if got := e.read(t, "token/c").token(t); got != s.Issued()[want-1] {
 			t.Error("readers keep the token before")
 		}
-		if got := e.restart(t).read(t, "token/c").token(t); got != s.Issued()[want-1] {
+		e = e.restart(t)
+		if got := e.read(t, "token/c").token(t); got != s.Issued()[want-1] {
 			t.Error("after a restart they have the token before")
 		}
 		asked(t, s, want)
@@ -229,7 +231,7 @@ func TestTokenOfACheckThatNobodySharesIsRevoked(t *testing.T) {
 	eventually(t, "the token is revoked", func() bool { return !s.Valid(s.Issued()[0]) })
 }
 
-// A failed check says what a read of the token would say.
+// The error of a failed check is the one that a read of the token would have.
 func TestCheckFailsAsTheTokenPathDoes(t *testing.T) {
 	for name, behavior := range map[string]providertest.Behavior{
 		"the client is refused": {Times: -1, Status: 401, Body: `{"error":"invalid_client"}`},
@@ -240,22 +242,22 @@ func TestCheckFailsAsTheTokenPathDoes(t *testing.T) {
 		"a hang":                {Times: -1, Hang: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			e := mount(t)
-			s := e.server(t, providertest.RFC6749, providertest.Options{})
-			s.Behave(behavior)
-			e.must(t, "config/c", with(standard(s), fields{"request_timeout": 1}))
-			check, read := update(t, e, "check/c", nil), e.read(t, "token/c")
-			if check.status() != read.status() || check.err == nil {
-				t.Fatalf("status %d, of a read %d: %s", check.status(), read.status(), check.text())
-			}
-			cause, _, _ := strings.Cut(read.err.Error(), " (at ")
-			if !strings.Contains(check.err.Error(), cause) {
-				t.Errorf("%s\nof a read:\n%s", check.err, read.err)
-			}
-			if (read.resp == nil) != (check.resp == nil) {
-				t.Errorf("headers %v, of a read %v", check.resp, read.resp)
-			}
+			overAWire(t, func(t *testing.T, e *engine) {
+				s := e.server(t, providertest.RFC6749, providertest.Options{})
+				s.Behave(behavior)
+				e.must(t, "config/c", with(standard(s), fields{"request_timeout": 1}))
+				check, read := update(t, e, "check/c", nil), e.read(t, "token/c")
+				if check.status() != read.status() || check.err == nil {
+					t.Fatalf("status %d, of a read %d: %s", check.status(), read.status(), check.text())
+				}
+				cause, _, _ := strings.Cut(read.err.Error(), " (at ")
+				if !strings.Contains(check.err.Error(), cause) {
+					t.Errorf("%s\nof a read:\n%s", check.err, read.err)
+				}
+				if (read.resp == nil) != (check.resp == nil) {
+					t.Errorf("headers %v, of a read %v", check.resp, read.resp)
+				}
+			})
 		})
 	}
 }
@@ -267,7 +269,7 @@ func TestCheckOfWhatIsMissingOrWrong(t *testing.T) {
 	e.must(t, "role/c/r", fields{"renewable": true})
 	refused(t, update(t, e, "check/none", nil), http.StatusBadRequest, `no config "none"`)
 	refused(t, update(t, e, "check/c/none", nil), http.StatusBadRequest, `no role "none" of config "c"`)
-	e.must(t, "config/c", fields{"leased": false}) // now the role contradicts it
+	e.must(t, "config/c", fields{"leased": false}) // now the role contradicts the config
 	refused(t, e.read(t, "token/c/r"), http.StatusBadRequest, "renewable", "leased")
 	refused(t, update(t, e, "check/c/r", nil), http.StatusBadRequest, "renewable", "leased")
 	asked(t, s, 0)

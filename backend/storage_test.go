@@ -5,7 +5,6 @@ package backend_test
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,7 +19,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// failingOn fails each operation of that kind on a key with that prefix.
+// failingOn makes each operation of this kind fail if its key has this prefix.
 func failingOn(op, prefix string) func(string, string) error {
 	return func(o, key string) error {
 		if o == op && strings.HasPrefix(key, prefix) {
@@ -67,7 +66,7 @@ func TestStorageThatFailsIsA500WithoutPartialWrites(t *testing.T) {
 			}
 			config := with(standard(s), fields{"provider": "p"})
 			e.must(t, "config/c", config)
-			e = e.restart(t, secretOne) // which knows of nothing
+			e = e.restart(t, secretOne) // the new process has nothing in memory
 			before := e.storage.snapshot(t)
 
 			e.storage.onUse(failingOn(test.op, test.prefix))
@@ -81,13 +80,13 @@ func TestStorageThatFailsIsA500WithoutPartialWrites(t *testing.T) {
 			if s.Requests() != 0 {
 				t.Error("the provider was asked")
 			}
-			succeeded(t, e.write(t, "config/c", config)) // also clears the memory of failure
+			succeeded(t, e.write(t, "config/c", config)) // a write also ends the remembered failure
 			succeeded(t, e.read(t, "token/c"))
 		})
 	}
 }
 
-// update is a write without the existence check before it.
+// update sends an update without the existence check.
 func update(t *testing.T, e *engine, path string, data fields) result {
 	t.Helper()
 	return e.request(t, logical.UpdateOperation, path, data)
@@ -104,7 +103,7 @@ func TestExistenceCheckOfStorageThatFailsIsAnError(t *testing.T) {
 	}
 }
 
-// A write that could not be stored must not cost the token of what is.
+// If a write cannot be stored, the token of the stored config must stay.
 func TestWriteThatFailsKeepsTheToken(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -177,7 +176,7 @@ func TestPanicBecomesA500WithoutItsValue(t *testing.T) {
 	e := mount(t, secretOne)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
 	e.must(t, "config/c", standard(s))
-	e = e.restart(t, secretOne) // which knows of nothing
+	e = e.restart(t, secretOne) // the new process has nothing in memory
 	e.storage.onUse(func(string, string) error { panic("panicking over " + secretOne) })
 	for what, do := range map[string]func() result{
 		"config read":  func() result { return e.read(t, "config/c") },
@@ -202,8 +201,8 @@ func TestPanicBecomesA500WithoutItsValue(t *testing.T) {
 	succeeded(t, e.read(t, "token/c"))
 }
 
-// A mint runs in a goroutine of its own, where a panic ends the process, and
-// with it every mount. So this runs in one of its own.
+// A mint runs in a goroutine of its own. A panic there would end the process, and with
+// it every mount. So this test runs its mints in a child process.
 func TestPanicOfAMintBecomesA500WithoutItsValueOrItsStack(t *testing.T) {
 	const child = "OAUTHCC_TEST_PANIC"
 	if os.Getenv(child) == "" {
@@ -214,35 +213,58 @@ func TestPanicOfAMintBecomesA500WithoutItsValueOrItsStack(t *testing.T) {
 		}
 		return
 	}
-	for n := 2; n <= 6; n++ { // the first is the request's own
-		t.Run(fmt.Sprintf("at access %d", n), func(t *testing.T) {
-			e := mount(t, secretOne)
-			s := e.server(t, providertest.RFC6749, providertest.Options{})
-			e.must(t, "config/c", standard(s))
-			var count atomic.Int32
-			e.storage.onUse(func(string, string) error {
-				if count.Add(1) == int32(n) {
-					panic("panicking over " + secretOne)
-				}
-				return nil
-			})
-			r := e.read(t, "token/c")
-			e.storage.onUse(nil)
-			if int(count.Load()) < n {
-				return
+	for name, test := range map[string]struct {
+		restarted bool
+		atLeast   int // accesses to storage
+	}{
+		"of a config in memory":           {false, 1}, // to store the token
+		"of a config that has to be read": {true, 3},  // and to read the config and the token
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := 1
+			for panicsAt(t, n, test.restarted) {
+				n++
 			}
-			refused(t, r, http.StatusInternalServerError, "bug")
-			sane(t, r)
-			withoutSecrets(t, "the error", r.text(), secretOne)
-			if strings.Contains(r.text(), "goroutine") || !strings.Contains(e.log.String(), "please report") {
-				t.Errorf("the stack belongs in the log, and not into the error: %s", r.text())
+			if n <= test.atLeast {
+				t.Errorf("the read took only %d accesses to storage", n-1)
 			}
 		})
 	}
 }
 
-// What a write or a delete leaves behind when it fails half way must not hand
-// out tokens that the config does not stand for.
+// panicsAt checks a read in which the nth access to storage panics. It reports false if
+// the read takes fewer accesses.
+func panicsAt(t *testing.T, n int, restarted bool) bool {
+	t.Helper()
+	e := mount(t, secretOne)
+	s := e.server(t, providertest.RFC6749, providertest.Options{})
+	e.must(t, "config/c", standard(s))
+	if restarted {
+		e = e.restart(t, secretOne)
+	}
+	var count atomic.Int32
+	e.storage.onUse(func(string, string) error {
+		if count.Add(1) == int32(n) {
+			panic("panicking over " + secretOne)
+		}
+		return nil
+	})
+	r := e.read(t, "token/c")
+	e.storage.onUse(nil)
+	if int(count.Load()) < n {
+		return false
+	}
+	refused(t, r, http.StatusInternalServerError, "bug")
+	sane(t, r)
+	withoutSecrets(t, "the error", r.text(), secretOne)
+	if strings.Contains(r.text(), "goroutine") || !strings.Contains(e.log.String(), "please report") {
+		t.Errorf("the stack belongs in the log, and not into the error: %s", r.text())
+	}
+	return true
+}
+
+// If a write or a delete fails half way, readers must not get a token that does not
+// belong to the config as it is stored.
 func TestRequestsThatFailHalfWayLeaveNoForeignToken(t *testing.T) {
 	for name, test := range map[string]struct {
 		op, prefix string
@@ -266,7 +288,7 @@ func TestRequestsThatFailHalfWayLeaveNoForeignToken(t *testing.T) {
 			e.storage.onUse(failingOn(test.op, test.prefix))
 			failed := test.do(t, e).err != nil
 			after := e.storage.snapshot(t)
-			r := e.read(t, "token/c") // while it still fails
+			r := e.read(t, "token/c") // while storage still fails
 			e.storage.onUse(nil)
 
 			changed := before["config/c"] != after["config/c"] || before["provider/p"] != after["provider/p"]
@@ -280,12 +302,12 @@ func TestRequestsThatFailHalfWayLeaveNoForeignToken(t *testing.T) {
 	}
 }
 
-// Storage that hangs holds up no reader for longer than request_timeout.
+// If storage hangs, a reader waits no longer than request_timeout.
 func TestStorageThatHangsIsTooSlow(t *testing.T) {
 	overAWire(t, func(t *testing.T, e *engine) {
 		s := e.server(t, providertest.RFC6749, providertest.Options{})
 		e.must(t, "config/c", with(standard(s), fields{"request_timeout": 1}))
-		e = e.restart(t) // which knows of nothing
+		e = e.restart(t) // the new process has nothing in memory
 		release := make(chan struct{})
 		defer close(release)
 		var gets atomic.Int32

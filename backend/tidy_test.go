@@ -15,7 +15,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// stored counts the stored tokens of a config.
+// stored returns how many tokens of a config are stored.
 func stored(t *testing.T, e *engine, config string) int {
 	t.Helper()
 	return len(e.below(t, "token/"+config+"/"))
@@ -27,7 +27,7 @@ func TestTidyRemovesWhatHasExpired(t *testing.T) {
 	e.must(t, "config/c", with(standard(s), fields{"scopes": "read,write"}))
 	e.must(t, "config/p", byPassword(s))
 	e.must(t, "role/c/r", fields{"scopes": "read"})
-	e.periodic(t) // the first one at once
+	e.periodic(t) // the first call tidies at once
 	for _, path := range []string{"token/c", "token/c/r", "token/p"} {
 		succeeded(t, e.read(t, path))
 	}
@@ -39,7 +39,7 @@ func TestTidyRemovesWhatHasExpired(t *testing.T) {
 	succeeded(t, e.readWith(t, "token/c", fields{"scopes": "write"}))
 	e.clock.advance(14*time.Minute + 59*time.Second)
 	e.periodic(t)
-	e.clock.advance(time.Second) // to the second of the expiry
+	e.clock.advance(time.Second) // exactly the expiry
 	e.periodic(t)
 	if stored(t, e, "c") != 3 {
 		t.Error("a token was removed before it expired, or before the interval was over")
@@ -91,7 +91,7 @@ func TestTidyReadsTheTokensRarely(t *testing.T) {
 	if e.request(t, "rollback", "", nil).err == nil {
 		t.Error("nothing is done after a quarter of an hour")
 	}
-	e.periodic(t) // not again at once
+	e.periodic(t) // the next call does not tidy at once
 }
 
 func TestTidyDoesNothingOnAStandby(t *testing.T) {
@@ -112,7 +112,7 @@ func TestTidyDoesNothingOnAStandby(t *testing.T) {
 		e.periodic(t)
 		e.storage.onUse(nil)
 	}
-	e.system.ReplicationStateVal = consts.ReplicationPerformanceSecondary // its tokens are its own
+	e.system.ReplicationStateVal = consts.ReplicationPerformanceSecondary // a performance secondary has tokens of its own
 	e = e.restart(t)
 	e.periodic(t)
 	if stored(t, e, "c") != 0 {
@@ -120,7 +120,8 @@ func TestTidyDoesNothingOnAStandby(t *testing.T) {
 	}
 }
 
-// Ten thousand tokens in memory are not read every quarter of an hour.
+// If a token in memory is usable, the stored one is not read. Otherwise ten thousand
+// tokens would be read every quarter of an hour.
 func TestTidyReadsNoTokenThatMemoryKnowsToBeUsable(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -131,7 +132,7 @@ func TestTidyReadsNoTokenThatMemoryKnowsToBeUsable(t *testing.T) {
 	e.periodic(t)
 }
 
-// A token that is minted just when its predecessor is tidied stays stored.
+// A token that is minted while its predecessor is deleted stays stored.
 func TestTidyTakesNoNewTokenAlong(t *testing.T) {
 	e := mount(t)
 	s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -176,7 +177,7 @@ func TestTidyOfStorageThatFailsIsAnError(t *testing.T) {
 	} {
 		for _, gone := range []bool{false, true} {
 			if test.op == opGet && !gone {
-				continue // a config that is listed is not read
+				continue // the entry of an existing config is not read
 			}
 			e := mount(t)
 			s := e.server(t, providertest.RFC6749, providertest.Options{})
@@ -196,13 +197,13 @@ func TestTidyOfStorageThatFailsIsAnError(t *testing.T) {
 	}
 }
 
-// other is an engine on the same storage, as on another node.
+// other returns another engine on the same storage, like another node.
 func (e *engine) other(t *testing.T) *engine {
 	t.Helper()
 	return mountOn(t, e.storage, e.clock, e.system, secretOne, secretTwo)
 }
 
-// Vault tells a node what another one has written.
+// Vault tells a node which keys another node has written.
 func TestInvalidateDropsWhatAnotherNodeChanged(t *testing.T) {
 	for name, test := range map[string]struct {
 		do  func(t *testing.T, there *engine)
@@ -296,7 +297,7 @@ func TestInvalidateForgivesFailures(t *testing.T) {
 	succeeded(t, here.read(t, "token/c"))
 }
 
-// A mint under way while another node changes the config loses as well.
+// A config also wins over a mint under way if another node changes the config.
 func TestInvalidateUnderAMint(t *testing.T) {
 	here, d := mount(t, secretOne, secretTwo), newDesk(t)
 	here.must(t, "config/c", d.config())

@@ -19,8 +19,9 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// dialects are the built-in providers, with what each config needs beside its
-// credentials and URL, and what its readers get beside the token.
+// dialects returns the built-in providers that have a strict server. config is what a
+// config needs beside credentials and URL, and want is what readers get beside the
+// token.
 func dialects() map[providertest.Dialect]struct{ config, want fields } {
 	return map[providertest.Dialect]struct{ config, want fields }{
 		providertest.Antsomi:  {fields{"scopes": "item,event"}, fields{"token_type": "Bearer", "scope": "item event"}},
@@ -31,7 +32,7 @@ func dialects() map[providertest.Dialect]struct{ config, want fields } {
 	}
 }
 
-// registration is a config of the server's client at the built-in provider.
+// registration returns a config of the server's client at the built-in provider.
 func registration(d providertest.Dialect, s *providertest.Server) fields {
 	c := s.Credentials()
 	out := with(standard(s), fields{"provider": string(d)})
@@ -145,8 +146,8 @@ func TestTokenFromAnAuthorityThatIsNotTrusted(t *testing.T) {
 	}
 }
 
-// sixth answers a dialect that nobody has: parameters in the query under names
-// of its own, the client in a header, an answer in layers.
+// sixth runs a server with an invented dialect: the parameters have other names and are
+// in the query, the client is in a header, and the answer is nested.
 func sixth(t *testing.T) (*providertest.Server, *[]http.Request) {
 	t.Helper()
 	var seen []http.Request
@@ -157,7 +158,7 @@ func sixth(t *testing.T) (*providertest.Server, *[]http.Request) {
 			q.Get("clientId") != "sixth" || q.Get("what") != "a|b" || q.Get("tenant") != "blue" || q.Has("grant_type") || q.Has("note") {
 			return `{"problem":{"kind":"unknown_request"}}`
 		}
-		inner, _ := json.Marshal(map[string]any{"jeton": "sixth-token", "vie": "1800000", "genre": "Jeton"}) // plain strings
+		inner, _ := json.Marshal(map[string]any{"jeton": "sixth-token", "vie": "1800000", "genre": "Jeton"}) // plain strings can be encoded
 		outer, _ := json.Marshal(map[string]any{"result": string(inner), "site": map[string]any{"region": "eu", "n": 7}})
 		return string(outer)
 	}), &seen

@@ -10,8 +10,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// Tokens are a cache: one that cannot be read counts as none, wherever tokens
-// are looked for, and goes.
+// Stored tokens are only a cache. So a token that cannot be read counts as missing
+// wherever the engine looks for tokens, and it is removed.
 func TestStoredTokenThatCannotBeRead(t *testing.T) {
 	for name, value := range map[string]string{
 		"not JSON":        "\x00\x01",
@@ -56,7 +56,7 @@ func TestStoredTokenThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// An entry without its fields is one with none of them.
+// An entry without fields is read as one whose fields are all unset.
 func TestEntriesWithoutFields(t *testing.T) {
 	for name, value := range map[string]string{"left out": `{"version":1}`, "null": `{"version":1,"fields":null}`, "all of it": `null`} {
 		t.Run(name, func(t *testing.T) {

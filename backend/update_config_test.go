@@ -15,8 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/provider"
 )
 
-// setting is a change from inside of the engine, which brings no secret unless
-// it is among those named.
+// setting returns a change that sets the given values, as a change by the engine itself
+// does. brought lists the secrets that the change brings.
 func setting(values provider.Layer, brought ...string) configChange {
 	return func(fields provider.Layer) (provider.Layer, []string, error) {
 		changed := maps.Clone(fields)
@@ -29,7 +29,7 @@ func TestAChangeFromInsideIsHeldToTheRulesOfAWrite(t *testing.T) {
 	const name = "c"
 	for rule, test := range map[string]struct {
 		change configChange
-		says   string // "" for a change that is stored
+		says   string // a part of the error; "" if the change is stored
 	}{
 		"a new secret is stored":                         {setting(provider.Layer{"client_secret": "new"}, "client_secret"), ""},
 		"a secret that is kept goes to no other host":    {setting(provider.Layer{"token_url": "https://elsewhere.example/token"}), "write client_secret again"},

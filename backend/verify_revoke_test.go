@@ -16,8 +16,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// A write that fails after its connection was verified leaves no token behind
-// that only the provider knows.
+// A write can fail after its connection was verified with a token. Then no reader gets
+// that token, so it is revoked.
 func TestTokenThatAFailedWriteWasVerifiedByIsRevoked(t *testing.T) {
 	for name, test := range map[string]struct {
 		exists bool
@@ -51,8 +51,8 @@ func TestTokenThatAFailedWriteWasVerifiedByIsRevoked(t *testing.T) {
 	}
 }
 
-// counting is a provider that issues the tokens 1, 2 and so on, after it has
-// called before with the number, and revokes.
+// counting is a provider that issues token-1, token-2 and so on, and has a revocation
+// endpoint. It calls before with the number before it answers.
 type counting struct {
 	*providertest.Server
 	before func(n int)
@@ -92,12 +92,13 @@ func (p *counting) config() fields {
 	return fields{"token_url": p.URL() + "/token", "revocation_url": p.URL() + "/revoke", "client_id": "c", "client_secret": secretOne}
 }
 
-// Nor does one that others overtake, or whose writer leaves.
+// The token is also revoked if other writes overtake the write, or if its writer
+// leaves.
 func TestTokenThatAWriteIsNoLongerVerifiedByIsRevoked(t *testing.T) {
 	for name, test := range map[string]struct {
 		meanwhile func(t *testing.T, e *engine, n int, leave func())
 		issued    int
-		kept      int // the number of the readers' token, 0 for none
+		kept      int // the number of the token that readers get; 0 for none
 	}{
 		"one that is verified again": {func(t *testing.T, e *engine, n int, _ func()) {
 			if n == 1 {
@@ -119,7 +120,7 @@ func TestTokenThatAWriteIsNoLongerVerifiedByIsRevoked(t *testing.T) {
 			first := 1
 			if name == "one that need not be verified any more" {
 				e.must(t, "config/c", write)
-				p.Reset() // of what it has counted
+				p.Reset() // so that the requests until here do not count
 				first, write = 2, fields{"parameters": fields{"p": "y"}}
 			}
 			ctx, leave := context.WithCancel(t.Context())
@@ -135,7 +136,7 @@ func TestTokenThatAWriteIsNoLongerVerifiedByIsRevoked(t *testing.T) {
 					eventually(t, fmt.Sprintf("token %d is revoked", n), func() bool { return p.isRevoked(n) })
 				}
 			}
-			asked(t, p.Server, 2*test.issued-min(test.kept, 1)) // a request for a token and one to revoke it
+			asked(t, p.Server, 2*test.issued-min(test.kept, 1)) // each token is minted and revoked, but the kept one is only minted
 			if test.kept > 0 {
 				wantMembers(t, e.read(t, "token/c").data(t), fields{"access_token": fmt.Sprintf("token-%d", test.kept)})
 			}
@@ -143,7 +144,8 @@ func TestTokenThatAWriteIsNoLongerVerifiedByIsRevoked(t *testing.T) {
 	}
 }
 
-// Some providers hand out one token as long as it lives, to a write as well.
+// Some providers return the same token while it lives, also to the verification of a
+// write. Then readers share that token, and it is not revoked.
 func TestTokenThatAFailedWriteWasVerifiedByAndReadersShareIsNotRevoked(t *testing.T) {
 	e, p := repeating(t, fields{"reuse": true})
 	succeeded(t, e.read(t, "token/c"))
@@ -156,15 +158,15 @@ func TestTokenThatAFailedWriteWasVerifiedByAndReadersShareIsNotRevoked(t *testin
 	}
 }
 
-// With the access token a provider may end the refresh token, which the next
-// attempt to write needs.
+// Some providers end the refresh token when its access token is revoked. The next
+// attempt to write needs that refresh token, so the access token is not revoked.
 func TestTokenOfAChainThatAFailedWriteWasVerifiedByIsLeftToExpire(t *testing.T) {
 	e, s, write := moved(t)
 	e.must(t, "config/c", fields{"revocation_url": s.RevocationURL(), "refresh_token": "chain", "client_secret": s.Credentials().ClientSecret})
 	e.storage.onUse(failingOn(opPut, "config/"))
 	refused(t, update(t, e, "config/c", write), http.StatusInternalServerError)
 	e.storage.onUse(nil)
-	e.backend.Cleanup(t.Context()) // which waits for what goes on in the background
+	e.backend.Cleanup(t.Context()) // waits for the background jobs
 	if s.RevocationRequests() != 0 {
 		t.Error("the token is revoked")
 	}

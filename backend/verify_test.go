@@ -15,8 +15,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// A write that verifies its connection holds nobody up while the provider is
-// asked, and keeps what others wrote meanwhile.
+// While a write verifies its connection at the provider, other writes need not wait.
+// The verified write keeps what they have written.
 func TestVerifiedWriteHoldsNobodyUp(t *testing.T) {
 	for name, do := range map[string]func(t *testing.T, e *engine) result{
 		"another write":   func(t *testing.T, e *engine) result { return update(t, e, "config/c", fields{"description": "mine"}) },
@@ -33,7 +33,7 @@ func TestVerifiedWriteHoldsNobodyUp(t *testing.T) {
 			succeeded(t, wait(t, soon(t, func() result { return do(t, e) })))
 			visit.token("t")
 			succeeded(t, wait(t, writer))
-			asked(t, d.Server, 1) // what was asked for is what is stored
+			asked(t, d.Server, 1) // the verified request is the one that is stored
 			wantMembers(t, e.read(t, "config/c").data(t), fields{"scopes": []any{"x"}})
 			if strings.Contains(name, "write") && name != "a role's write" || name == "a patch" {
 				wantMembers(t, e.read(t, "config/c").data(t), fields{"description": "mine"})
@@ -42,8 +42,8 @@ func TestVerifiedWriteHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// What is stored is what was verified: a write that comes to another request
-// meanwhile is verified again.
+// Only a verified request is stored. If another write changes the request meanwhile,
+// the request is verified again.
 func TestVerifiedWriteThatIsOvertakenIsVerifiedAgain(t *testing.T) {
 	e, d := mount(t, secretOne), newDesk(t)
 	e.must(t, "config/c", d.config())
@@ -77,8 +77,8 @@ func TestVerifiedWriteThatIsAlwaysOvertakenGivesUp(t *testing.T) {
 	asked(t, s, 5)
 }
 
-// moved is a config whose chain has gone on, and the write that has it start
-// another one, verified.
+// moved returns an engine whose chain has gone on, its server, and a verified write
+// that starts another chain.
 func moved(t *testing.T) (*engine, *providertest.Server, fields) {
 	t.Helper()
 	e, s := chained(t, nil)
@@ -89,8 +89,8 @@ func moved(t *testing.T) (*engine, *providertest.Server, fields) {
 	return e, s, fields{"refresh_token": firstOf(t, s), "verify_connection": true}
 }
 
-// A new chain is kept beside the old one until the config names it: a write
-// that fails harms neither, and can be repeated.
+// A new chain is stored beside the old one until the config names the new one. So a
+// write that fails harms neither chain, and can be repeated.
 func TestVerifiedChainThatCannotBeStored(t *testing.T) {
 	for name, fail := range map[string]func(op, key string) error{
 		"the config":               failingOn(opPut, "config/c"),
@@ -148,12 +148,13 @@ func TestVerifiedChainSurvivesAnAccidentBetweenAnyTwoSteps(t *testing.T) {
 	}
 }
 
-// Chains as earlier versions stored them go on, and go when their time has come.
+// Chains that earlier versions stored go on, and are deleted when nothing needs them
+// any more.
 func TestChainOfTheOldLayout(t *testing.T) {
 	e, s := chained(t, nil)
 	for range 2 {
 		succeeded(t, e.read(t, "token/c"))
-		e.clock.advance(50 * time.Minute)
+		e.clock.advance(time.Hour) // a reader waits for the next token
 	}
 	for key, value := range e.below(t, "grant/") {
 		if err := e.storage.Delete(t.Context(), key); err != nil {
@@ -164,7 +165,7 @@ func TestChainOfTheOldLayout(t *testing.T) {
 	e = e.restart(t)
 	for range 2 {
 		succeeded(t, e.read(t, "token/c"))
-		e.clock.advance(50 * time.Minute)
+		e.clock.advance(time.Hour) // a reader waits for the next token
 	}
 	_, shown := grants(s)
 	slices.Sort(shown)

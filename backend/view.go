@@ -69,11 +69,15 @@ func (b *backend) view(ctx context.Context, s logical.Storage, t target, in inpu
 	return b.viewFor(ctx, s, t, in)
 }
 
-// viewFor returns a view from memory. If it is not there, it is loaded once for all
-// requests that ask for it at the same time.
+// viewFor returns a view from memory, or makes one of a config in memory. If neither
+// is there, the view is loaded once for all requests that ask for it at the same time.
 func (b *backend) viewFor(ctx context.Context, s logical.Storage, t target, in inputs) (*view, error) {
 	if v := b.views.find(nameOf(t, in)); v != nil {
 		return v, nil
+	}
+	generation := b.views.generation.Load()
+	if k := b.resolved(t, in); k != nil {
+		return b.makeView(k, generation)
 	}
 	return b.loadOnce(ctx, s, t, in)
 }
@@ -107,16 +111,22 @@ func (b *backend) loadOnce(ctx context.Context, s logical.Storage, t target, in 
 	}
 }
 
-// loadView loads a view and keeps it. For a role that names the caller's identity,
-// the view without a caller only says that.
+// loadView loads a view and keeps it.
 func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, in inputs, generation uint64) (*view, error) {
 	k, err := b.current(ctx, s, t, in)
 	if err != nil {
 		return nil, err
 	}
+	return b.makeView(k, generation)
+}
+
+// makeView makes the view of a config and keeps it, unless the config was dropped
+// since that generation. For a role that names the caller's identity, the view without
+// a caller only says that.
+func (b *backend) makeView(k *keyed, generation uint64) (_ *view, err error) {
 	c := k.config
 	v := &view{
-		target: t, inputs: c.inputs, key: k.key, names: c.names, terms: unique.Make(c.terms), history: b.observer.of(t.config),
+		target: c.target, inputs: c.inputs, key: k.key, names: c.names, terms: unique.Make(c.terms), history: b.observer.of(c.config),
 		spends: c.spends() || c.sourceSpends, outlives: c.outlives(), late: c.late(), revocable: c.revocable(), epoch: mark(c.entry.Epoch),
 	}
 	if names := c.effective.ReaderInputs(); len(names) > 0 {
@@ -133,8 +143,8 @@ func (b *backend) loadView(ctx context.Context, s logical.Storage, t target, in 
 // was resolved recently. Callers must not change it.
 func (b *backend) current(ctx context.Context, s logical.Storage, t target, in inputs) (*keyed, error) {
 	generation := b.views.generation.Load()
-	if kept, ok := b.views.configs.Get(nameOf(t, in)); ok && b.now().Before(kept.until) {
-		return kept, nil
+	if k := b.resolved(t, in); k != nil {
+		return k, nil
 	}
 	c, err := b.load(ctx, s, t, in)
 	if err != nil {
@@ -144,6 +154,15 @@ func (b *backend) current(ctx context.Context, s logical.Storage, t target, in i
 		return &keyed{config: c}, nil // it has no token
 	}
 	return b.views.keepConfig(c, generation, 0)
+}
+
+// resolved returns the config that a target and inputs resolve to, nil if it was not
+// resolved recently.
+func (b *backend) resolved(t target, in inputs) *keyed {
+	if k, ok := b.views.configs.Get(nameOf(t, in)); ok && b.now().Before(k.until) {
+		return k
+	}
+	return nil
 }
 
 // dropViews drops what memory has made of the entry at key: views, and what is
@@ -276,7 +295,8 @@ func (v *views) drops(since uint64, config string, behind []string) int {
 }
 
 // next begins the next generation, in which a config is dropped, or all for "". It is
-// called with mu held.
+// called with mu held, when what is dropped is gone: whoever sees the new generation
+// and then looks must find nothing of before, because it would be kept as new.
 func (v *views) next(config string) {
 	v.dropped[v.generation.Load()%rememberedDrops] = config
 	v.generation.Add(1)
@@ -296,7 +316,7 @@ func (v *views) note(config string, behind []string) {
 func (v *views) drop(config string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.next(config)
+	defer v.next(config)
 	for dependant := range v.dependants[config] {
 		v.byName.RemoveGroup(dependant)
 		v.configs.RemoveGroup(dependant)
@@ -311,14 +331,14 @@ func (v *views) drop(config string) {
 func (v *views) dropConfigs() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.next("")
 	v.configs.Purge()
+	v.next("")
 }
 
 func (v *views) dropAll() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.next("")
 	v.byName.Purge()
 	v.configs.Purge()
+	v.next("")
 }

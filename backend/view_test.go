@@ -16,7 +16,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// unread is an engine whose config and token must be read from storage; each time that it is, held is told, and waits.
+// unread returns an engine that has to read its config and token from storage. Each
+// read of the config is counted, and waits until goOn is closed.
 func unread(t *testing.T) (e *engine, reads *atomic.Int64, goOn chan struct{}) {
 	t.Helper()
 	e, reads, goOn = mount(t), &atomic.Int64{}, make(chan struct{})
@@ -34,7 +35,7 @@ func unread(t *testing.T) (e *engine, reads *atomic.Int64, goOn chan struct{}) {
 	return e, reads, goOn
 }
 
-// Who the readers are makes no difference, unless a role names its callers.
+// All readers share one view of the config, unless a role names its callers.
 func TestManyReadersOfOneConfigLoadItOnce(t *testing.T) {
 	e, reads, goOn := unread(t)
 	var n atomic.Int64
@@ -61,8 +62,8 @@ func TestAReaderLeavesALoadThatHangs(t *testing.T) {
 	succeeded(t, wait(t, stays))
 }
 
-// A role that names its callers is loaded for each of them, and one that does
-// so no longer is shared again.
+// A role that names its callers has a view for each caller. When it stops naming them,
+// they share one view again.
 func TestViewOfARoleThatNamesItsCallers(t *testing.T) {
 	e, s := among(t)
 	sent := func() string { return s.Last().Form().Get("user") }
@@ -84,7 +85,7 @@ func TestViewOfARoleThatNamesItsCallers(t *testing.T) {
 	}
 }
 
-// What is written while a config is loaded has it loaded again, if it is made of that.
+// A config is loaded again if something that it depends on was written during the load.
 func TestWritesDuringALoad(t *testing.T) {
 	for name, test := range map[string]struct {
 		path  string
@@ -109,7 +110,7 @@ func TestWritesDuringALoad(t *testing.T) {
 				if op == opGet && key == "config/b" {
 					if loads++; loads == 1 {
 						e.must(t, test.path, test.write)
-						loads = 1 // without those of the write itself
+						loads = 1 // so that the reads by the write itself do not count
 					}
 				}
 				return nil

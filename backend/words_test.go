@@ -13,7 +13,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// An error's remedy is of the grant that failed.
+// The remedy in an error fits the grant that failed.
 func TestRemediesFitTheGrant(t *testing.T) {
 	const page = "<!DOCTYPE html><html><body>Request blocked. your password is safe</body></html>"
 	byPassword := fields{"grant_type": "password", "username": "x", "password": "correct horse battery"}

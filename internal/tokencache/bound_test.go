@@ -27,7 +27,7 @@ func TestVeryYoungTokenIsNotReplacedForMinLeft(t *testing.T) {
 				t.Errorf("at %s: it is said: %v", time.Since(got.Born), got.Young)
 			}
 		}
-		p.asked(t, 2) // in 13 s
+		p.asked(t, 2) // two mints in 13 s
 	})
 }
 
@@ -64,15 +64,15 @@ func choicesAreBounded(t *testing.T, brought bool, most int) {
 	get(t, c, chosen(3))
 	get(t, c, p.of("no choice"))
 	other := chosen(more)
-	other.Choice.Brought = !brought // which is counted apart
+	other.Choice.Brought = !brought // these choices are counted separately
 	get(t, c, other)
-	byAnother := chosen(3) // of another caller, with a token of its own
+	byAnother := chosen(3) // another caller's, with a token of its own
 	byAnother.Key = "c/another"
 	get(t, c, byAnother)
 	time.Sleep(50 * time.Minute)
-	get(t, c, chosen(3)) // renewed
+	get(t, c, chosen(3)) // renews the token
 	time.Sleep(10 * time.Minute)
-	for n := range most - 1 { // the others have ended
+	for n := range most - 1 { // the other tokens have expired
 		get(t, c, chosen(more+n))
 	}
 	if _, err := c.Get(t.Context(), chosen(2*more)); !errors.Is(err, ErrTooManyChoices) {
@@ -87,17 +87,21 @@ func TestTokensForOneReaderAloneAreMintedSoManyAtATime(t *testing.T) {
 		c := New[int](Options[int]{})
 		defer c.Close(time.Second)
 		var now, most, done atomic.Int64
-		a := Ask[int]{Key: "c/k", Group: "c", Timeout: 10 * time.Second, Single: true, Mint: func(context.Context) (Held[int], error) {
+		a := Ask[int]{Key: "c/k", Group: "c", Timeout: 10 * time.Second, Single: true, Mint: func(ctx context.Context) (Held[int], error) {
 			most.Store(max(most.Load(), now.Add(1)))
 			defer now.Add(-1)
-			time.Sleep(3 * time.Second)
+			select {
+			case <-time.After(3 * time.Second):
+			case <-ctx.Done():
+				return Held[int]{}, ErrTimeout
+			}
 			return Held[int]{Born: time.Now(), Expires: time.Now().Add(time.Hour)}, nil
 		}}
 		var wg sync.WaitGroup
 		start := time.Now()
 		for i := range 200 {
 			ask := a
-			ask.Key += fmt.Sprint(i % 3) // of roles of the same client
+			ask.Key += fmt.Sprint(i % 3) // three roles of the same client
 			wg.Go(func() {
 				switch _, err := c.Get(t.Context(), ask); {
 				case err == nil:

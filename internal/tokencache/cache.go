@@ -106,8 +106,9 @@ type Ask[T any] struct {
 	// token is not in memory.
 	Load func(context.Context) (*Held[T], error)
 
-	// Mint makes a new token. Its context ends soon after Timeout, or SpendTime; it
-	// does not end with the reader's context.
+	// Mint makes a new token, and ends when its context does: soon after Timeout, or
+	// SpendTime. That context does not end with the reader's. If the mint is for one
+	// reader alone and spends nothing, the reader waits for its end.
 	Mint func(context.Context) (Held[T], error)
 
 	// Store stores what Mint made, before any reader gets it.

@@ -19,7 +19,7 @@ type source struct {
 	delay time.Duration
 	err   error
 
-	mu    sync.Mutex // for changes after the first mint
+	mu    sync.Mutex // guards changes after the first mint
 	mints atomic.Int64
 }
 
@@ -64,11 +64,11 @@ var errProvider = errors.New("provider is down")
 func TestLifeOfAToken(t *testing.T) {
 	for _, tt := range []struct {
 		rule        string
-		age         time.Duration // of a 100 s token when it is read again
+		age         time.Duration // the age of a 100 s token when it is read again
 		minLeft     time.Duration
 		down        bool
 		want        int   // the token's number
-		mints       int64 // after a while
+		mints       int64 // the number of mints after a while
 		wantFailure bool
 	}{
 		{rule: "fresh: from memory", age: 69 * time.Second, want: 1, mints: 1},
@@ -91,7 +91,7 @@ func TestLifeOfAToken(t *testing.T) {
 				}
 				time.Sleep(tt.age)
 				if tt.down {
-					p.set(func() { p.err = errProvider })
+					p.set(func() { p.err, p.delay = errProvider, time.Millisecond }) // no refresh fails before its reader is served
 				}
 				a := p.ask()
 				a.MinLeft = tt.minLeft
@@ -196,7 +196,7 @@ func TestNobodyWaitsLongerThanTheTimeout(t *testing.T) {
 		c := New[int](Options[int]{})
 		defer c.Close(time.Second)
 		stuck := Ask[int]{Key: "c/k", Group: "c", Timeout: 3 * time.Second, Mint: func(context.Context) (Held[int], error) {
-			time.Sleep(time.Minute) // deaf to its context
+			time.Sleep(time.Minute) // ignores its context
 			return Held[int]{}, errProvider
 		}}
 		start := time.Now()
@@ -231,8 +231,8 @@ func TestAHangingRefreshSlowsNobody(t *testing.T) {
 	})
 }
 
-// TestHit says when a read needs no more than a look: whenever there is nothing
-// that it could set off.
+// TestHit checks when a read can be answered by a look at memory alone: whenever the
+// read would start no mint.
 func TestHit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := New[int](Options[int]{}), &source{life: 100 * time.Second}
@@ -282,7 +282,7 @@ func TestWhoFindsTheRefreshStartingAt80PercentWaitsBriefly(t *testing.T) {
 		if got.Value != 1 || !got.Slow || time.Since(start) != patience {
 			t.Errorf("token %d (slow: %v) after %s", got.Value, got.Slow, time.Since(start))
 		}
-		time.Sleep(8500 * time.Millisecond) // 94.5 %
+		time.Sleep(8500 * time.Millisecond) // 94.5 % of the token's life
 		p.set(func() { p.delay = 2 * time.Second })
 		if got := get(t, c, p.ask()); got.Value != 2 {
 			t.Errorf("then token %d", got.Value)
@@ -303,7 +303,7 @@ func TestWhoWaitsPastTheOldTokensEndGetsTheNewOne(t *testing.T) {
 	})
 }
 
-// BenchmarkHit is what a cached read costs here.
+// BenchmarkHit measures a read that is answered from memory.
 func BenchmarkHit(b *testing.B) {
 	c, p := New[int](Options[int]{}), &source{life: 24 * time.Hour}
 	defer c.Close(time.Second)

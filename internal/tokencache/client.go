@@ -134,6 +134,11 @@ func (cl *client) enter(ctx context.Context, limit time.Duration) (leave func(),
 	places := cl.singles
 	cl.mu.Unlock()
 	leave = func() { <-places }
+	select {
+	case places <- struct{}{}: // most find a place at once, and need no timer
+		return leave, nil
+	default:
+	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// of is p's ask for another token of the same client.
+// of returns an ask of p for another token of the same client.
 func (p *source) of(name string) Ask[int] {
 	a := p.ask()
 	a.Key = "c/" + name
 	return a
 }
 
-// fails expects a read to fail.
+// fails expects that a read fails, and returns the failure.
 func fails(t *testing.T, c *Cache[int], a Ask[int]) *Failure {
 	t.Helper()
 	_, err := c.Get(t.Context(), a)
@@ -56,7 +56,8 @@ func TestMemoryOfFailure(t *testing.T) {
 				}
 				time.Sleep(500 * time.Millisecond)
 			}
-			// 300 s: 1+2+4+8+16 s and then 30 s each, less a quarter's jitter.
+			// 300 s are 1+2+4+8+16 s and then 30 s each. Jitter makes each up to a
+			// quarter shorter.
 			if n := p.mints.Load(); n < 13 || n > 19 {
 				t.Errorf("%d attempts in five minutes", n)
 			}
@@ -103,7 +104,7 @@ func TestFailureIsOfTheClient(t *testing.T) {
 	for _, tt := range []struct {
 		rule string
 		err  error
-		want int64 // requests for four tokens, each of them read over and over
+		want int64 // requests for four tokens, each of which is read many times
 	}{
 		{rule: "all its tokens wait", err: errProvider, want: 1},
 		{rule: "also for what the provider wishes", err: hinted{time.Minute}, want: 1},
@@ -124,7 +125,7 @@ func TestFailureIsOfTheClient(t *testing.T) {
 				q := &source{life: time.Hour}
 				other := q.ask()
 				other.Key, other.Group = "d/k", "d"
-				get(t, c, other) // another client's is its own
+				get(t, c, other) // the failure does not affect another client
 			})
 		})
 	}
@@ -206,7 +207,8 @@ func TestRefusedCredentialsHold(t *testing.T) {
 				last = f.Next.Sub(f.At)
 				time.Sleep(time.Minute)
 			}
-			// After 0.5+1+2+4+8+16+32 min, hourly, less a quarter's jitter.
+			// The waits are 0.5+1+2+4+8+16+32 min, and then an hour each. Jitter makes
+			// each up to a quarter shorter.
 			if n := p.mints.Load(); n < 28 || n > 40 || last < 45*time.Minute || last > time.Hour {
 				t.Errorf("%d attempts in a day; the last wait is %s", n, last)
 			}
@@ -255,7 +257,7 @@ func TestRefusedCredentialsHold(t *testing.T) {
 	}
 }
 
-// A mint that began before a failure says nothing about the time after it.
+// A success of a mint that began before a failure does not end that failure.
 func TestSuccessThatBeganBeforeAFailureDoesNotEndIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p, slow := New[int](Options[int]{}), &source{err: hinted{time.Minute}}, &source{life: time.Hour, delay: 3 * time.Second}

@@ -292,8 +292,9 @@ func wait[T any](ctx context.Context, call *call[T], limit time.Duration) error 
 }
 
 // single mints for one reader alone when there is a place. It honours and updates
-// the memory of failures. The mint runs to its end even if the reader leaves,
-// because it may spend something; a token without a reader goes to Discard.
+// the memory of failures. The mint runs to its end even if the reader leaves, because
+// the provider may issue the token all the same; a token without a reader goes to
+// Discard.
 func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T], error) {
 	if f := s.waits(c.now()); f != nil && !a.Now {
 		return Answer[T]{}, f
@@ -309,11 +310,16 @@ func (c *Cache[T]) single(ctx context.Context, s *slot[T], a Ask[T]) (Answer[T],
 	}
 	a.Timeout = max(a.Timeout-time.Since(start), 0) // minus the wait for the place
 	call := &call[T]{started: c.now(), done: make(chan struct{})}
-	go func() {
+	mint := func() {
 		defer leave()
 		c.run(context.WithoutCancel(ctx), s, a, call)
-	}()
-	err = wait(ctx, call, a.Timeout+grace)
+	}
+	if a.Spends { // the mint may take much longer than the reader waits
+		go mint()
+		err = wait(ctx, call, a.Timeout+grace)
+	} else {
+		mint() // a goroutine for it would take longer, and nobody else waits for it
+	}
 	if err != nil && call.claimed.CompareAndSwap(false, true) {
 		return Answer[T]{}, err // and the mint's token is discarded
 	}

@@ -14,23 +14,23 @@ import (
 	"time"
 )
 
-// world is the model: one config, with a role, whose epochs name their requests,
-// a provider, a store that outlives processes, and what may be handed out when.
+// world is the model: a config with a role, a provider, a store that outlives
+// processes, and what may be handed out when. The config's epoch names its requests.
 type world struct {
 	t *testing.T
 
 	mu      sync.Mutex
-	epoch   int // of the config as it is now
+	epoch   int // the config's current epoch
 	store   map[string]Held[token]
 	down    bool
 	delay   time.Duration
 	life    time.Duration
-	repeats bool           // one token is handed out until it ends, each time as if it were new
+	repeats bool           // the provider returns the same token until it ends, each time as if it were new
 	asking  map[string]int // requests at the provider, by key
 	process *Cache[token]
 
-	ends    map[token]time.Time // what the provider knows
-	current map[string]token    // likewise, by key
+	ends    map[token]time.Time // when each token ends at the provider
+	current map[string]token    // the provider's current token, by key
 
 	wished, leave time.Time // when the provider last wished to be left alone, and until when
 }
@@ -39,7 +39,7 @@ type token struct {
 	epoch, number int
 }
 
-// issue is the provider's answer.
+// issue returns the provider's answer.
 func (w *world) issue(epoch int, key string, now time.Time, life time.Duration) Held[token] {
 	issued := w.current[key]
 	if !w.repeats || !now.Before(w.ends[issued]) {
@@ -63,7 +63,7 @@ func keyOf(epoch int) string { return fmt.Sprintf("c/%d", epoch) }
 
 func roleKeyOf(epoch int) string { return fmt.Sprintf("c/%d of the role", epoch) }
 
-// ask is what the backend asks for: the key of the config as it was when the
+// ask returns what the backend asks for: the key of the config at the time when the
 // reader looked, and a mint that looks again.
 func (w *world) ask(epoch int, key string) Ask[token] {
 	return Ask[token]{
@@ -97,7 +97,7 @@ func (w *world) ask(epoch int, key string) Ask[token] {
 				return Held[token]{}, ErrForgotten
 			}
 			defer w.locked(func() { w.asking[key]-- })
-			if n > 1 && key == keyOf(epoch) { // the role's may be forgotten under a mint that knows of the write
+			if n > 1 && key == keyOf(epoch) { // the role's token may be forgotten during a mint that already knows of the write
 				w.t.Errorf("%d requests at once for %s", n, key)
 			}
 			select {
@@ -109,7 +109,7 @@ func (w *world) ask(epoch int, key string) Ask[token] {
 			defer w.mu.Unlock()
 			switch at := time.Now(); {
 			case down && rand.IntN(2) == 0:
-				if key == keyOf(w.epoch) { // which the write that came to it leaves alone
+				if key == keyOf(w.epoch) { // the write that led to this epoch leaves the failure of this key alone
 					w.wished, w.leave = at, at.Add(20*time.Second)
 				}
 				return Held[token]{}, hinted{20 * time.Second}
@@ -122,7 +122,7 @@ func (w *world) ask(epoch int, key string) Ask[token] {
 		Store: func(_ context.Context, h Held[token]) {
 			h.Repeated = time.Time{}
 			w.locked(func() { w.store[key] = h })
-			time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond) // between storing and entering the cache
+			time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond) // time between storing and entering the cache
 		},
 		Discard: func(context.Context, Held[token]) { w.locked(func() { delete(w.store, key); delete(w.current, key) }) },
 	}
@@ -131,10 +131,13 @@ func (w *world) ask(epoch int, key string) Ask[token] {
 // write changes the config, as a config write, a revoke or a delete does.
 func (w *world) write() {
 	now := ""
-	w.locked(func() { w.epoch++; w.wished, w.leave, now = time.Time{}, time.Time{}, keyOf(w.epoch) })
-	w.process.Forgive("c")
+	w.locked(func() {
+		w.epoch++
+		w.wished, w.leave, now = time.Time{}, time.Time{}, keyOf(w.epoch)
+		w.process.Forgive("c") // before a mint of the new epoch can fail
+	})
 	if rand.IntN(2) == 0 {
-		time.Sleep(time.Millisecond) // while a reader may come for the new one
+		time.Sleep(time.Millisecond) // time for a reader to ask for the new token
 	}
 	w.process.Forget("c", now)
 	time.Sleep(time.Millisecond)
@@ -147,7 +150,7 @@ func (w *world) write() {
 	})
 }
 
-// read reads as the backend does, and holds what it gets against the model.
+// read reads as the backend does, and compares what it gets with the model.
 func (w *world) read(process *Cache[token], keyOf func(int) string) {
 	var before int
 	w.locked(func() { before = w.epoch })
@@ -161,7 +164,7 @@ func (w *world) read(process *Cache[token], keyOf func(int) string) {
 		if err != nil {
 			var wish hinted
 			if !errors.Is(err, errProvider) && !errors.As(err, &wish) && !errors.Is(err, ErrRepeats) && !errors.Is(err, ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) &&
-				!errors.Is(err, ErrClosed) { // by a reload that waited for long enough
+				!errors.Is(err, ErrClosed) { // because a reload did not wait any longer
 				w.t.Errorf("a read failed with %v", err)
 			}
 			return
@@ -208,10 +211,10 @@ func TestAgainstModel(t *testing.T) {
 						w.locked(func() { w.delay = time.Duration(rnd.IntN(12_000)) * time.Millisecond })
 					case n < 82:
 						w.locked(func() { w.life = time.Duration(2+rnd.IntN(60)) * time.Second })
-					case n < 85: // a reload: mints under way are waited for, for a while
+					case n < 85: // a reload, which waits for mints under way, but not for long
 						w.process.Close(5 * time.Second)
 						readers.Wait()
-						synctest.Wait() // for those that it has ended
+						synctest.Wait() // for the mints that the reload has ended
 						w.process = New[token](Options[token]{Again: knows})
 						w.locked(func() { w.wished, w.leave = time.Time{}, time.Time{} })
 					case n < 95:
@@ -223,7 +226,7 @@ func TestAgainstModel(t *testing.T) {
 				readers.Wait()
 				w.process.Close(time.Minute)
 
-				// At rest, nothing is stored that the config has not come to.
+				// At rest, only tokens of the current epoch are stored.
 				for key, h := range w.store {
 					if h.Value.epoch != w.epoch {
 						t.Errorf("%s holds a token of epoch %d in epoch %d", key, h.Value.epoch, w.epoch)

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// repeater is a provider that hands out one token until it ends.
+// repeater is a provider that returns the same token until it ends.
 type repeater struct {
 	life     time.Duration
-	constant bool // it states the whole life each time, and else what is left in whole seconds
+	constant bool // it states the whole life each time; otherwise it states what is left, in whole seconds
 	extends  bool // each request lengthens the life
 	down     bool
 	token    int
@@ -58,7 +58,7 @@ func (p *repeater) ask() Ask[int] {
 	}
 }
 
-// repeating is a cache that knows a token again.
+// repeating returns a cache that recognizes a token that it gets again.
 func repeating() *Cache[int] {
 	return New[int](Options[int]{Again: func(first, minted Held[int]) (Held[int], bool) {
 		first.Repeated = time.Time{}
@@ -90,7 +90,7 @@ func TestTokenThatIsRepeatedUntilItEnds(t *testing.T) {
 						}
 						before := time.Now()
 						got, err := c.Get(t.Context(), p.ask())
-						synctest.Wait() // for a refresh behind the reader's back
+						synctest.Wait() // for a refresh in the background
 						switch {
 						case err != nil:
 							t.Fatalf("at %s: %v", before.Sub(start), err)
@@ -106,7 +106,8 @@ func TestTokenThatIsRepeatedUntilItEnds(t *testing.T) {
 						time.Sleep(p.life / 241)
 					}
 					c.Close(time.Second)
-					// Ten lives: a dozen or so each, not one for each of 241 reads.
+					// In ten lives, the limit is 24 requests for each life, while there
+					// are 241 reads.
 					if limit := 10 * 24; !restarts && p.asked > limit {
 						t.Errorf("%d requests at the provider, want %d at most", p.asked, limit)
 					}
@@ -151,8 +152,8 @@ func TestRepeatMovesNoEnd(t *testing.T) {
 	})
 }
 
-// Fresh is asked for because the token was rejected: the provider may know
-// better, or not.
+// A reader asks for a fresh token because the old one was rejected. The provider may
+// have another one, or may return the same one again.
 func TestFreshOneThatIsTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p := repeating(), &repeater{life: time.Hour, constant: true}

@@ -7,7 +7,7 @@ package tokencache
 const stackOfAMint = 20 << 10
 
 // stretch grows the stack of a goroutine that is going to mint, at once and while
-// nothing is on it. Otherwise the stack would grow several times during the mint,
+// little is on it. Otherwise the stack would grow several times during the mint,
 // and each time everything on it would be copied, which took a sixth of the mint's
 // processor time.
 //
