@@ -14,7 +14,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grouped"
 )
 
-// ofPrefix is a cache whose groups are what is left of the slash in a value.
+// ofPrefix returns a cache whose groups are the part of a value before the slash.
 func ofPrefix(size int) *grouped.Cache[int, string] {
 	return grouped.New(size, func(_ int, value string) string {
 		group, _, _ := strings.Cut(value, "/")
@@ -57,7 +57,7 @@ func TestAGroupIsWhatIsLeftOfIt(t *testing.T) {
 	}
 }
 
-// Whatever many do at a time, the groups are the values that are there.
+// After many changes at the same time, the groups hold exactly the values in the cache.
 func TestGroupsStayTrue(t *testing.T) {
 	const groups, keys = 4, 200
 	c := ofPrefix(keys / 2)

@@ -5,8 +5,8 @@ package provider
 
 import "testing"
 
-// The cost of a token, apart from the request itself, when nothing is in memory
-// yet.
+// BenchmarkResolve measures the cost of a token, apart from the request itself, when
+// nothing is in memory yet.
 func BenchmarkResolve(b *testing.B) {
 	config := map[string]any{"client_id": "c", "client_secret": "s", "token_url": "https://x.example/t"}
 	for b.Loop() {
@@ -23,7 +23,8 @@ func BenchmarkResolve(b *testing.B) {
 	}
 }
 
-// The cost that only the first request for a provider in a process has.
+// BenchmarkReadEntry measures a cost that only the first request for a provider in a
+// process has.
 func BenchmarkReadEntry(b *testing.B) {
 	for b.Loop() {
 		if _, err := readEntry("catalog/cognito.json"); err != nil {

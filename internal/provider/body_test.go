@@ -17,7 +17,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// templated is a config that sends a body of its own.
+// templated returns a config that sends a body of its own.
 func templated(contentType, body string, changes object) object {
 	out := object{
 		"token_url": plainURL, "request_format": "template", "request_body": body, "token_endpoint_auth_method": "none",
@@ -43,7 +43,7 @@ func sentTo(t *testing.T, s *providertest.Server, definition, config object) (pr
 	return s.Last(), err
 }
 
-// anyGrant is a token endpoint that grants every request.
+// anyGrant runs a token endpoint that grants every request.
 func anyGrant(t *testing.T) *providertest.Server {
 	t.Helper()
 	return providertest.StartFunc(t, "/", func(w http.ResponseWriter, _ *http.Request, _ []byte) {
@@ -78,7 +78,7 @@ func TestATemplateIsTheWholeBody(t *testing.T) {
 	}
 }
 
-// A value of any content is exactly one value to the reader of the body.
+// Whatever a value contains, the reader of the body sees exactly one value.
 func TestNoValueOfATemplateIsMoreThanOne(t *testing.T) {
 	t.Parallel()
 	s := anyGrant(t)

@@ -55,7 +55,7 @@ func TestWhatIsSentIsBounded(t *testing.T) {
 		"a list of few and long":          {object{"scopes": []any{long}}, "scopes is larger than 64 KiB"},
 		"a list of many":                  {object{"scopes": slices.Repeat([]any{"x"}, 1001)}, "scopes has more than 1000 entries"},
 		"a list of many as text":          {object{"scopes": strings.Join(many(1001), " ")}, "scopes has more than 1000 entries"},
-		"a list of many as JSON text":     {object{"scopes": "[" + strings.Repeat(`"x",`, 1000) + `"y"]`}, ""}, // two different ones
+		"a list of many as JSON text":     {object{"scopes": "[" + strings.Repeat(`"x",`, 1000) + `"y"]`}, ""}, // it has two different items
 		"a long item":                     {object{"scopes": []any{long[:1025]}}, "scopes has an item longer than 1 KiB"},
 		"a million empty items":           {object{"scopes": slices.Repeat([]any{""}, 1_000_000)}, "scopes has more than 1000 entries"},
 		"many pointers":                   {object{"pointers": slices.Repeat([]any{"/x"}, 33)}, "pointers has more than 32 entries"},
@@ -179,7 +179,7 @@ func TestTextsThatGrowWithEachVariableAreRefused(t *testing.T) {
 	}
 }
 
-// A short text can ask for much to be hashed and signed.
+// A short text can require that the engine hashes and signs much.
 func TestFiltersThatTakeTooLongAreRefused(t *testing.T) {
 	t.Parallel()
 	pair := newKeyPair(t, signing.RS256)

@@ -59,7 +59,7 @@ func TestCanonicalForms(t *testing.T) {
 				t.Errorf("type %d of %#v: got %#v, %v; want %#v", typ, row.in, got, err, row.want)
 				continue
 			}
-			again, err := typ.Canonical(got) // as storage gives it back
+			again, err := typ.Canonical(got) // the value as it comes back from storage
 			if err != nil || !reflect.DeepEqual(again, row.want) {
 				t.Errorf("type %d of %#v again: got %#v, %v", typ, row.in, again, err)
 			}

@@ -27,7 +27,7 @@ func TestTheCatalogIsItsFiles(t *testing.T) {
 	for _, f := range files {
 		want = append(want, strings.TrimSuffix(filepath.Base(f), ".json"))
 	}
-	slices.Sort(want) // the files are in another order where one name begins another
+	slices.Sort(want) // with the extension, the files are in another order if one name is the start of another
 	if got := BuiltinNames(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -94,7 +94,7 @@ func TestEveryCatalogFileIsAProperWrite(t *testing.T) {
 // noRepeatedMembers checks that no object in a JSON document has a member twice.
 func noRepeatedMembers(t *testing.T, dec *json.Decoder) {
 	t.Helper()
-	var open []map[string]bool // of objects; nil for a list
+	var open []map[string]bool // for each open object its members; nil for a list
 	name := false
 	for {
 		token, err := dec.Token()

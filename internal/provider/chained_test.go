@@ -27,8 +27,8 @@ func chainedConfig(fields object) (*Effective, error) {
 	return resolveConfig(Layer{}, config)
 }
 
-// chainedRequest returns the request that comes of such a config once its source
-// has answered with these extra fields.
+// chainedRequest returns the request of such a config after its source has answered
+// with these extra fields.
 func chainedRequest(t *testing.T, fields, extra object) (grant.Request, error) {
 	t.Helper()
 	e, err := chainedConfig(fields)
@@ -72,7 +72,7 @@ func TestARequestCarriesWhatItsSourceWasAnswered(t *testing.T) {
 			t.Errorf("an answer may repeat a secret of the source: %q", r.Secrets)
 		}
 	}
-	// Where a host or a path holds it, logs and proxies see it.
+	// Values in a host or a path are not secret, because logs and proxies see them.
 	for _, public := range []string{"https://Acme.my.example.com/", "o 1"} {
 		if slices.Contains(r.Secrets, public) {
 			t.Errorf("%q is taken for a secret, though it stands in the URL", public)
@@ -94,7 +94,7 @@ func TestABodyCarriesWhatItsSourceWasAnswered(t *testing.T) {
 	}
 }
 
-// The fallback secret is tried with the same token of the source.
+// The fallback secret is used with the same token of the source.
 func TestAFallbackKeepsTheSource(t *testing.T) {
 	t.Parallel()
 	e, err := chainedConfig(object{"fallback_client_secret": "s2", "token_url": chainedURL, "source_hosts": []any{"a.example.com"}, "parameters": object{"t": "{source.access_token}"}})
@@ -201,7 +201,7 @@ func TestWhatTheSourceDoesNotSay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = e.Request() // before it is asked
+	_, err = e.Request() // before the source is asked
 	wantInvalid(t, err, "not known before")
 }
 
@@ -246,7 +246,8 @@ func TestRefusedChains(t *testing.T) {
 	}
 }
 
-// A role's writer need not be trusted with the source's token.
+// A role cannot use the source's token, because the role's writer may not be trusted
+// with it.
 func TestARoleNamesNothingOfASource(t *testing.T) {
 	t.Parallel()
 	own := Layer{"token_url": plainURL + "/{source.org}", "parameters": map[string]any{"p": "{source.access_token}"}}
@@ -295,7 +296,7 @@ func TestTheOriginOfAChain(t *testing.T) {
 	}
 }
 
-// What is shown of a chain is how it is written.
+// A chained config is shown with its placeholders, as it is written.
 func TestAChainIsShownAsItIsWritten(t *testing.T) {
 	t.Parallel()
 	e, err := chainedConfig(object{
@@ -326,7 +327,8 @@ func TestAChainIsShownAsItIsWritten(t *testing.T) {
 	}
 }
 
-// A config with a host out of an answer is at another server than its provider.
+// If a config takes its host from an answer, its server is another one than its
+// provider's. So the config does not inherit the provider's other endpoints.
 func TestAHostOutOfAnAnswerInheritsNoOtherServer(t *testing.T) {
 	t.Parallel()
 	definition := Layer{"token_url": plainURL, "revocation_url": "https://api.example.com/revoke", "check_url": "https://api.example.com/me"}

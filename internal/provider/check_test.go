@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What a config must not hold, and what the error says.
+// Each config is accepted, or refused with the error that stands beside it.
 func TestRefusedConfigs(t *testing.T) {
 	t.Parallel()
 	const value = "hidden-value"

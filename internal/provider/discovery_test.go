@@ -131,7 +131,7 @@ func TestEndpointsAreThoseOfTheMetadata(t *testing.T) {
 		registration Registration
 		found        *Discovered
 		token        string
-		revocation   string // "" is none
+		revocation   string // "" if there is none
 	}{
 		"both of them":                             {object{}, Registration{}, metadata(of, nil), "https://login.example/token", "https://login.example/revoke"},
 		"no revocation where there is none":        {object{}, Registration{}, metadata(of, func(m *grant.ServerMetadata) { m.Revocation = "" }), "https://login.example/token", ""},
@@ -328,8 +328,8 @@ func TestAResourceNamesOneAuthorizationServer(t *testing.T) {
 	}
 }
 
-// A config must not redirect what a key made here signs: its writer could name a
-// server of their own, whose metadata names other servers.
+// A config must not redirect what a key of the engine signs. Otherwise its writer could
+// name a server of their own, whose metadata names other servers.
 func TestAKeyOfTheEngineGoesByWhoNamesTheSource(t *testing.T) {
 	t.Parallel()
 	elsewhere := func(m *grant.ServerMetadata) { m.Token, m.Revocation = "https://tokens.example/token", "" }

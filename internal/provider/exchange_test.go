@@ -19,7 +19,7 @@ func TestATokenExchangeIsExactlyThis(t *testing.T) {
 	for name, test := range map[string]struct {
 		config object
 		given  map[string]string
-		want   url.Values // beside the grant_type
+		want   url.Values // all but the grant_type
 		kind   string
 	}{
 		"the least": {

@@ -78,8 +78,8 @@ func TestEveryDeclarationIsComplete(t *testing.T) {
 	}
 }
 
-// samples are values, in the form in which they are stored, that no field has by
-// default.
+// samples returns a value for each type, in the form in which it is stored. No field
+// has it by default.
 func samples() map[Type]any {
 	return map[Type]any{
 		Text: "other", Word: "other", PEM: "other", URL: "https://other.example/", Flag: true, Seconds: int64(42), Count: int64(42), Texts: []any{"other"},

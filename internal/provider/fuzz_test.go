@@ -35,7 +35,7 @@ func fuzzed(t *testing.T, config object) (*Effective, error) {
 	return e, err
 }
 
-// written is a template as it can be written.
+// written returns the template as an operator can write it.
 func (t template) written() string {
 	var b strings.Builder
 	for _, p := range t {
@@ -48,8 +48,8 @@ func (t template) written() string {
 	return b.String()
 }
 
-// FuzzPlaceholder fills in any text with any value: it is refused, or it is what
-// it says, and the value is never taken for a part of the text.
+// FuzzPlaceholder fills in any text with any value. The text is refused, or the result
+// is what the text says. The value is never taken for a part of the text.
 func FuzzPlaceholder(f *testing.F) {
 	for _, text := range []string{
 		"{v}", "a{v}b", "{{v}}", "{{{v}}}", "{v|base64|hex|upper}", "{v|sha256|hex}", "{v|hmac_sha256:client_secret|base64url}", "{now+168h|strftime:%Y-%m-%d %H:%M:%S}",
@@ -70,7 +70,7 @@ func FuzzPlaceholder(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, value string) {
 		if !utf8.ValidString(text) || !utf8.ValidString(value) {
-			return // JSON brings none
+			return // JSON holds only valid UTF-8
 		}
 		parsed, parseErr := parseTemplate(text)
 		if parseErr == nil {
@@ -139,7 +139,7 @@ func FuzzBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		if !utf8.ValidString(value) {
-			return // JSON brings none
+			return // JSON holds only valid UTF-8
 		}
 		body := func(contentType, text string) string {
 			t.Helper()
@@ -185,8 +185,8 @@ func isXMLText(s string) bool {
 	})
 }
 
-// FuzzURL fills any value into any URL. The URL is refused, or it leads to the
-// host that is written, and holds the value where its placeholder stands.
+// FuzzURL fills any value into any URL. The URL is refused, or it leads to the host
+// that is written, and holds the value where its placeholder stands.
 func FuzzURL(f *testing.F) {
 	for _, text := range []string{
 		"https://{v}.example.com/token", "https://login.example.com/{v}/token?q={v}", "https://a{v}b.example.com/x{v}?a=1&b={v}&c", "https://login.example.com/token?q={client_secret}",
@@ -199,7 +199,7 @@ func FuzzURL(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, value string) {
 		if !utf8.ValidString(text) || !utf8.ValidString(value) {
-			return // JSON brings none
+			return // JSON holds only valid UTF-8
 		}
 		e, err := fuzzed(t, object{"token_url": text, "variables": object{"v": value}, "parameters": object{"p": "{v}"}})
 		if err != nil {
@@ -239,9 +239,8 @@ func FuzzURL(f *testing.F) {
 	})
 }
 
-// FuzzHostOutOfAnAnswer takes the host from any answer, whole or as a part: it is
-// refused, or it is one that source_hosts allows, and nothing else of the URL
-// changes.
+// FuzzHostOutOfAnAnswer takes the whole host or a part of it from any answer. The host
+// is refused, or source_hosts allows it. Nothing else of the URL changes.
 func FuzzHostOutOfAnAnswer(f *testing.F) {
 	for _, answer := range []string{
 		"https://a.example.com", "a.example.com", "HTTPS://A.example.com:443/x?y#z", "https://x@a.example.com", "https://a.example.com:1", "https://evil.test\\.a.example.com",

@@ -33,7 +33,7 @@ func wantInvalid(t *testing.T, err error, says string, values ...string) {
 	}
 }
 
-// quoting is a token endpoint whose answer quotes the request.
+// quoting runs a token endpoint whose answer quotes the request.
 func quoting(t *testing.T) *providertest.Server {
 	t.Helper()
 	s := providertest.Start(t, providertest.RFC6749, providertest.Options{})

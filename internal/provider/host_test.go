@@ -10,7 +10,7 @@ import "testing"
 func TestAHostIsDialledAsItIsWritten(t *testing.T) {
 	t.Parallel()
 	for host, says := range map[string]string{
-		// The lower case of U+0130 is an ASCII i, but IDNA makes another name of it.
+		// U+0130 is an ASCII i in lower case, but IDNA makes a different name of it.
 		"login.bank.prov\u0130der.example": "is not ASCII", "login.bank.prov%C4%B0der.example": "is not ASCII",
 		"\u212aeys.example": "is not ASCII", "x.example\u3002evil.org": "is not ASCII", "\uff45xample.org": "is not ASCII", "m\u00fcnchen.example": "xn--",
 		"x.example%ff": "is not ASCII", "x\u00ad.example": "is not ASCII",

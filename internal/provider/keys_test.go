@@ -131,9 +131,9 @@ func TestTheAudienceIsTheIssuerOrElseTheTokenEndpoint(t *testing.T) {
 	}
 }
 
-// A key that is made here signs only for the host that the assertion is sent to.
-// Otherwise the writer of a config could get an assertion for another server sent
-// to a host of their own.
+// A key of the engine signs only for the host that the assertion is sent to. Otherwise
+// the writer of a config could choose another server as the audience, and have the
+// assertion for it sent to a host of their own.
 func TestAKeyOfTheEngineSignsForWhomItIsSentTo(t *testing.T) {
 	t.Parallel()
 	const bank = "https://bank.example/token"
@@ -180,9 +180,9 @@ func madeHere(t *testing.T, allowed ...string) Registration {
 	}
 }
 
-// The tokens of such a key, and the assertions that revoke them, must not go to a
-// host that the config's writer chooses either: the writer has no secret that
-// would prove a right to them.
+// The writer of a config has no secret that would prove a right to the tokens of such a
+// key. So the tokens, and the assertions that revoke them, must not go to a host that
+// the writer chooses.
 func TestWhatAKeyOfTheEngineGivesAccessToStaysWithTheProvider(t *testing.T) {
 	t.Parallel()
 	for _, field := range []string{"revocation_url", "check_url"} {
@@ -236,7 +236,7 @@ func TestClaimsAndHeadersAreFilledIn(t *testing.T) {
 	}
 }
 
-// A scope claim is one text or a list, as the provider wants it.
+// A scope claim is one text or a list, whichever the provider requires.
 func TestScopesAreClaimedInTheProvidersForm(t *testing.T) {
 	t.Parallel()
 	key := newKeyPair(t, signing.ES256)
@@ -264,8 +264,8 @@ func TestScopesAreClaimedInTheProvidersForm(t *testing.T) {
 	}
 }
 
-// A header that stands for a certificate needs a certificate, even if the key is
-// made here.
+// A header that identifies a certificate needs a certificate, also if the key is one of
+// the engine.
 func TestAKeyWithoutACertificateIsNotNamedByOne(t *testing.T) {
 	t.Parallel()
 	r := madeHere(t)
@@ -306,7 +306,8 @@ func TestAClaimOfAnOptionalVariableIsLeftOutWithIt(t *testing.T) {
 	}
 }
 
-// The claims of a service account (Google) and of a connected app (Salesforce).
+// The cases have the claims of a service account (Google) and of a connected app
+// (Salesforce).
 func TestTheJWTBearerGrantSendsWhatItsFieldsSay(t *testing.T) {
 	t.Parallel()
 	key := newKeyPair(t, signing.RS256)
@@ -317,7 +318,7 @@ func TestTheJWTBearerGrantSendsWhatItsFieldsSay(t *testing.T) {
 	for name, test := range map[string]struct {
 		more   object
 		claims string
-		client bool // shows an assertion of its own, too
+		client bool // the client shows an assertion of its own, too
 	}{
 		"iss and sub are the client":       {object{}, "{}", false},
 		"a scope claim, and no sub":        {object{"assertion_claims": object{"scope": "{scope}", "sub": nil}}, `{"scope":"a b","sub":null}`, false},
@@ -364,8 +365,8 @@ func TestTheJWTBearerGrantSendsWhatItsFieldsSay(t *testing.T) {
 	}
 }
 
-// The contents of an assertion count as sent: its variables count as used, and
-// what it makes of a secret is a secret.
+// The contents of an assertion count as sent. So the variables in it count as used, and
+// a value that is made from a secret is a secret.
 func TestClaimsMayNameVariablesAndSecrets(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("s", 40)

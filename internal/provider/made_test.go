@@ -21,7 +21,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// attemptAt returns what an attempt at r sends at that time.
+// attemptAt returns the request of an attempt that is made at this time.
 func attemptAt(t *testing.T, r grant.Request, now time.Time) grant.Request {
 	t.Helper()
 	if r.Anew == nil {
@@ -51,7 +51,7 @@ func madeParameter(t *testing.T, text string, now time.Time, definition, config 
 func TestTheTimeOfAnAttempt(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 4, 15, 6, 7, 89e6, time.FixedZone("", 2*3600)) // 13:06:07.089 UTC
-	for text, want := range map[string]string{                               // a want with a leading ! is part of the refusal
+	for text, want := range map[string]string{                               // a want that begins with ! is a part of the refusal
 		"{now|rfc3339}": "2026-03-04T13:06:07Z", "{now|unix}": "1772629567", "{now|unix_ms}": "1772629567089", "t={now|unix}.": "t=1772629567.",
 		"{now+168h|rfc3339}": "2026-03-11T13:06:07Z", "{now-1h30m|rfc3339}": "2026-03-04T11:36:07Z", "{now+90s|unix}": "1772629657",
 		"{now|strftime:%Y-%m-%d %H:%M:%S}": "2026-03-04 13:06:07", "{now+8h|strftime:%Y%m%d%H%M%S}": "20260304210607",
@@ -149,8 +149,8 @@ func TestANumberIsSentAsOne(t *testing.T) {
 	}
 }
 
-// A server refuses a nonce that it has seen before, and a time that is too long
-// ago. So every attempt has its own.
+// A server refuses a nonce that it has seen before, and a time that is too long ago. So
+// every attempt makes its own.
 func TestEachAttemptIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	s := anyGrant(t)
@@ -174,7 +174,7 @@ func TestEachAttemptIsMadeAnew(t *testing.T) {
 	}
 }
 
-// An operator is shown what will be sent, and never a hash of "REDACTED".
+// An operator sees what will be sent as it is written, and never a hash of "REDACTED".
 func TestWhatDiffersIsShownAsItIsWritten(t *testing.T) {
 	t.Parallel()
 	definition, err := Canonical(DefinitionFields(), object{"variables": object{"sig": object{"value": "{client_id}{now|unix}"}}})
@@ -273,7 +273,7 @@ func TestAnAssertionStandsWhereItIsNamed(t *testing.T) {
 	if text := form.Get("client_assertion"); err != nil || text == "" || text != got.Header.Get("X-Proof") || text != form.Get("again") {
 		t.Errorf("got %v, %v", form, got.Header)
 	}
-	// The grant's own assertion, while the client authenticates with Basic.
+	// This is the grant's own assertion, while the client authenticates with Basic.
 	got, err = sentTo(t, s, nil, object{
 		"private_key": pair.pem, "grant_type": grant.GrantJWTBearer, "request_format": "template", "request_body": `{{"jwt":{assertion|json}}}`, "request_headers": object{"Content-Type": "application/json"},
 	})

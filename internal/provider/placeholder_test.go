@@ -42,7 +42,7 @@ func TestPlaceholdersInAParameter(t *testing.T) {
 		"broken": object{"default": "{def}{opt}"}, "brace": object{"default": "{{def}}"},
 	}
 	given := object{"plain": "v {def} {{x}}", "pat": "abc"}
-	for text, want := range map[string]string{ // a want with a leading ! is part of the refusal
+	for text, want := range map[string]string{ // a want that begins with ! is a part of the refusal
 		"literal": "literal", "": "", "{plain}": "v {def} {{x}}", "a{plain}b": "av {def} {{x}}b",
 		"{{plain}}": "{plain}", "{{{pat}}}": "{abc}", "{{": "{", "}}": "}", "}}{{": "}{", "{{}}": "{}", `{{"a":1}}`: `{"a":1}`,
 		"{def}": "dflt", "{from}": "dflt-v {def} {{x}}", "{calc}": "the-client:the-secret-value", "{brace}": "{def}",
@@ -200,7 +200,7 @@ func TestAConfigComputesVariablesOfItsOwn(t *testing.T) {
 	for name, tc := range map[string]struct {
 		variables object
 		text      string
-		want      string // with a leading ! part of the refusal
+		want      string // if it begins with !, a part of the refusal
 	}{
 		"a template":                    {object{"v": calc("{client_id}:{client_secret}"), "tenant": "acme"}, "{v|base64}", "dGhlLWNsaWVudDp0aGUtc2VjcmV0LXZhbHVl"},
 		"text with braces stays":        {object{"v": "{client_id}"}, "{v}", "{client_id}"},
@@ -253,7 +253,8 @@ func TestAConfigComputesVariablesOfItsOwn(t *testing.T) {
 	}
 	_, err = asked(t, object{"token_url": "https://{host}/token", "variables": object{"host": object{}}}, object{"variables": object{"host": calc("evil.example")}})
 	wantInvalid(t, err, "takes no dot in {host}", "evil")
-	// Another value makes another request, and what is made of a secret is a secret.
+	// Another value makes another request, and a value that is made from a secret is a
+	// secret.
 	identity := func(value any) string {
 		e, err := resolveConfig(nil, object{"client_id": "c", "client_secret": secret, "token_url": plainURL, "parameters": "p={v}", "variables": object{"v": value}})
 		if err != nil {

@@ -18,7 +18,7 @@ func TestRulesOfAProxy(t *testing.T) {
 	const secret = "hidden-word"
 	for name, tc := range map[string]struct {
 		config object
-		want   string // of the refusal, "" is none
+		want   string // part of the refusal; "" if it is accepted
 	}{
 		"http":                        {object{"proxy_url": "http://proxy.example:3128"}, ""},
 		"https":                       {object{"proxy_url": "https://proxy.example"}, ""},
@@ -64,8 +64,8 @@ func TestRulesOfAProxy(t *testing.T) {
 	}
 }
 
-// A proxy counts like an endpoint, because it sees what is sent: changing it
-// requires that the secrets are written again.
+// A proxy counts like an endpoint, because it sees what is sent. If it is changed, the
+// secrets must be written again.
 func TestAProxyIsPartOfTheOrigin(t *testing.T) {
 	t.Parallel()
 	of := func(config object) string {
@@ -99,8 +99,8 @@ func TestAProxyIsPartOfTheOrigin(t *testing.T) {
 	}
 }
 
-// The writer of a config that uses a key of the engine does not have the key, and
-// must not get to see a token by way of a proxy.
+// The writer of a config with a key of the engine does not have the key itself. Such a
+// writer must not see a token by means of a proxy.
 func TestAProxyDoesNotSeeWhatAKeyGivesAccessTo(t *testing.T) {
 	t.Parallel()
 	definition := Layer{"token_url": "https://login.example/token", "token_endpoint_auth_method": "tls_client_auth"}

@@ -99,8 +99,8 @@ func TestAProviderSaysWhatAConfigHasToSet(t *testing.T) {
 	}
 }
 
-// What a provider requires can be replaced as it can elsewhere: by a key that is
-// made here, or by a key that holds its own ID.
+// A config may use something else instead of what the provider requires, as it may
+// elsewhere: a key of the engine, or a key that contains its own ID.
 func TestWhatAProviderRequiresIsAskedOfAConfig(t *testing.T) {
 	t.Parallel()
 	es := newKeyPair(t, signing.ES256)
@@ -168,7 +168,7 @@ func TestEveryBuiltinProviderMakesARequestOfWhatItRequires(t *testing.T) {
 			}
 			for i, field := range required {
 				if field == "scopes" {
-					continue // asked for only when a token is
+					continue // an error only when a token is requested
 				}
 				less, err := keys.Fill(sample(t, declared, slices.Delete(slices.Clone(required), i, i+1), algorithmOf(definition)))
 				if err != nil {

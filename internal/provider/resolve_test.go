@@ -47,7 +47,7 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
-// usual is a config that sets something in every place.
+// usual returns a config that sets something in every place.
 func usual() object {
 	return object{
 		"token_url": "https://api.example.com/{tenant}/token?k={key}", "client_id": "the-client", "client_secret": "the-secret-value",
@@ -124,7 +124,7 @@ func TestIdentitySurvivesStorage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own["expires_in_pointer"] = []string{"/expires_in"} // a default
+	own["expires_in_pointer"] = []string{"/expires_in"} // the field's default
 	r := Registration{
 		Credentials: Credentials{
 			ClientID: "c", ClientSecret: "s", Variables: map[string]any{"tenant": "acme"}, SecretVariables: map[string]string{"key": "k"},

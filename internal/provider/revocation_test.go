@@ -13,7 +13,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// revocationOf returns the request by which a config has a token revoked.
+// revocationOf returns the request with which a config revokes a token.
 func revocationOf(t *testing.T, s *providertest.Server, config object) (providertest.Request, error) {
 	t.Helper()
 	whole := object{

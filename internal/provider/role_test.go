@@ -28,7 +28,7 @@ func TestARoleAddsParametersAndNoMore(t *testing.T) {
 	const adds, repeats = "a role can add parameters, not change or remove one", "a role can add parameters, not repeat one"
 	for name, test := range map[string]struct {
 		role object
-		says string // "" is taken
+		says string // part of the refusal; "" if it is accepted
 	}{
 		"a new one":                            {object{"more": "x"}, ""},
 		"a new one by the client's name":       {object{"more": "{client_id} {username} {plain}"}, ""},

@@ -58,12 +58,12 @@ func TestAnEchoIsNotHandedOut(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		sent := r.Header.Get("X-Sent")
 		w.Header().Set("X-Sent", sent)
-		if r.URL.RawQuery != "" { // a refusal shows a part of what it was sent
+		if r.URL.RawQuery != "" { // the refusal shows a part of what the server was sent
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"error":"invalid_request","error_description":"bad `+sent[:min(30, len(sent))]+`"}`) // the client may be gone
 			return
 		}
-		_, _ = io.WriteString(w, `{"access_token":"granted","expires_in":60,"sent":"`+sent+`"}`) // likewise
+		_, _ = io.WriteString(w, `{"access_token":"granted","expires_in":60,"sent":"`+sent+`"}`) // the client may be gone
 	})
 	for _, spelt := range []string{
 		"{client_secret}", "{client_secret|hex}", "{client_secret|upper}", "{client_secret|base64|base64}", "{client_secret|hex|base64url}", "{client_secret|urlencode|hex}",

@@ -22,7 +22,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// The worked examples that the providers publish.
+// These are the worked examples that the providers publish.
 func TestSignaturesAsProvidersDocumentThem(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -45,7 +45,7 @@ func TestSignaturesAsProvidersDocumentThem(t *testing.T) {
 			variables: object{"signature": object{"value": "{client_id|hmac_sha256:client_secret|hex|base64}"}},
 			text:      "{signature}{now|unix_ms}", want: "ZDljMTI3NGIyNTE1MTRkYzlkNjc1MDNhYjUzMzgzNWMyY2M4YTdjMzdmNmM3YTVlNDkxMTkzNjdiOTFjNzUyZQ==1655775240000",
 		},
-		// A key that is derived from other keys, each of which is bytes.
+		// The key is derived from other keys, each of which is bytes.
 		"AWS, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-examples.html": {
 			config: object{"client_secret": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}, now: 1440938160000, // 2015-08-30
 			variables: object{
@@ -54,7 +54,8 @@ func TestSignaturesAsProvidersDocumentThem(t *testing.T) {
 			},
 			text: "{last|hmac_sha256:k3|hex}", want: "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9",
 		},
-		// Its CreateToken is signed in the same way. The config itself sets the key and the text to sign.
+		// The CreateToken call is signed in the same way. The config itself sets the
+		// key and the text to sign.
 		"Alibaba Cloud, https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism": {
 			config: object{"client_id": "testid", "client_secret": "testsecret", "variables": object{
 				"nonce":   "3ee8c1b8-83d3-44af-a94f-4e0ad82fd6cf",
@@ -73,7 +74,7 @@ func TestSignaturesAsProvidersDocumentThem(t *testing.T) {
 
 func TestHashesAreTheStandards(t *testing.T) {
 	t.Parallel()
-	const said = "what do ya want for nothing?" // by "Jefe", in RFC 2202 and RFC 4231
+	const said = "what do ya want for nothing?" // the text that "Jefe" signs in RFC 2202 and RFC 4231
 	for filter, want := range map[string]string{
 		"md5": "900150983cd24fb0d6963f7d28e17f72", "sha1": "a9993e364706816aba3e25717850c26c9cd0d89d", "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
 		"sha512":      "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
@@ -117,7 +118,7 @@ func TestAKeyInBase64Signs(t *testing.T) {
 	wantInvalid(t, err, "takes only base64 in {client_secret|base64_decode}", "no base64!")
 }
 
-// ING wants its request for a token signed with the client's key
+// ING requires that a request for a token is signed with the client's key
 // (https://github.com/ing-bank/ing-open-banking-sdk).
 func TestAPrivateKeySignsARequest(t *testing.T) {
 	t.Parallel()
@@ -149,7 +150,7 @@ func TestAPrivateKeySignsARequest(t *testing.T) {
 		t.Errorf("requires %q, %v", got, err)
 	}
 
-	// A key of the engine's signs nothing but JWTs, whose audience is checked.
+	// A key of the engine signs only JWTs, whose audience is checked.
 	es := newKeyPair(t, signing.ES256)
 	for name, tc := range map[string]struct {
 		text   string
@@ -178,8 +179,8 @@ func TestAPrivateKeySignsARequest(t *testing.T) {
 	wantInvalid(t, err, "names the secret {private_key}: a role cannot name a secret")
 }
 
-// Angel One's login wants what an authenticator app shows
-// (https://smartapi.angelbroking.com/docs/User). The moments are RFC 6238's.
+// Angel One's login requires the code that an authenticator app shows
+// (https://smartapi.angelbroking.com/docs/User). The times are those of RFC 6238.
 func TestAOneTimePasswordIsThatOfTheMoment(t *testing.T) {
 	t.Parallel()
 	for at, want := range map[int64]string{59: "287082", 1111111109: "081804", 1111111111: "050471", 1234567890: "005924", 2000000000: "279037", 20000000000: "353130"} {
@@ -234,7 +235,7 @@ func TestRulesOfSigning(t *testing.T) {
 	}
 }
 
-// Otherwise the writer of a role could have any text signed.
+// If a role could sign, its writer could have any text signed.
 func TestARoleSignsNothing(t *testing.T) {
 	t.Parallel()
 	definition, err := Canonical(DefinitionFields(), object{"token_url": plainURL})
@@ -249,7 +250,7 @@ func TestARoleSignsNothing(t *testing.T) {
 	}
 }
 
-// A value made for an attempt is as secret as what it is made of.
+// A value that an attempt makes is as secret as the values that it is made from.
 func TestAnEchoOfASignatureIsNotHandedOut(t *testing.T) {
 	t.Parallel()
 	pair := newKeyPair(t, signing.ES256)

@@ -12,8 +12,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
-// strict says which server stands for which built-in provider, and which scopes it
-// knows. It covers the standard and the documents that the engine is measured
+// strict returns which server stands for which built-in provider, and which scopes the
+// server knows. It covers the standard and the documents that the engine is measured
 // against. All other providers have transcripts.
 func strict() map[string]struct {
 	dialect providertest.Dialect
@@ -95,7 +95,7 @@ func TestAwkwardCredentialsReachEveryBuiltinProvider(t *testing.T) {
 					ClientID: "id " + secret, ClientSecret: secret, Username: "user " + secret, Password: "pw " + secret,
 				}
 				if name == "cognito" {
-					options.ClientID = "id" // raw Basic ends an ID at its colon
+					options.ClientID = "id" // raw Basic splits at the first colon, so this ID has none
 				}
 				s := providertest.Start(t, p.dialect, options)
 				if _, err := mintBuiltin(t, name, s, p.scopes); err != nil {
@@ -117,7 +117,8 @@ func TestAwkwardCredentialsReachEveryBuiltinProvider(t *testing.T) {
 	}
 }
 
-// A wrong secret is reported as the client's fault, however the dialect says so.
+// A wrong secret is reported as the client's fault, however the provider words its
+// error.
 func TestEveryBuiltinProviderTellsARefusedClient(t *testing.T) {
 	t.Parallel()
 	for name, p := range strict() {

@@ -23,15 +23,15 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// signedJWT is what a transcript says about the JWT that stands for {assertion} in
-// a request: its whole header and all claims. {jti} stands for any text. In the
-// header, {x5t}, {x5t#S256} and {x5c} stand for those of the signing certificate.
+// signedJWT describes the JWT that stands for {assertion} in a request: its whole
+// header and all claims. {jti} stands for any text. In the header, {x5t}, {x5t#S256}
+// and {x5c} stand for those of the signing certificate.
 type signedJWT struct {
 	Header map[string]any `json:"header"`
 	Claims map[string]any `json:"claims"`
 }
 
-// assertionPlace is where a transcript's request has the JWT.
+// assertionPlace is the place of the JWT in a transcript's request.
 const assertionPlace = "{assertion}"
 
 // assertionIn returns the JWT in a body that must otherwise equal the wanted body,
@@ -124,7 +124,8 @@ func checkProof(text, method, url string) error {
 	return nil
 }
 
-// derOf returns the first certificate of a PEM text, which is that of the key.
+// derOf returns the first certificate of a PEM text, which must be the key's
+// certificate.
 func derOf(certificate, key any) ([]byte, error) {
 	public, _ := certificate.(string)
 	private, _ := key.(string)
@@ -135,8 +136,8 @@ func derOf(certificate, key any) ([]byte, error) {
 	return pair.Certificate[0], nil
 }
 
-// A check that never finds a difference would prove nothing: it must find each of
-// these.
+// A check that finds no difference proves nothing unless it can find one. So it must
+// find each of these.
 func TestATranscriptsAssertionIsComparedWhole(t *testing.T) {
 	t.Parallel()
 	var keys, others providertest.Keys
@@ -162,7 +163,7 @@ func TestATranscriptsAssertionIsComparedWhole(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		config         map[string]any
-		header, claims map[string]any // beside the wanted ones; nil leaves one out
+		header, claims map[string]any // changes to the wanted ones; nil leaves a member out
 		same           bool
 	}{
 		"none":                {same: true},

@@ -10,8 +10,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/grant"
 )
 
-// revocationScript is the request that revokes the token of an exchange, and where
-// it is documented.
+// revocationScript describes the request that revokes the token of an exchange, and
+// where it is documented.
 type revocationScript struct {
 	Source  string            `json:"source"`
 	URL     string            `json:"url"`
@@ -20,8 +20,8 @@ type revocationScript struct {
 	Body    string            `json:"body"`
 }
 
-// checkRevocation checks the request to revocation_url, if the provider describes
-// one of its own.
+// checkRevocation checks the request to revocation_url, if the provider describes such
+// a request.
 func checkRevocation(t *testing.T, e *Effective, x exchange) {
 	t.Helper()
 	if want := e.describesRevocation() || e.Dialect.RevocationMethod != "POST"; want != (x.Revocation != nil) {

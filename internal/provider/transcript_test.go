@@ -20,8 +20,8 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/signing"
 )
 
-// transcript is what a provider's document says passes between it and a
-// client: testdata/<provider>.json.
+// transcript describes what passes between a provider and a client, according to the
+// provider's documentation. It is read from testdata/<provider>.json.
 type transcript struct {
 	Documentation string     `json:"documentation"`
 	Exchanges     []exchange `json:"exchanges"`
@@ -32,18 +32,18 @@ type exchange struct {
 	Source string    `json:"source"` // what is documented and where, and what is not documented
 	Now    time.Time `json:"now"`
 
-	// Config holds what the operator writes: dialect fields, credentials and
-	// variables. The host of token_url is replaced by the test's server, and
-	// "generated" key material by keys that the test makes (providertest.Keys).
+	// Config holds what the operator writes: dialect fields, credentials and variables.
+	// The test replaces the host of token_url by that of its server, and "generated"
+	// key material by keys that it makes (providertest.Keys).
 	Config map[string]any `json:"config"`
-	// From is what the config of source_config has got, if the request carries some
-	// of it.
+	// From holds the token and the extra fields of the source_config, if the request
+	// carries some of them.
 	From *struct {
 		AccessToken string         `json:"access_token"`
 		ExtraFields map[string]any `json:"extra_fields"`
 	} `json:"from"`
-	// URL is where the provider's own definition sends the request; "" is not
-	// checked.
+	// URL is where the provider's own definition sends the request. It is not checked
+	// if it is "".
 	URL string `json:"url"`
 
 	Request struct {
@@ -54,9 +54,9 @@ type exchange struct {
 		Form    string            `json:"form"`    // the body, byte for byte, except {assertion}
 		JSON    map[string]any    `json:"json"`    // the body, as a value
 
-		Assertion   *signedJWT `json:"assertion"`          // what stands for {assertion} in the form or a header
+		Assertion   *signedJWT `json:"assertion"`          // the JWT for {assertion} in the form or a header
 		Certificate bool       `json:"client_certificate"` // whether the client shows its certificate in TLS
-		Proof       bool       `json:"dpop_proof"`         // whether it shows a key (RFC 9449)
+		Proof       bool       `json:"dpop_proof"`         // whether the client shows a key (RFC 9449)
 	} `json:"request"`
 
 	Answer struct {
@@ -66,8 +66,8 @@ type exchange struct {
 		JSON    json.RawMessage   `json:"json"`
 	} `json:"answer"`
 
-	// Check is the request to check_url with the token, and where it is documented,
-	// if not in the same place as the rest.
+	// Check is the request to check_url with the token. Its source says where it is
+	// documented, if not in the same place as the rest.
 	Check *struct {
 		Source  string            `json:"source"`
 		URL     string            `json:"url"`
@@ -176,7 +176,7 @@ func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 	request = sentToServer(t, request, server)
 	request.CACertificate = server.CACertificate()
 	request.Timeout = 10 * time.Second
-	request.Spends = true // one exchange, no retries
+	request.Spends = true // for one exchange without retries
 	client := grant.NewClient(grant.Options{Now: func() time.Time { return x.Now }})
 	defer client.Close()
 	token, err := client.Mint(t.Context(), request)
@@ -215,7 +215,7 @@ func replay(t *testing.T, name string, x exchange, keys *providertest.Keys) {
 	}
 }
 
-// sentToServer makes r, and each attempt at it, go to the server.
+// sentToServer changes r, and each attempt at it, so that it goes to the server.
 func sentToServer(t *testing.T, r grant.Request, s *providertest.Server) grant.Request {
 	t.Helper()
 	there := func(address string) string {
@@ -285,8 +285,8 @@ func checkAssertion(t *testing.T, x exchange, config map[string]any, got, want s
 	}
 }
 
-// checkCertificate checks that the client showed its certificate if the transcript
-// says so, and otherwise none.
+// checkCertificate checks that the client showed its certificate if the transcript says
+// so, and showed none otherwise.
 func checkCertificate(t *testing.T, x exchange, config map[string]any, shown []byte) {
 	t.Helper()
 	if !x.Request.Certificate {
@@ -301,8 +301,8 @@ func checkCertificate(t *testing.T, x exchange, config map[string]any, shown []b
 	}
 }
 
-// effective resolves a config of a built-in provider from what an operator writes,
-// and returns its request in that exchange.
+// effective resolves a config of a built-in provider from what an operator writes. It
+// returns the config's request in that exchange.
 func effective(t *testing.T, provider string, x exchange, config map[string]any) grant.Request {
 	t.Helper()
 	e, err := resolveBuiltin(provider, config)
@@ -324,7 +324,7 @@ func effective(t *testing.T, provider string, x exchange, config map[string]any)
 		e = e.Bound(key)
 	}
 	request, err := e.Request()
-	if e.Dialect.GrantType == grant.GrantRefreshToken { // a chain starts with the token that the config holds
+	if e.Dialect.GrantType == grant.GrantRefreshToken { // a chain starts with the refresh token in the config
 		request, err = e.RefreshRequest(e.RefreshToken(), e.Dialect.Scopes...)
 	}
 	if err != nil {

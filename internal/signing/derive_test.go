@@ -22,7 +22,8 @@ func TestADerivedKeyIsAlwaysTheSameAndOfOnePurpose(t *testing.T) {
 		return k
 	}
 	first := derive(secret, "a")
-	// Pinned: another key after an upgrade would leave tokens without their own.
+	// The key must stay the same in all versions. If an upgrade changed it, tokens
+	// would lose the key that they are bound to.
 	if got := first.Thumbprint(); got != "AmPL6zTRwizds1Evf6XLUxD0PVXQ7hYTygAWFAl-JDE" {
 		t.Errorf("the key's thumbprint is %s", got)
 	}

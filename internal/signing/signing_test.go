@@ -28,7 +28,7 @@ func pemOf(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// newKey is a key for the algorithm, with the private key that is in it.
+// newKey returns a new key for the algorithm.
 func newKey(t *testing.T, a Algorithm) Key {
 	t.Helper()
 	k, err := Generate(a)
@@ -130,7 +130,7 @@ func TestKeysAreReadInEveryUsualForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parameters := pemOf("EC PARAMETERS", []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7}) // openssl ecparam writes it before the key
+	parameters := pemOf("EC PARAMETERS", []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7}) // openssl ecparam writes this before the key
 	jwk, err := json.Marshal(jose.JSONWebKey{Key: e, KeyID: "own", Algorithm: "ES256"})
 	if err != nil {
 		t.Fatal(err)
@@ -262,7 +262,7 @@ func TestAnAlgorithmFitsItsKey(t *testing.T) {
 	}
 }
 
-// The example of RFC 7638 section 3.1.
+// This is the example of RFC 7638 section 3.1.
 func TestThumbprintIsThatOfTheRFC(t *testing.T) {
 	t.Parallel()
 	n, err := base64.RawURLEncoding.DecodeString("0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw")

@@ -32,7 +32,7 @@ func TestWhatACapabilityIsProvedByExists(t *testing.T) {
 			continue
 		}
 		named := 0
-		var waiting []string // tests whose package has not been read yet
+		var waiting []string // tests whose package comes later in the cell
 		for _, m := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`|\\(`([a-z/]+)`\\)").FindAllStringSubmatch(cells[2], -1) {
 			if m[1] != "" {
 				waiting = append(waiting, m[1])

@@ -26,7 +26,8 @@ func TestWhatIsGeneratedIsUpToDate(t *testing.T) {
 	}
 }
 
-// Without this test, nobody would notice a table that no page includes.
+// Each table must be on a page. Without this test, nobody would notice a table that no
+// page includes.
 func TestEveryTableStandsOnAPage(t *testing.T) {
 	var all strings.Builder
 	for _, page := range []string{"api.md", "dialects.md"} {
