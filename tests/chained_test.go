@@ -142,7 +142,7 @@ func TestAChainBySourceConfig(t *testing.T) {
 	links := startChain(t, v)
 
 	read(t, v, "oauthcc/token/b")
-	v.KillPlugin() // between the second link and the third
+	crash(t, v) // between the second link and the third
 	old := read(t, v, "oauthcc/token/c").text(t, "access_token")
 	wereAsked(t, "after a kill between two links", links, 1, 1, 1)
 

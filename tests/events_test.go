@@ -31,7 +31,7 @@ func TestVaultTakesTheEvents(t *testing.T) {
 		}
 		return out
 	}
-	harness.Eventually(t, 10*time.Second, func() error {
+	harness.Eventually(t, time.Minute, func() error {
 		if got := counts(); got != "dropped=0 failed=0 sent=2 " {
 			return errors.New(got)
 		}

@@ -50,10 +50,16 @@ func TestReadersExchangeTheirTokens(t *testing.T) {
 	for n := range callers {
 		all.Go(func() {
 			name, team := fmt.Sprintf("caller %d", n), []string{"red", "blue"}[n%2]
-			for range 5 {
+			bring := func() sample {
 				begun := time.Now()
 				status, header, raw := v.Do(http.MethodPost, "oauthcc/token/backend/"+team, fields{"subject_token": names[name]}, teams[team])
-				r := answered(begun, status, header, raw)
+				return answered(begun, status, header, raw)
+			}
+			for range 5 {
+				r := bring()
+				for r.status == http.StatusGatewayTimeout && strings.Contains(r.raw, "changes faster than tokens can be minted") {
+					r = bring() // three revocations in a row have overtaken its mint
+				}
 				if r.status != http.StatusOK {
 					t.Errorf("%s: %d %s", name, r.status, r.raw)
 					continue
@@ -122,7 +128,7 @@ func TestAChainOfConfigs(t *testing.T) {
 		t.Errorf("the token lives for %v s, and the first of its chain for 1800", left)
 	}
 	v.KillPlugin() // what each link had is found again
-	harness.Eventually(t, 10*time.Second, func() error {
+	harness.Eventually(t, time.Minute, func() error {
 		if got := tryRead(v, "oauthcc/token/c"); got.accessToken() != old {
 			return fmt.Errorf("not the token from before the crash: %d", got.status)
 		}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
-	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
 // behaving injects a fault at a server that otherwise follows RFC 6749. The
@@ -41,12 +40,6 @@ func at(url string, more fields) func(*testing.T) fields {
 	return func(*testing.T) fields {
 		return with(fields{"token_url": url, "client_id": "a client", "client_secret": "its secret"}, more)
 	}
-}
-
-// nobody returns a loopback address ("127.0.0.1:port") where nobody listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	return harness.FreeAddr(t)
 }
 
 // tlsFault is what is wrong with a server's TLS.

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
@@ -183,6 +185,11 @@ func issuedBy(t *testing.T, s *providertest.Server, token string) {
 	}
 }
 
+// lost returns how many seconds of its life a token may have lost by now if it was
+// issued after that time: its age, and the part of a second that the engine cuts
+// off.
+func lost(since time.Time) int { return int(math.Ceil(time.Since(since).Seconds())) + 1 }
+
 // commandJSON runs a vault command with -format=json.
 func commandJSON(t *testing.T, v *harness.Vault, args ...string) any {
 	t.Helper()
@@ -230,6 +237,17 @@ func root(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// repositoryFile returns the content of a file, by the parts of its path in the
+// repository.
+func repositoryFile(t *testing.T, parts ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root(t), filepath.Join(parts...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
 }
 
 // say writes the text as an answer. It ignores errors, because the client may

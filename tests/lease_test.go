@@ -6,6 +6,7 @@ package tests_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func TestLeaseLength(t *testing.T) {
 	tests := map[string]struct {
 		lifetime time.Duration
 		config   fields
-		want     int    // seconds at most; the test's own duration may make it a little less
+		want     int    // seconds at most; the test's own duration makes it less
 		warns    string // "" means no warning
 	}{
 		"is the token's usable life: an hour less ten seconds":        {time.Hour, nil, 3590, ""},
@@ -39,9 +40,11 @@ func TestLeaseLength(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v := v.For(t)
 			standard(t, v, config, providertest.Options{Lifetime: test.lifetime}, test.config)
+			begun := time.Now()
 			for range 2 { // first minted, then from memory
 				got := read(t, v, "oauthcc/token/"+config)
-				if got.LeaseDuration > test.want || got.LeaseDuration < test.want-3 {
+				late := lost(begun)
+				if got.LeaseDuration > test.want || got.LeaseDuration < test.want-late {
 					t.Errorf("the lease lasts %d s, want %d", got.LeaseDuration, test.want)
 				}
 				if got.Renewable {
@@ -51,7 +54,7 @@ func TestLeaseLength(t *testing.T) {
 					t.Errorf("the lease is %q", got.LeaseID)
 				}
 				in := got.number(t, "expires_in")
-				if all := test.lifetime.Seconds(); in > all || in < all-3 {
+				if all := test.lifetime.Seconds(); in > all || in < all-float64(late) {
 					t.Errorf("expires_in is %v, want the provider's %v", in, all)
 				}
 				said := strings.Join(got.Warnings, "\n")
@@ -167,7 +170,7 @@ func TestLeaseCommands(t *testing.T) {
 		got := askAs(t, v, reader, http.MethodGet, "oauthcc/token/shared", nil)
 		got.wants(t, http.StatusOK)
 		v.MustCLI("token", "revoke", reader)
-		harness.Eventually(t, 15*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			if r := v.CLI("lease", "lookup", got.LeaseID); r.ExitCode == 0 {
 				return fmt.Errorf("the lease is still there: %s", r.Stdout)
 			}
@@ -203,9 +206,12 @@ func TestShortTokens(t *testing.T) {
 	t.Run("tokens of three seconds are leased for two, and replaced in time", func(t *testing.T) {
 		v := v.For(t)
 		s := standard(t, v, "three", providertest.Options{Lifetime: 3 * time.Second}, nil)
-		harness.Eventually(t, 30*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			got := read(t, v, "oauthcc/token/three")
-			issuedBy(t, s, got.text(t, "access_token"))
+			// Whether it lives is not judged here: the test may be slower than the token.
+			if token := got.text(t, "access_token"); !slices.Contains(s.Issued(), token) {
+				t.Errorf("token %q is none of those that the provider issued: %q", token, s.Issued())
+			}
 			if got.LeaseDuration < 1 || got.LeaseDuration > 2 {
 				t.Errorf("the lease lasts %d s, want 1 or 2", got.LeaseDuration)
 			}
@@ -223,7 +229,7 @@ func TestShortTokens(t *testing.T) {
 		s := standard(t, v, "fails", providertest.Options{Lifetime: 3 * time.Second}, nil)
 		read(t, v, "oauthcc/token/fails")
 		s.Behave(providertest.Behavior{Times: -1, Status: 400, Body: `{"error":"invalid_client"}`})
-		harness.Eventually(t, 20*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			r := ask(t, v, http.MethodGet, "oauthcc/token/fails", nil)
 			if r.status == http.StatusOK {
 				return fmt.Errorf("still served")
@@ -236,7 +242,7 @@ func TestShortTokens(t *testing.T) {
 		v := v.For(t)
 		standard(t, v, "ends", providertest.Options{Lifetime: 3 * time.Second}, nil)
 		lease := read(t, v, "oauthcc/token/ends").LeaseID
-		harness.Eventually(t, 20*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			if r := v.CLI("lease", "lookup", lease); r.ExitCode == 0 {
 				return fmt.Errorf("the lease is still there: %s", r.Stdout)
 			}

@@ -48,7 +48,7 @@ func TestLifeCluster(t *testing.T) {
 	goesOn := func(t *testing.T, v *harness.Vault) {
 		t.Helper()
 		begun := time.Now()
-		harness.Eventually(t, 20*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			if r := tryRead(v, "oauthcc/token/fleet00"); r.status != http.StatusOK {
 				return fmt.Errorf("%s is the leader, and reading there: %d %s", v.Name(), r.status, r.raw)
 			}

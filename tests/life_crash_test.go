@@ -55,6 +55,8 @@ func TestLifeInterrupted(t *testing.T) {
 			answering(t, v)
 			back := time.Now() // every later read must succeed
 			wait(t, back.Add(500*time.Millisecond))
+			// However busy the machine is, fifty reads more begin after the kill.
+			stops = append(stops, keepReading(v, "oauthcc/token/fleet00", 50, time.Millisecond))
 			failed, later := 0, 0
 			for _, stop := range stops {
 				for _, r := range stop() {
@@ -204,7 +206,7 @@ func ended(t *testing.T, pids []int) {
 		t.Error("no plugin process to look after")
 	}
 	begun := time.Now()
-	harness.Eventually(t, 15*time.Second, func() error {
+	harness.Eventually(t, 30*time.Second, func() error {
 		for _, pid := range pids {
 			if cmdline, err := os.ReadFile(procFile(pid, "cmdline")); err == nil && len(cmdline) > 0 {
 				return fmt.Errorf("plugin process %d is still there", pid)
@@ -288,16 +290,22 @@ func TestLifeNothingLeaks(t *testing.T) {
 	if now := v.PluginPIDs(); len(now) != 1 || now[0] != pids[0] {
 		t.Fatalf("plugin processes %v, want %v still", now, pids)
 	}
-	after := footprintOf(t, pids[0])
-	t.Logf("after %d rounds %+v, after %d %+v", rounds/2, warm, rounds, after)
-	if after.rssKiB > warm.rssKiB+10<<10 || after.threads > warm.threads+8 || after.files > warm.files+rounds/4 {
-		t.Errorf("the process grows: %+v after %d mounts, %+v after %d", warm, rounds/2, after, rounds)
-	}
+	// The last sockets may still be closing. Threads are not judged, because Go
+	// keeps as many as the busiest moment needed.
+	harness.Eventually(t, time.Minute, func() error {
+		after := footprintOf(t, pids[0])
+		if after.rssKiB > warm.rssKiB+10<<10 || after.files > warm.files+rounds/4 {
+			return fmt.Errorf("the process grows: %+v after %d mounts, %+v after %d", warm, rounds/2, after, rounds)
+		}
+		t.Logf("after %d rounds %+v, after %d %+v", rounds/2, warm, rounds, after)
+		return nil
+	})
 
-	// A mint that hangs delays a disable only for a limited time. Its reader
-	// gets an answer at the latest when the mint times out.
+	// A mint that hangs delays a disable only for a limited time, and its reader
+	// gets an answer. Neither waits until the mint times out.
+	const hangs = time.Minute
 	v.Mount("passing", harness.PluginName)
-	write(t, v, "passing/config/a", with(registration(providertest.RFC6749, s), fields{"request_timeout": "12s"}))
+	write(t, v, "passing/config/a", with(registration(providertest.RFC6749, s), fields{"request_timeout": hangs.String()}))
 	s.Reset()
 	s.Behave(providertest.Behavior{Times: -1, Hang: true})
 	reader := readLater(v, "passing/token/a")

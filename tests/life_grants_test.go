@@ -116,7 +116,7 @@ func TestLifeRefreshTokens(t *testing.T) {
 	}
 
 	chain := chained(t, v, "chain", own)
-	semansys := providertest.Start(t, providertest.Semansys, providertest.Options{Lifetime: 3 * time.Second, RotateRefreshTokens: true})
+	semansys := providertest.Start(t, providertest.Semansys, providertest.Options{Lifetime: 5 * time.Second, RotateRefreshTokens: true})
 	write(t, v, "oauthcc/config/semansys", registration(providertest.Semansys, semansys))
 	read(t, v, "oauthcc/token/semansys")
 	for i, interruption := range interruptions {
@@ -134,7 +134,7 @@ func TestLifeRefreshTokens(t *testing.T) {
 				t.Errorf("after %d reads %d tokens were issued, and the provider saw %v", 2*(i+1), chain.IssuedCount(), seen)
 			}
 			// The other config's token is renewed when it is old enough.
-			harness.Eventually(t, 30*time.Second, func() error {
+			harness.Eventually(t, time.Minute, func() error {
 				r := tryRead(v, "oauthcc/token/semansys")
 				r.wants(t, http.StatusOK)
 				// Once the new token has been handed out, it is stored. The
@@ -201,7 +201,8 @@ type graceful struct {
 	refused []string
 }
 
-func newGraceful(t *testing.T) *graceful {
+// newGraceful starts one whose tokens live for that many seconds.
+func newGraceful(t *testing.T, lifetime int) *graceful {
 	t.Helper()
 	g := &graceful{}
 	var issued counter
@@ -224,7 +225,7 @@ func newGraceful(t *testing.T) *graceful {
 		}
 		next := refreshToken(g.current)
 		g.mu.Unlock()
-		say(w, fmt.Sprintf(`{"access_token":%q,"expires_in":2,"refresh_token":%q}`, issued.next("token"), next))
+		say(w, fmt.Sprintf(`{"access_token":%q,"expires_in":%d,"refresh_token":%q}`, issued.next("token"), lifetime, next))
 	})
 	return g
 }
@@ -251,15 +252,15 @@ func (g *graceful) state() (uses, again int, refused []string) {
 func TestLifeChainUnderFire(t *testing.T) {
 	t.Parallel()
 	together(t, map[string]func(*testing.T){
-		"a token for each reader": func(t *testing.T) { underFire(t, 30, fields{"reuse": false}) },
-		// A min_ttl of 1 makes a token last about a second.
-		"tokens that are shared": func(t *testing.T) { underFire(t, 12, fields{"min_ttl": 1}) },
+		"a token for each reader": func(t *testing.T) { underFire(t, 30, 3600, fields{"reuse": false}) },
+		// A min_ttl of 1 makes a token of three seconds last less than two.
+		"tokens that are shared": func(t *testing.T) { underFire(t, 12, 3, fields{"min_ttl": 1}) },
 	})
 }
 
-func underFire(t *testing.T, tokens int, config fields) {
+func underFire(t *testing.T, tokens, lifetime int, config fields) {
 	v := harness.Start(t, harness.Options{LogLevel: "warn"})
-	g := newGraceful(t)
+	g := newGraceful(t, lifetime)
 	write(t, v, "oauthcc/config/chain", with(config, fields{
 		"token_url": g.TokenURL(), "client_id": "a", "client_secret": "b",
 		"grant_type": "refresh_token", "refresh_token": refreshToken(0),

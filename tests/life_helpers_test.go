@@ -128,7 +128,11 @@ func keepReading(v *harness.Vault, path string, n int, pace time.Duration) (stop
 }
 
 // p99 returns the 99th percentile of the reads' durations.
-func p99(samples []sample) time.Duration {
+func p99(samples []sample) time.Duration { return percentile(samples, 99) }
+
+func median(samples []sample) time.Duration { return percentile(samples, 50) }
+
+func percentile(samples []sample, percent int) time.Duration {
 	if len(samples) == 0 {
 		return 0
 	}
@@ -137,7 +141,7 @@ func p99(samples []sample) time.Duration {
 		took[i] = s.took()
 	}
 	slices.Sort(took)
-	return took[(len(took)*99-1)/100]
+	return took[(len(took)*percent-1)/100]
 }
 
 // statuses counts answers by status, for messages.

@@ -61,16 +61,19 @@ func TestLifeStampede(t *testing.T) {
 
 	t.Run("of a provider that is down is one mint and as many errors", func(t *testing.T) {
 		v := v.For(t)
-		// Each answer is so slow that all readers have arrived before the
-		// engine forgets the failure, even on a busy machine.
-		down := providertest.Behavior{Times: -1, Status: http.StatusServiceUnavailable, Delay: 2 * time.Second}
+		// Each answer is slow, so that many readers wait. The last one asks for so
+		// long a wait that the engine remembers the failure for the readers who
+		// arrive later, however busy the machine is.
+		slow := providertest.Behavior{Times: 2, Status: http.StatusServiceUnavailable, Delay: 2 * time.Second}
+		last := slow
+		last.Times, last.Header = -1, http.Header{"Retry-After": {"3600"}}
 		patient := fields{"request_timeout": "30s"}
-		standard(t, v, "single", providertest.Options{}, patient).Behave(down)
+		standard(t, v, "single", providertest.Options{}, patient).Behave(slow, last)
 		single := tryRead(v, "oauthcc/token/single")
 		single.wants(t, http.StatusBadGateway, "HTTP 503")
 
 		s := standard(t, v, "down", providertest.Options{}, patient)
-		s.Behave(down)
+		s.Behave(slow, last)
 		got, took := readers.read(t.Context(), "oauthcc/token/down")
 		t.Logf("a failing read took %s, %d of them at once %s", single.took(), n, took)
 		if s.Requests() > 3 {
@@ -107,19 +110,25 @@ func TestLifeOneProviderHangs(t *testing.T) {
 		return out
 	}
 	measure("oauthcc/token/good", 20) // opens connections and mints the token
-	cachedBefore, mintsBefore := p99(measure("oauthcc/token/good", 200)), p99(measure("oauthcc/token/mints", 50))
+	cachedBefore, mintedBefore := measure("oauthcc/token/good", 200), measure("oauthcc/token/mints", 50)
 
-	bad := standard(t, v, "bad", providertest.Options{}, fields{"request_timeout": "30s"})
-	bad.Behave(providertest.Behavior{Times: -1, Hang: true})
+	bad := standard(t, v, "bad", providertest.Options{}, fields{"request_timeout": "60s"})
+	release := make(chan struct{})
+	bad.Behave(providertest.Behavior{Times: -1, Until: release, Status: http.StatusInternalServerError}) // a status that is not retried at once
 	stop := keepReading(v, "oauthcc/token/bad", 100, time.Millisecond)
 	// Other readers of the same provider, whose mints hang too.
-	write(t, v, "oauthcc/config/bad2", with(registration(providertest.RFC6749, bad), fields{"reuse": false, "request_timeout": "30s"}))
+	write(t, v, "oauthcc/config/bad2", with(registration(providertest.RFC6749, bad), fields{"reuse": false, "request_timeout": "60s"}))
 	stop2 := keepReading(v, "oauthcc/token/bad2", 30, time.Millisecond)
 	wasAsked(t, bad, 1+16) // 16 is how many mints of unshared tokens run at a time
 
 	cached, minted := measure("oauthcc/token/good", 200), measure("oauthcc/token/mints", 50)
-	bad.Close() // so that the readers need not wait for their timeouts
+	measured := time.Now()
+	close(release)
 	for _, r := range append(stop(), stop2()...) {
+		if r.ended.Before(measured) {
+			t.Errorf("the other reads took longer than the provider hung, which was %s: %d %s", r.took(), r.status, r.raw)
+			break
+		}
 		if r.status != http.StatusBadGateway && r.status != http.StatusGatewayTimeout {
 			t.Errorf("a read of the provider that hung ended with %d: %s", r.status, r.raw)
 			break
@@ -130,12 +139,13 @@ func TestLifeOneProviderHangs(t *testing.T) {
 			t.Errorf("%s reads of the other provider ended with %v", name, all)
 		}
 	}
-	t.Logf("p99 of cached reads %s, before %s; of mints %s, before %s", p99(cached), cachedBefore, p99(minted), mintsBefore)
-	if now := p99(cached); now > max(10*cachedBefore, 500*time.Millisecond) {
-		t.Errorf("cached reads take %s, before %s", now, cachedBefore)
+	t.Logf("p99 of cached reads %s, before %s; of mints %s, before %s", p99(cached), p99(cachedBefore), p99(minted), p99(mintedBefore))
+	// A machine that stalls delays some reads; the provider would delay most.
+	if now := median(cached); now > max(10*median(cachedBefore), 500*time.Millisecond) {
+		t.Errorf("half of the cached reads take more than %s, before %s", now, median(cachedBefore))
 	}
-	if now := p99(minted); now > max(10*mintsBefore, time.Second) {
-		t.Errorf("mints at another provider take %s, before %s", now, mintsBefore)
+	if now := median(minted); now > max(10*median(mintedBefore), time.Second) {
+		t.Errorf("half of the mints at another provider take more than %s, before %s", now, median(mintedBefore))
 	}
 	if good.Requests() != 1 || mints.Requests() != 100 {
 		t.Errorf("the other providers saw %d and %d requests, want 1 and 100", good.Requests(), mints.Requests())

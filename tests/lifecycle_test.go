@@ -42,7 +42,7 @@ func TestNothingIsLost(t *testing.T) {
 		{"kill -9 of the server, whose plugin then ends by itself", func(t *testing.T, v *harness.Vault) {
 			plugins := v.PluginPIDs()
 			v.Kill9()
-			harness.Eventually(t, 10*time.Second, func() error {
+			harness.Eventually(t, time.Minute, func() error {
 				for _, pid := range plugins {
 					if cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && len(cmdline) > 0 {
 						return fmt.Errorf("plugin process %d is still there", pid)
@@ -79,7 +79,7 @@ func TestNothingIsLost(t *testing.T) {
 				t.Errorf("the provider's description is %q", got)
 			}
 			v.MustCLI("lease", "lookup", before.LeaseID)
-			harness.Eventually(t, 10*time.Second, func() error { return processCount(v, 1) })
+			harness.Eventually(t, time.Minute, func() error { return processCount(v, 1) })
 		})
 	}
 	v.MustCLI("lease", "revoke", "-sync", before.LeaseID)
@@ -112,7 +112,7 @@ func TestDisable(t *testing.T) {
 	v.MustCLI("secrets", "disable", "oauthcc")
 	ask(t, v, http.MethodGet, "oauthcc/token/a", nil).wants(t, http.StatusNotFound)
 	fails(t, v.CLI("lease", "lookup", lease), "invalid lease")
-	harness.Eventually(t, 10*time.Second, func() error { return processCount(v, 0) })
+	harness.Eventually(t, time.Minute, func() error { return processCount(v, 0) })
 
 	// A new mount at the same path is empty.
 	v.MustCLI("secrets", "enable", "-path=oauthcc", harness.PluginName)
@@ -139,7 +139,7 @@ func TestReloadDrains(t *testing.T) {
 		status, raw := v.Status(http.MethodGet, "oauthcc/token/slow", nil, v.RootToken())
 		done <- reply{status: status, raw: string(raw)}
 	}()
-	harness.Eventually(t, 10*time.Second, func() error {
+	harness.Eventually(t, time.Minute, func() error {
 		if s.Requests() == 0 {
 			return fmt.Errorf("not asked yet")
 		}

@@ -6,8 +6,6 @@ package tests_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,22 +24,12 @@ type alertingRule struct {
 	Labels, Annotations map[string]string
 }
 
-// monitoringFile returns a file of monitoring/.
-func monitoringFile(t *testing.T, name string) string {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(root(t), "monitoring", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
 func alertingRules(t *testing.T) []alertingRule {
 	t.Helper()
 	var file struct {
 		Groups []struct{ Rules []alertingRule }
 	}
-	if err := yaml.Unmarshal([]byte(monitoringFile(t, "alerts.yml")), &file); err != nil {
+	if err := yaml.Unmarshal([]byte(repositoryFile(t, "monitoring", "alerts.yml")), &file); err != nil {
 		t.Fatal(err)
 	}
 	var out []alertingRule
@@ -64,7 +52,7 @@ func dashboardQueries(t *testing.T) map[string]string {
 			Targets []struct{ RefID, Expr string }
 		}
 	}
-	if err := json.Unmarshal([]byte(monitoringFile(t, "dashboard.json")), &file); err != nil {
+	if err := json.Unmarshal([]byte(repositoryFile(t, "monitoring", "dashboard.json")), &file); err != nil {
 		t.Fatal(err)
 	}
 	variables := strings.NewReplacer("$__rate_interval", "1m", "$job", ".+", "$mount", ".+", "$config", ".+")
@@ -92,7 +80,7 @@ func TestMonitoringPassesPromtool(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, name := range []string{"prometheus.yml", "alerts.yml", "alerts_test.yml"} {
-		put(t, dir, name, monitoringFile(t, name), 0o600)
+		put(t, dir, name, repositoryFile(t, "monitoring", name), 0o600)
 	}
 	put(t, dir, "vault-token", "a token", 0o600)
 	put(t, dir, "vault-ca.pem", "a certificate", 0o600)
@@ -113,7 +101,7 @@ func TestEachAlertIsTested(t *testing.T) {
 			} `yaml:"promql_expr_test"`
 		}
 	}
-	if err := yaml.Unmarshal([]byte(monitoringFile(t, "alerts_test.yml")), &file); err != nil {
+	if err := yaml.Unmarshal([]byte(repositoryFile(t, "monitoring", "alerts_test.yml")), &file); err != nil {
 		t.Fatal(err)
 	}
 	for _, rule := range alertingRules(t) {
@@ -137,7 +125,7 @@ func TestEachAlertIsTested(t *testing.T) {
 func TestAlertsTellWhatToDo(t *testing.T) {
 	t.Parallel()
 	documented := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(Oauthcc\\w+)` \\| (\\w+) \\|").FindAllStringSubmatch(docsPage(t, "operations.md"), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(Oauthcc\\w+)` \\| (\\w+) \\|").FindAllStringSubmatch(repositoryFile(t, "docs", "operations.md"), -1) {
 		documented[row[1]] = row[2]
 	}
 	for _, rule := range alertingRules(t) {
@@ -172,8 +160,8 @@ func commandOf(runbook string) string {
 func TestDashboardHasGrafanasForm(t *testing.T) {
 	t.Parallel()
 	plugins.RegisterDefaultPlugins()
-	var d dashboard.Dashboard                                                                                       //nolint:staticcheck // deprecated for a newer form, which older Grafanas cannot import
-	if err := d.UnmarshalJSONStrict([]byte(monitoringFile(t, "dashboard.json"))); err != nil && err.Error() != "" { // it returns an empty list of errors
+	var d dashboard.Dashboard                                                                                                     //nolint:staticcheck // deprecated for a newer form, which older Grafanas cannot import
+	if err := d.UnmarshalJSONStrict([]byte(repositoryFile(t, "monitoring", "dashboard.json"))); err != nil && err.Error() != "" { // it returns an empty list of errors
 		t.Error(err)
 	}
 	if err := d.Validate(); err != nil {

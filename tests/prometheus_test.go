@@ -183,7 +183,7 @@ func everything(t *testing.T, v *harness.Vault, d *detective) (issued func() []s
 // token, and returns that.
 func scraper(t *testing.T, v *harness.Vault, dir string) string {
 	t.Helper()
-	snippets := snippetsOf(t, docsPage(t, "operations.md"))
+	snippets := snippetsOf(t, repositoryFile(t, "docs", "operations.md"))
 	mustShell(t, v, v.RootToken(), dir, snippets["approle"], "VAULT_CACERT="+v.CACert())
 	harness.StartAgent(t, v, replace(t, snippets["agent"], "/etc/prometheus", dir))
 	file := filepath.Join(dir, "vault-token")
@@ -208,8 +208,8 @@ func startPrometheus(t *testing.T, v *harness.Vault, dir string) *harness.Promet
 	}
 	put(t, dir, "vault-ca.pem", string(ca), 0o600)
 	put(t, dir, "other-token", v.TokenWith("default"), 0o600)
-	put(t, dir, "alerts.yml", monitoringFile(t, "alerts.yml"), 0o600)
-	config := replace(t, monitoringFile(t, "prometheus.yml"), "interval: 30s", "interval: 1s", "vault.example.com:8200", strings.TrimPrefix(v.Addr(), "https://"))
+	put(t, dir, "alerts.yml", repositoryFile(t, "monitoring", "alerts.yml"), 0o600)
+	config := replace(t, repositoryFile(t, "monitoring", "prometheus.yml"), "interval: 30s", "interval: 1s", "vault.example.com:8200", strings.TrimPrefix(v.Addr(), "https://"))
 	_, job, _ := strings.Cut(config, "scrape_configs:\n")
 	put(t, dir, "prometheus.yml", config+replace(t, job, "job_name: oauthcc", "job_name: forbidden", "vault-token", "other-token"), 0o600)
 	return harness.StartPrometheus(t, dir)

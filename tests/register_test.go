@@ -157,5 +157,5 @@ func TestUpgrade(t *testing.T) {
 	v.MustCLI("lease", "revoke", "-sync", before.LeaseID)
 
 	// The old process ends when no mount uses it any more.
-	harness.Eventually(t, 10*time.Second, func() error { return processCount(v, 1) })
+	harness.Eventually(t, time.Minute, func() error { return processCount(v, 1) })
 }

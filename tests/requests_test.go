@@ -17,15 +17,11 @@ import (
 	"encoding/pem"
 	"encoding/xml"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -238,41 +234,11 @@ func TestRequestsThatAreNotOAuths(t *testing.T) {
 	}
 }
 
-// tunnel runs a proxy that wants a login, and counts whom it lets through.
-func tunnel(t *testing.T, login string) (address string, let func() int64) {
-	t.Helper()
-	var through atomic.Int64
-	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(login))
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.Header.Get("Proxy-Authorization") != want {
-			w.WriteHeader(http.StatusProxyAuthRequired)
-			return
-		}
-		to, err := net.Dial("tcp", r.Host)
-		if err != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		defer func() { _ = to.Close() }()
-		through.Add(1)
-		w.WriteHeader(http.StatusOK)
-		client, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer func() { _ = client.Close() }()
-		go func() { _, _ = io.Copy(to, client) }()
-		_, _ = io.Copy(client, to)
-	}))
-	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
-	return s.URL, through.Load
-}
-
 func TestAConfigGoesByItsOwnProxy(t *testing.T) {
 	t.Parallel()
 	v := harness.Start(t, harness.Options{})
 	s := providertest.Start(t, providertest.RFC6749, providertest.Options{TLS: true})
-	proxy, let := tunnel(t, "vault:proxy-password")
+	proxy, let := connectProxy(t, "vault:proxy-password", anyHost)
 	config := with(registration(providertest.RFC6749, s), fields{
 		"tls_ca_certificate": s.CACertificate(), "proxy_url": proxy, "proxy_username": "vault", "proxy_password": "proxy-password",
 	})
@@ -290,7 +256,7 @@ func TestAConfigGoesByItsOwnProxy(t *testing.T) {
 	}
 
 	// Who does not know the secrets chooses no proxy, and no login is no way.
-	other, _ := tunnel(t, "x:y")
+	other, _ := connectProxy(t, "x:y", anyHost)
 	ask(t, v, http.MethodPost, "oauthcc/config/proxied", fields{"proxy_url": other}).wants(t, http.StatusBadRequest, "proxy_url", "client_secret", "proxy_password")
 	write(t, v, "oauthcc/config/proxied", fields{"proxy_password": "another"})
 	ask(t, v, http.MethodGet, "oauthcc/token/proxied", nil).wants(t, http.StatusBadGateway, "the proxy does not take the login (HTTP 407); check proxy_username and proxy_password")

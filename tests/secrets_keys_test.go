@@ -5,15 +5,11 @@ package tests_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/http"
 	"strings"
 	"testing"
@@ -27,23 +23,12 @@ import (
 // and hex.
 func (d *detective) knowKey(t *testing.T, name string, key crypto.PrivateKey) {
 	t.Helper()
-	var numbers []*big.Int
-	switch key := key.(type) {
-	case *rsa.PrivateKey:
-		numbers = append([]*big.Int{key.D, key.Precomputed.Dp, key.Precomputed.Dq, key.Precomputed.Qinv}, key.Primes...)
-	case *ecdsa.PrivateKey:
-		raw, err := key.Bytes()
-		if err != nil {
-			t.Fatal(err)
-		}
-		numbers = []*big.Int{new(big.Int).SetBytes(raw)}
-	case ed25519.PrivateKey:
-		d.know(name, string(key.Seed()))
-	default:
-		t.Fatalf("a %T is no key that is known", key)
+	numbers, err := providertest.PrivateNumbers(key)
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, n := range numbers {
-		d.know(name, string(n.Bytes()))
+		d.know(name, string(n))
 	}
 }
 

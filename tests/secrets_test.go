@@ -144,7 +144,7 @@ func TestNoSecretComesBack(t *testing.T) {
 			target := s.TokenURL()
 			s.Reset()
 			if b == nil {
-				target = "http://" + harness.FreeAddr(t) + "/token"
+				target = "http://" + providertest.Nobody + "/token"
 			} else {
 				b.Times = -1
 				s.Behave(*b)

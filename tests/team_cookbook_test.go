@@ -19,121 +19,6 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// cookbook is docs/cookbook.md with its snippets and the files that it links
-// to.
-type cookbook struct {
-	dir      string
-	snippets map[string]string
-	unused   map[string]bool // snippets and files that no test has used
-}
-
-// openCookbook reads the cookbook. A comment above every snippet gives its
-// name.
-func openCookbook(t *testing.T) *cookbook {
-	t.Helper()
-	text := docsPage(t, "cookbook.md")
-	b := &cookbook{dir: filepath.Join(root(t), "docs"), snippets: snippetsOf(t, text), unused: map[string]bool{}}
-	for name := range b.snippets {
-		b.unused[name] = true
-	}
-	if fences := len(regexp.MustCompile("(?m)^```").FindAllString(text, -1)); fences != 2*len(b.snippets) {
-		t.Errorf("%d snippets have names, and there are %d fences", len(b.snippets), fences)
-	}
-	for _, m := range regexp.MustCompile(`\]\((cookbook/[^)]+)\)`).FindAllStringSubmatch(text, -1) {
-		b.unused[m[1]] = true
-	}
-	files, err := filepath.Glob(filepath.Join(b.dir, "cookbook", "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		if name := "cookbook/" + filepath.Base(file); !b.unused[name] {
-			t.Errorf("cookbook.md has no link to %s", name)
-		}
-	}
-	// Check the links within the page.
-	anchors := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(text, -1) {
-		anchor := strings.ReplaceAll(strings.ToLower(m[1]), " ", "-")
-		anchors[regexp.MustCompile(`[^\w-]`).ReplaceAllString(anchor, "")] = true
-	}
-	for _, m := range regexp.MustCompile(`\]\(#([^)]+)\)`).FindAllStringSubmatch(text, -1) {
-		if !anchors[m[1]] {
-			t.Errorf("a link leads to #%s, and no heading is that", m[1])
-		}
-	}
-	return b
-}
-
-// docsPage returns a page of docs/.
-func docsPage(t *testing.T, name string) string {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(root(t), "docs", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
-// snippetsOf returns the snippets of a page by the names in the comments above
-// them.
-func snippetsOf(t *testing.T, page string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	for _, m := range regexp.MustCompile("(?ms)^<!-- snippet: (\\S+) -->\n```\\w+\n(.*?)^```$").FindAllStringSubmatch(page, -1) {
-		if out[m[1]] != "" {
-			t.Errorf("two snippets are called %s", m[1])
-		}
-		out[m[1]] = m[2]
-	}
-	return out
-}
-
-// take returns a snippet.
-func (b *cookbook) take(t *testing.T, name string) string {
-	t.Helper()
-	text, ok := b.snippets[name]
-	if !ok {
-		t.Fatalf("cookbook.md has no snippet %s", name)
-	}
-	delete(b.unused, name)
-	return text
-}
-
-// file returns the content of a file that the cookbook links to.
-func (b *cookbook) file(t *testing.T, name string) string {
-	t.Helper()
-	delete(b.unused, name)
-	content, err := os.ReadFile(filepath.Join(b.dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
-// replace replaces values of the reader's machine in a snippet with this
-// machine's. The test ends if the snippet does not contain a value.
-func replace(t *testing.T, text string, pairs ...string) string {
-	t.Helper()
-	for i := 0; i < len(pairs); i += 2 {
-		if !strings.Contains(text, pairs[i]) {
-			t.Fatalf("a snippet no longer has %q:\n%s", pairs[i], text)
-		}
-		text = strings.ReplaceAll(text, pairs[i], pairs[i+1])
-	}
-	return text
-}
-
-// put writes a file and returns its path.
-func put(t *testing.T, dir, name, content string, mode os.FileMode) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, []byte(content), mode); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // TestTeamCookbook follows docs/cookbook.md.
 func TestTeamCookbook(t *testing.T) {
 	t.Parallel()
@@ -254,12 +139,9 @@ func TestTeamCookbook(t *testing.T) {
 		v.Policy("antsomi-readers", `path "oauthcc/token/antsomi/+" { capabilities = ["read"] }`)
 		addr := harness.FreeAddr(t)
 		harness.StartProxy(t, v, replace(t, book.take(t, "proxy"), "/etc/vault-agent/", dir+"/", "127.0.0.1:8100", addr))
+		proxyLogsIn(t, addr)
 		reader := replace(t, book.take(t, "proxy-reader"), "127.0.0.1:8100", addr)
-		var first string
-		harness.Eventually(t, time.Minute, func() (err error) {
-			first, err = shell(t, v, "", dir, reader)
-			return err
-		})
+		first := run(t, "", reader)
 		good(t, first)
 		if again := run(t, "", reader); again != first {
 			t.Error("the second reader got another token")
@@ -269,7 +151,7 @@ func TestTeamCookbook(t *testing.T) {
 		}
 		// The provider rejects the old token.
 		fresh := book.take(t, "proxy-fresh")
-		harness.Eventually(t, 30*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			if out := run(t, v.RootToken(), fresh); strings.Contains(out, "not honoured") || strings.Contains(out, strings.TrimSpace(first)) {
 				return errors.New("still the old token: " + out)
 			}
@@ -283,7 +165,7 @@ func TestTeamCookbook(t *testing.T) {
 			t.Fatal("the snippet proxy-clear is no such command")
 		}
 		post(t, m[2], m[1])
-		harness.Eventually(t, 30*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			next, err := shell(t, v, "", dir, reader)
 			if err == nil && next == first {
 				err = errors.New("still the rejected token")
@@ -364,7 +246,7 @@ func TestTeamCookbook(t *testing.T) {
 		v := v.For(t)
 		before := read(t, v, "oauthcc/token/antsomi").text(t, "access_token")
 		fresh := book.take(t, "fresh")
-		harness.Eventually(t, 30*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			got := run(t, v.RootToken(), fresh)
 			if got == before {
 				return errors.New("still the old token")
@@ -373,7 +255,7 @@ func TestTeamCookbook(t *testing.T) {
 			return nil
 		})
 		run(t, v.RootToken(), book.take(t, "leak"))
-		harness.Eventually(t, 30*time.Second, func() error { return noLeases(t, v, "oauthcc/token/antsomi") })
+		harness.Eventually(t, time.Minute, func() error { return noLeases(t, v, "oauthcc/token/antsomi") })
 		put(t, dir, "new-secret", "not yet known there", 0o600)
 		put(t, dir, "old-secret", s.Credentials().ClientSecret, 0o600)
 		if out := run(t, v.RootToken(), book.take(t, "rotate")); strings.Contains(out, before) {
@@ -407,5 +289,3 @@ func post(t *testing.T, url, body string) {
 		t.Fatalf("POST %s: %d %s (%v)", url, resp.StatusCode, content, err)
 	}
 }
-
-type runner = func(t *testing.T, token, snippet string, env ...string) string

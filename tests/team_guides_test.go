@@ -5,10 +5,7 @@ package tests_test
 
 import (
 	"encoding/json"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,37 +37,10 @@ func startInternet(t *testing.T) internet {
 		addresses[host+":443"] = strings.TrimPrefix(s.URL(), "https://")
 		authorities += s.CACertificate()
 	}
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { connect(w, r, addresses) }))
-	t.Cleanup(proxy.Close)
+	proxy, _ := connectProxy(t, "", func(host string) string { return addresses[host] })
 	file := harness.WriteFile(t, authorities)
-	out.env = []string{"HTTPS_PROXY=" + proxy.URL, "SSL_CERT_FILE=" + file, "CURL_CA_BUNDLE=" + file}
+	out.env = []string{"HTTPS_PROXY=" + proxy, "SSL_CERT_FILE=" + file, "CURL_CA_BUNDLE=" + file}
 	return out
-}
-
-// connect handles CONNECT (RFC 9110 section 9.3.6) to the known host names.
-func connect(w http.ResponseWriter, r *http.Request, addresses map[string]string) {
-	address := addresses[r.Host]
-	if r.Method != http.MethodConnect || address == "" {
-		http.Error(w, "no such host", http.StatusBadGateway)
-		return
-	}
-	site, err := (&net.Dialer{}).DialContext(r.Context(), "tcp", address)
-	if err != nil {
-		http.Error(w, "unreachable", http.StatusBadGateway)
-		return
-	}
-	defer func() { _ = site.Close() }()
-	client, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer func() { _ = client.Close() }()
-	_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n") // the client may have gone away
-	go func() {
-		_, _ = io.Copy(site, buffered) // until either side ends
-		_ = site.Close()
-	}()
-	_, _ = io.Copy(client, site)
 }
 
 // guides follows the five guides for providers whose clients have a key. The

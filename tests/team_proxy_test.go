@@ -29,6 +29,13 @@ listener "tcp" {
   tls_disable = true
 }
 `, addr)+more)
+	proxyLogsIn(t, addr)
+	return addr
+}
+
+// proxyLogsIn waits until a Proxy has logged in. Before that, it does not cache.
+func proxyLogsIn(t *testing.T, addr string) {
+	t.Helper()
 	harness.Eventually(t, time.Minute, func() error {
 		got, err := via(t, http.DefaultClient, addr, http.MethodGet, "auth/token/lookup-self")
 		if err == nil && got.status != http.StatusOK {
@@ -36,7 +43,6 @@ listener "tcp" {
 		}
 		return err
 	})
-	return addr
 }
 
 // atOnce is the setting that makes a Proxy return errors without retries.
@@ -111,7 +117,7 @@ func TestTeamProxy(t *testing.T) {
 			addr := startProxy(t, v, newAppRole(t, v, config, "oauthcc/token/"+config), atOnce)
 			tokens := map[string]bool{}
 			reads, expired := 0, 0
-			during(t, 50*time.Second, 50*time.Millisecond, func() {
+			during(t, 100*time.Second, 50*time.Millisecond, func() {
 				got, err := via(t, http.DefaultClient, addr, http.MethodGet, "oauthcc/token/"+config)
 				if err != nil || got.status != http.StatusOK {
 					t.Errorf("a reader got %d %s (%v)", got.status, got.raw, err)
@@ -129,8 +135,10 @@ func TestTeamProxy(t *testing.T) {
 			if expired > 0 {
 				t.Errorf("%d of %d reads gave an expired token", expired, reads)
 			}
-			if n := s.IssuedCount(); n < 3 || n > 5 || len(tokens) != n {
-				t.Errorf("%d mints and %d tokens in 50 s, want one for each rotation", n, len(tokens))
+			// The Proxy may not have read the last token yet, if it was minted in the
+			// background.
+			if n := s.IssuedCount(); n < 3 || n > 5 || len(tokens) != n && len(tokens) != n-1 {
+				t.Errorf("%d mints and %d tokens in 100 s, want one for each rotation", n, len(tokens))
 			}
 			if name == "renewable" && reached > 4*s.IssuedCount() {
 				t.Errorf("%d reads reached Vault for %d tokens: the Proxy did not cache", reached, s.IssuedCount())

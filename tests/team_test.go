@@ -190,7 +190,7 @@ func TestTeamChoices(t *testing.T) {
 		}
 		// Longer than the token's remaining life, but shorter than a new
 		// token's.
-		harness.Eventually(t, 30*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			if got := read(t, v, "oauthcc/token/life?min_ttl=55s"); got.text(t, "access_token") == first {
 				return fmt.Errorf("still the old token, with %v s", got.Data["expires_in"])
 			} else if got.number(t, "expires_in") < 55 {
@@ -219,7 +219,7 @@ func TestTeamChoices(t *testing.T) {
 		reader, writer := v.TokenWith("fresh-reader"), v.TokenWith("fresh-writer")
 		askAs(t, v, reader, http.MethodPost, "oauthcc/token/fresh", fields{"fresh": true}).wants(t, http.StatusForbidden)
 		var second string
-		harness.Eventually(t, 30*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			got := askAs(t, v, writer, http.MethodPost, "oauthcc/token/fresh", fields{"fresh": true})
 			got.wants(t, http.StatusOK)
 			if second = got.text(t, "access_token"); second == first {

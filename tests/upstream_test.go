@@ -50,12 +50,10 @@ func TestRefusals(t *testing.T) {
 			write(t, v, "oauthcc/config/"+config, with(registration(test.dialect, s), test.config))
 			says := append(test.says, strconv.Quote(config))
 			ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil).wants(t, http.StatusBadRequest, says...)
-			// The error is remembered, and the provider gets no further
-			// request.
-			ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil).wants(t, http.StatusBadRequest, append(says, "next attempt")...)
 			if s.Requests() != 1 {
 				t.Errorf("the provider saw %d requests, want 1", s.Requests())
 			}
+			failsFromMemory(t, v, s, config, http.StatusBadRequest, says...)
 			ask(t, v, http.MethodPost, "oauthcc/check/"+config, nil).wants(t, http.StatusBadRequest, says...)
 			status := read(t, v, "oauthcc/status/"+config)
 			if !strings.Contains(status.text(t, "last_error"), test.says[0]) || status.text(t, "next_attempt") == "" || status.text(t, "last_failure") == "" {
@@ -74,6 +72,28 @@ func TestRefusals(t *testing.T) {
 		ask(t, v, http.MethodGet, "oauthcc/config/verified", nil).wants(t, http.StatusNotFound)
 		write(t, v, "oauthcc/config/verified", with(registration(providertest.XCover, s), fields{"verify_connection": true}))
 	})
+}
+
+// failsFromMemory reads a token that cannot be had, until a read gets the failure
+// of the one before, and checks that the provider was not asked for that. The first
+// failure is remembered for less than a second, which may pass between two reads on
+// a busy machine. Each further one is remembered for twice as long.
+func failsFromMemory(t *testing.T, v *harness.Vault, s *providertest.Server, config string, status int, says ...string) {
+	t.Helper()
+	last := ""
+	for range 6 {
+		asked := s.Requests()
+		r := ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil)
+		r.wants(t, status, append(says, "next attempt")...)
+		if r.raw == last { // it has the times of the failure and of the next attempt
+			if n := s.Requests() - asked; n != 0 {
+				t.Errorf("the provider saw %d requests for a failure that is remembered", n)
+			}
+			return
+		}
+		last = r.raw
+	}
+	t.Errorf("no failure is remembered: %s", last)
 }
 
 func grantOf(d providertest.Dialect) string {
@@ -128,12 +148,11 @@ func TestTrouble(t *testing.T) {
 			s := standard(t, v, config, providertest.Options{}, nil)
 			s.Behave(always(test.behaves))
 			says := append(test.says, strconv.Quote(config))
-			for range 2 {
-				ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil).wants(t, http.StatusBadGateway, says...)
-			}
+			ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil).wants(t, http.StatusBadGateway, says...)
 			if n := s.Requests(); n < 1 || n > test.asked {
 				t.Errorf("the provider saw %d requests, want %d", n, test.asked)
 			}
+			failsFromMemory(t, v, s, config, http.StatusBadGateway, says...)
 			ask(t, v, http.MethodPost, "oauthcc/check/"+config, nil).wants(t, http.StatusBadGateway, says...)
 			// Once the provider works, a check lets readers through again.
 			s.Reset()
@@ -150,7 +169,7 @@ func TestTrouble(t *testing.T) {
 	t.Run("a provider that is down is a 502", func(t *testing.T) {
 		t.Parallel()
 		v := v.For(t)
-		write(t, v, "oauthcc/config/down", fields{"token_url": "http://" + harness.FreeAddr(t) + "/token", "client_id": "a", "client_secret": "b"})
+		write(t, v, "oauthcc/config/down", fields{"token_url": "http://" + providertest.Nobody + "/token", "client_id": "a", "client_secret": "b"})
 		ask(t, v, http.MethodGet, "oauthcc/token/down", nil).wants(t, http.StatusBadGateway, `"down"`, "connection refused", "token_url")
 	})
 	t.Run("a single hiccup is not noticed", func(t *testing.T) {
@@ -167,24 +186,34 @@ func TestTrouble(t *testing.T) {
 		t.Parallel()
 		v := v.For(t)
 		for name, b := range map[string]providertest.Behavior{"hangs": {Hang: true}, "dawdles": {Delay: time.Minute}} {
-			s := standard(t, v, name, providertest.Options{}, fields{"request_timeout": "1s"})
-			s.Behave(always(b))
-			begun := time.Now()
-			ask(t, v, http.MethodGet, "oauthcc/token/"+name, nil).wants(t, http.StatusGatewayTimeout, strconv.Quote(name), "request_timeout")
-			if took := time.Since(begun); took < time.Second || took > 2*time.Second {
-				t.Errorf("%s: it took %s", name, took)
+			for attempt := 1; ; attempt++ {
+				config := fmt.Sprintf("%s%d", name, attempt)
+				s := standard(t, v, config, providertest.Options{}, fields{"request_timeout": "1s"})
+				s.Behave(always(b))
+				says := []string{strconv.Quote(config), "request_timeout"}
+				begun := time.Now()
+				ask(t, v, http.MethodGet, "oauthcc/token/"+config, nil).wants(t, http.StatusGatewayTimeout, says...)
+				took := time.Since(begun)
+				late := took > 2*time.Second
+				if late && attempt < 5 {
+					continue // a busy machine may be late by itself, but not each time
+				}
+				if late || took < time.Second {
+					t.Errorf("%s: it took %s", config, took)
+				}
+				if s.Requests() != 1 {
+					t.Errorf("%s: %d requests, want 1", config, s.Requests())
+				}
+				failsFromMemory(t, v, s, config, http.StatusGatewayTimeout, says...)
+				ask(t, v, http.MethodPost, "oauthcc/check/"+config, nil).wants(t, http.StatusGatewayTimeout, says...)
+				break
 			}
-			ask(t, v, http.MethodGet, "oauthcc/token/"+name, nil).wants(t, http.StatusGatewayTimeout, "next attempt")
-			if s.Requests() != 1 {
-				t.Errorf("%s: %d requests, want 1", name, s.Requests())
-			}
-			ask(t, v, http.MethodPost, "oauthcc/check/"+name, nil).wants(t, http.StatusGatewayTimeout, strconv.Quote(name), "request_timeout")
 		}
 	})
 	t.Run("one provider's trouble stays its own", func(t *testing.T) {
 		t.Parallel()
 		v := v.For(t)
-		hangs := standard(t, v, "stuck", providertest.Options{}, fields{"request_timeout": "3s"})
+		hangs := standard(t, v, "stuck", providertest.Options{}, fields{"request_timeout": "10s"})
 		fine := standard(t, v, "fine", providertest.Options{}, nil)
 		hangs.Behave(always(providertest.Behavior{Hang: true}))
 		stuck := make(chan int)
@@ -192,16 +221,17 @@ func TestTrouble(t *testing.T) {
 			status, _ := v.Status(http.MethodGet, "oauthcc/token/stuck", nil, v.RootToken())
 			stuck <- status
 		}()
-		harness.Eventually(t, 10*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			if hangs.Requests() == 0 {
 				return fmt.Errorf("not asked yet")
 			}
 			return nil
 		})
-		begun := time.Now()
 		issuedBy(t, fine, read(t, v, "oauthcc/token/fine").text(t, "access_token"))
-		if took := time.Since(begun); took > 2*time.Second {
-			t.Errorf("the other provider's token took %s", took)
+		select {
+		case status := <-stuck:
+			t.Fatalf("the stuck one ended first, with %d", status)
+		default:
 		}
 		if status := <-stuck; status != http.StatusGatewayTimeout {
 			t.Errorf("the stuck one ended with %d", status)
@@ -242,12 +272,12 @@ func TestRateLimit(t *testing.T) {
 	})
 	t.Run("a token in hand is served on, with a warning", func(t *testing.T) {
 		v := v.For(t)
-		s := standard(t, v, "inhand", providertest.Options{Lifetime: 20 * time.Second}, nil)
+		s := standard(t, v, "inhand", providertest.Options{Lifetime: 40 * time.Second}, nil)
 		token := read(t, v, "oauthcc/token/inhand").text(t, "access_token")
 		s.Behave(limited)
-		// From 14 s on, the refresh in the background fails. From 16 s on,
+		// From 28 s on, the refresh in the background fails. From 32 s on,
 		// readers would wait for it.
-		harness.Eventually(t, 25*time.Second, func() error {
+		harness.Eventually(t, time.Minute, func() error {
 			r := read(t, v, "oauthcc/token/inhand")
 			if got := r.text(t, "access_token"); got != token {
 				t.Fatalf("token %s, want the old one %s", got, token)

@@ -36,23 +36,24 @@ func StartCluster(tb testing.TB, n int, opts Options) *Cluster {
 		name := fmt.Sprintf("node%d", i+1)
 		s := newServer(tb, opts, filepath.Join(dir, name), name, filepath.Join(dir, "plugins"))
 		s.auditPath = filepath.Join(dir, "audit.log")
-		s.addr, s.clusterAddr = FreeAddr(tb), FreeAddr(tb)
 		node := &Vault{tb: tb, s: s}
 		node.prepare()
 		c.nodes = append(c.nodes, node)
 	}
-	// All nodes have their addresses before any node starts, so each one is
-	// configured to join the others. The first one is initialised and therefore
-	// joins nobody.
-	c.nodes[0].launchFirst(c.peersOf(0))
+	// Each node is configured to join the others. The first one is initialised and
+	// therefore joins nobody.
+	for i, node := range c.nodes {
+		node.s.peers = c.peersOf(i)
+	}
+	c.nodes[0].launch()
 	c.nodes[0].initialize()
 	c.nodes[0].Unseal()
 	c.nodes[0].waitActive()
 	// By default, a node that joins may not vote during its first ten seconds.
 	c.nodes[0].Write("sys/storage/raft/autopilot/configuration", map[string]any{"server_stabilization_time": "1s"})
-	for i, node := range c.nodes[1:] {
+	for _, node := range c.nodes[1:] {
 		node.s.unsealKey, node.s.rootToken = c.nodes[0].s.unsealKey, c.nodes[0].s.rootToken
-		node.launchFirst(c.peersOf(i + 1))
+		node.launch()
 		node.Unseal()
 	}
 	c.waitVoters(n)

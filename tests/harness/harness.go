@@ -91,7 +91,7 @@ func Start(tb testing.TB, opts Options) *Vault {
 	s := newServer(tb, opts, dir, "vault", filepath.Join(dir, "plugins"))
 	v := &Vault{tb: tb, s: s}
 	v.prepare()
-	v.launchFirst("")
+	v.launch()
 	v.initialize()
 	v.Unseal()
 	v.waitActive()

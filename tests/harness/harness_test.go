@@ -15,7 +15,7 @@ import (
 	"github.com/oauthcc/vault-plugin-oauthcc/tests/harness"
 )
 
-// Tests the harness itself, on a server without the plugin. If this fails, the
+// TestServer tests the harness itself, on a server without the plugin. If it fails, the
 // failures of other tests say nothing about the plugin.
 func TestServer(t *testing.T) {
 	t.Parallel()
@@ -68,7 +68,7 @@ func TestAgent(t *testing.T) {
 			contents    = "{{ with secret \"kv/a\" }}{{ .Data.colour }}{{ end }}"
 			destination = %q
 		}`, harness.WriteFile(t, v.RootToken()), out))
-	harness.Eventually(t, 30*time.Second, func() error {
+	harness.Eventually(t, time.Minute, func() error {
 		got, err := os.ReadFile(out)
 		if err == nil && string(got) != "blue" {
 			err = fmt.Errorf("rendered %q", got)

@@ -105,7 +105,7 @@ func (v *Vault) KillPlugin() {
 			v.tb.Fatalf("kill the plugin: %v", err)
 		}
 	}
-	Eventually(v.tb, 10*time.Second, func() error {
+	Eventually(v.tb, time.Minute, func() error {
 		left, err := childrenRunning(v.s.proc.PID(), v.s.pluginDir)
 		if err != nil {
 			return err

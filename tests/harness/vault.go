@@ -5,6 +5,7 @@ package harness
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -67,6 +68,7 @@ func newServer(tb testing.TB, opts Options, dir, name, pluginDir string) *server
 		home:      filepath.Join(dir, "home"),
 		auditPath: filepath.Join(dir, "audit.log"),
 		logPath:   filepath.Join(dir, "server.log"),
+		addr:      FreeAddr(tb), clusterAddr: FreeAddr(tb),
 	}
 }
 
@@ -160,9 +162,6 @@ func (v *Vault) Restart() {
 	}
 	v.s.transport.CloseIdleConnections()
 	v.launch()
-	if err := v.waitAnswering(); err != nil {
-		v.tb.Fatalf("restart %s: %v", v.s.name, err)
-	}
 	v.Unseal()
 	if v.s.peers == "" {
 		v.waitActive()
@@ -197,28 +196,7 @@ func (s *server) finish() {
 	keepLog(s.owner, s.name, s.logPath)
 }
 
-// launchFirst starts the server on free ports. Another process may take a port
-// before the server listens on it; launchFirst then tries other ports.
-func (v *Vault) launchFirst(peers string) {
-	v.tb.Helper()
-	v.s.peers = peers
-	for attempt := 1; ; attempt++ {
-		if v.s.addr == "" || attempt > 1 {
-			v.s.addr, v.s.clusterAddr = FreeAddr(v.tb), FreeAddr(v.tb)
-		}
-		v.launch()
-		err := v.waitAnswering()
-		if err == nil {
-			return
-		}
-		taken := strings.Contains(v.Log(), "address already in use")
-		if !taken || attempt == 3 || peers != "" {
-			v.tb.Fatalf("start %s: %v", v.s.name, err)
-		}
-	}
-}
-
-// launch starts the process. The server may not answer yet when it returns.
+// launch starts the process, and waits until the server answers requests at all.
 func (v *Vault) launch() {
 	v.tb.Helper()
 	config := filepath.Join(v.s.dir, "vault.hcl")
@@ -233,6 +211,19 @@ func (v *Vault) launch() {
 		args: []string{"server", "-config=" + config},
 		env:  append(append(baseEnv(v.s.home), "VAULT_LOG_LEVEL="+v.s.opts.LogLevel), v.s.opts.Env...), // for plugins as well
 	})
+	err := poll(v.tb.Context(), readyTimeout, func() error {
+		if !v.s.proc.Running() {
+			return stop(fmt.Errorf("it ended by itself (exit code %d)", v.s.proc.ExitCode()))
+		}
+		status, body := v.Status(http.MethodGet, "sys/health", nil, "")
+		if status == 0 {
+			return fmt.Errorf("no answer yet: %s", body)
+		}
+		return nil
+	})
+	if err != nil {
+		v.tb.Fatalf("start %s: %v", v.s.name, err)
+	}
 }
 
 // config returns the server's configuration file.
@@ -285,20 +276,6 @@ func (v *Vault) initialize() {
 	v.s.unsealKey, v.s.rootToken = init.KeysB64[0], init.RootToken
 }
 
-// waitAnswering waits until the server answers requests at all.
-func (v *Vault) waitAnswering() error {
-	return poll(v.tb.Context(), readyTimeout, func() error {
-		if !v.s.proc.Running() {
-			return stop(fmt.Errorf("it ended by itself (exit code %d)", v.s.proc.ExitCode()))
-		}
-		status, body := v.Status(http.MethodGet, "sys/health", nil, "")
-		if status == 0 {
-			return fmt.Errorf("no answer yet: %s", body)
-		}
-		return nil
-	})
-}
-
 // active returns an error if the server is not the active one.
 func (v *Vault) active() error {
 	if status, body := v.Status(http.MethodGet, "sys/health", nil, ""); status != http.StatusOK {
@@ -322,17 +299,30 @@ func (v *Vault) enableAudit() {
 	}
 }
 
-// FreeAddr returns a loopback address ("127.0.0.1:port") that was free a moment
-// ago. It is for a listener in an Agent's or Proxy's configuration.
+// FreeAddr returns a loopback address ("127.0.0.1:port") for a listener of a
+// server, Agent or Proxy. Nobody else gets it until the test ends. Its port is
+// below those that the system gives to a listener that asks for any. The UDP
+// port of the same number is held, so that other callers see that it is taken.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	var config net.ListenConfig
-	l, err := config.Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatalf("find a free port: %v", err)
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)) // Linux gives out 32768 and above
+		held, err := config.ListenPacket(tb.Context(), "udp", addr)
+		if err != nil {
+			continue
+		}
+		l, err := config.Listen(tb.Context(), "tcp", addr)
+		if err != nil {
+			_ = held.Close()
+			continue
+		}
+		_ = l.Close()
+		tb.Cleanup(func() { _ = held.Close() })
+		return addr
 	}
-	defer l.Close()
-	return l.Addr().String()
+	tb.Fatal("no port from 20000 to 31999 is free")
+	return ""
 }
 
 // baseEnv is the whole environment of a process under test. No setting of the
