@@ -159,7 +159,7 @@ func (b *backend) discover(ctx context.Context, e *provider.Effective, id string
 // for its authorization server.
 func (b *backend) askForMetadata(ctx context.Context, e *provider.Effective) (*provider.Discovered, error) {
 	request, found := e.MetadataRequest(), &provider.Discovered{Source: e.Source()}
-	ctx, cancel := context.WithTimeout(ctx, request.Timeout)
+	ctx, cancel := grant.WithTimeout(ctx, request.Timeout)
 	defer cancel()
 	issuer, until := found.Source.Issuer, time.Time{}
 	if found.Source.Resource != "" {

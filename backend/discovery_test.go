@@ -112,6 +112,10 @@ func TestAConfigIsNotWrittenWithoutItsEndpoints(t *testing.T) {
 			s.Behave(providertest.Behavior{Published: true, Status: 500, Times: -1})
 		}, 502, []string{"answered HTTP 500"}},
 		"nobody there": {func(s *providertest.Server) { s.Close() }, 502, []string{"check issuer's host and port"}},
+		"a server that hangs": {func(s *providertest.Server) {
+			describes(s, nil)
+			s.Behave(providertest.Behavior{Published: true, Hang: true, Times: -1})
+		}, 504, []string{"no answer within 10s (request_timeout)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			overAWire(t, func(t *testing.T, e *engine) {

@@ -276,7 +276,7 @@ func (r Request) about(err error) error {
 
 func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 	caller, start := ctx, c.now()
-	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	ctx, cancel := WithTimeout(ctx, r.Timeout)
 	defer cancel()
 
 	transport, err := c.transports.of(r.Connection)
@@ -312,7 +312,11 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 	case context.Canceled:
 		return reply{}, context.Canceled
 	case context.DeadlineExceeded:
-		return reply{}, &Error{Kind: TooSlow, Detail: "no answer in time", Remedy: slowRemedy}
+		// By now both deadlines may have passed. The earlier one ended the request.
+		limit, _ := caller.Deadline()
+		if ends, _ := ctx.Deadline(); !ends.Before(limit) && !errors.Is(context.Cause(caller), errRequestTimeout) {
+			return reply{}, &Error{Kind: TooSlow, Detail: "no answer in time", Remedy: slowRemedy}
+		}
 	}
 	if ctx.Err() != nil {
 		if sender.attempts > 0 && !sender.connected.Load() {
@@ -321,6 +325,15 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 		err = ctx.Err() // the context ended first and caused err
 	}
 	return reply{}, transportError(err, r, c.now())
+}
+
+// errRequestTimeout is the cause of a context that ends because of request_timeout.
+var errRequestTimeout = errors.New("request_timeout is over")
+
+// WithTimeout limits several requests together to request_timeout. When that is over,
+// the error says so, and whether there was a connection, as for a single request.
+func WithTimeout(ctx context.Context, requestTimeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, requestTimeout, errRequestTimeout)
 }
 
 // endsWithConnection reports whether only the end of the connection marks the

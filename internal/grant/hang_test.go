@@ -4,15 +4,19 @@
 package grant
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"testing"
 	"time"
 
+	"github.com/oauthcc/vault-plugin-oauthcc/internal/providertest"
 )
 
 // Whatever a provider does with its connection, a request ends within its
@@ -87,6 +91,39 @@ func TestNothingOutlivesTheTimeout(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// An error names request_timeout if that was over first, even if the caller's time
+// is over too by the time that anybody looks.
+func TestTheDeadlineThatWasFirstIsNamed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		callers time.Duration
+		detail  string
+	}{
+		"the request's own": {1250 * time.Millisecond, "no answer within 1s (request_timeout)"},
+		"the caller's":      {750 * time.Millisecond, "no answer in time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			overAWire(t, func(t *testing.T, w *providertest.Wire) {
+				s := grantingOver(t, w)
+				s.Behave(providertest.Behavior{Hang: true})
+				ctx, cancel := context.WithTimeout(t.Context(), test.callers)
+				defer cancel()
+				stall := func(httptrace.GotConnInfo) { time.Sleep(2 * time.Second) }
+				r := standardRequest(s.TokenURL())
+				r.Timeout = time.Second
+				c := NewClient(Options{Now: clock, Transport: &http.Transport{DialContext: w.DialContext}})
+				defer c.Close()
+				_, err := c.Mint(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: stall}), r)
+				var e *Error
+				if !errors.As(err, &e) || e.Kind != TooSlow || e.Detail != test.detail {
+					t.Errorf("got %v, want %q", err, test.detail)
+				}
+			})
+		})
 	}
 }
 

@@ -106,7 +106,7 @@ func (c *Client) ServerMetadata(ctx context.Context, issuer string, r MetadataRe
 // document is accepted only if its resource is identical to the requested one
 // (section 3.3). The errors are the same as those of ServerMetadata.
 func (c *Client) ResourceMetadata(ctx context.Context, resource string, r MetadataRequest) (*ResourceMetadata, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	ctx, cancel := WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	u, err := url.Parse(resource)
 	if err != nil {
@@ -172,7 +172,7 @@ func inserted(u *url.URL, name string) string {
 // describes the result of each address, so that the operator knows which one to
 // repair.
 func (c *Client) published(ctx context.Context, r MetadataRequest, member, identifier string, addresses []string) (map[string]any, Validity, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	ctx, cancel := WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	var (
 		trouble *Error // a failure that may pass, so that the document may be there later

@@ -4,8 +4,11 @@
 package grant
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"reflect"
 	"strings"
@@ -151,7 +154,7 @@ func TestWhatCannotBeFoundIsExplained(t *testing.T) {
 		"it hangs": {func(s *providertest.Server) {
 			s.Publish(providertest.WellKnownServer, good(s), nil)
 			s.Behave(providertest.Behavior{Published: true, Hang: true, Times: -1})
-		}, TooSlow, []string{"no answer"}},
+		}, TooSlow, []string{"no answer within 1s (request_timeout)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			overAWire(t, func(t *testing.T, w *providertest.Wire) {
@@ -171,6 +174,62 @@ func TestWhatCannotBeFoundIsExplained(t *testing.T) {
 					if !strings.Contains(failed.Error(), want) {
 						t.Errorf("%q says nothing of %q", failed, want)
 					}
+				}
+			})
+		})
+	}
+}
+
+// The requests for metadata share one request_timeout. The error says how long that
+// was, and whether there was a connection, as for any other request.
+func TestMetadataThatTakesTooLongSaysSo(t *testing.T) {
+	server := func(ctx context.Context, c *Client, url string, r MetadataRequest) error {
+		_, err := c.ServerMetadata(ctx, url, r)
+		return err
+	}
+	resource := func(ctx context.Context, c *Client, url string, r MetadataRequest) error {
+		_, err := c.ResourceMetadata(ctx, url, r)
+		return err
+	}
+	both := func(ctx context.Context, c *Client, url string, r MetadataRequest) error {
+		ctx, cancel := WithTimeout(ctx, r.Timeout)
+		defer cancel()
+		return server(ctx, c, url, r)
+	}
+	nowhere := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	for name, test := range map[string]struct {
+		ask     func(ctx context.Context, c *Client, url string, r MetadataRequest) error
+		dial    func(ctx context.Context, network, address string) (net.Conn, error)
+		callers time.Duration // 0 for none
+		detail  string
+	}{
+		"a server that hangs":             {ask: server, detail: "no answer within 1s (request_timeout)"},
+		"a resource that hangs":           {ask: resource, detail: "no answer within 1s (request_timeout)"},
+		"both in one limit":               {ask: both, detail: "no answer within 1s (request_timeout)"},
+		"a host that is not there":        {ask: server, dial: nowhere, detail: "no connection within 1s (request_timeout): nothing answers there"},
+		"a caller whose time ends before": {ask: server, callers: 750 * time.Millisecond, detail: "no answer in time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			overAWire(t, func(t *testing.T, w *providertest.Wire) {
+				s := providertest.Start(t, providertest.RFC6749, providertest.Options{Wire: w})
+				s.Publish(providertest.WellKnownServer, object{}, nil)
+				s.Publish(providertest.WellKnownResource, object{}, nil)
+				s.Behave(providertest.Behavior{Published: true, Hang: true, Times: -1})
+				dial := w.DialContext
+				if test.dial != nil {
+					dial = test.dial
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(test.callers, time.Hour))
+				defer cancel()
+				c := NewClient(Options{Now: clock, Transport: &http.Transport{DialContext: dial}})
+				defer c.Close()
+				err := test.ask(ctx, c, s.URL(), MetadataRequest{Field: "issuer", Timeout: time.Second})
+				var failed *Error
+				if !errors.As(err, &failed) || failed.Kind != TooSlow || failed.Detail != test.detail {
+					t.Errorf("got %v, want %q", err, test.detail)
 				}
 			})
 		})
