@@ -101,7 +101,7 @@ func TestProxies(t *testing.T) {
 		"that is gone":                  {"http://" + login + "@" + providertest.Nobody, target, "the proxy cannot be reached"},
 		"that is gone, for http":        {"http://" + login + "@" + providertest.Nobody, plain, "the proxy cannot be reached"},
 		"that is gone, by SOCKS":        {"socks5://" + login + "@" + providertest.Nobody, target, "the proxy cannot be reached"},
-		"whose name nobody knows":       {"http://" + login + "@proxy.invalid:3128", target, "the proxy cannot be reached"},
+		"whose name nobody knows":       {"http://" + login + "@" + nameless + ":3128", target, "the proxy cannot be reached"},
 		"whose address is not a URL":    {"", target, "the address of the proxy is not a URL"},
 		"that does not speak TLS there": {"https://" + login + "@" + strings.TrimPrefix(plain, "http://"), target, "the proxy cannot be reached"},
 	} {
