@@ -318,11 +318,10 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 			return reply{}, &Error{Kind: TooSlow, Detail: "no answer in time", Remedy: slowRemedy}
 		}
 	}
-	if ctx.Err() != nil {
-		if sender.attempts > 0 && !sender.connected.Load() {
-			return reply{}, unreached(fmt.Sprintf(" within %s (request_timeout)", InWords(r.Timeout)))
-		}
-		err = ctx.Err() // the context ended first and caused err
+	// A dial has a limit of its own. If both end together, the dial's end may be seen
+	// before ctx says that it has ended.
+	if ctx.Err() != nil || !lasts(ctx, 0) {
+		return reply{}, sender.tooSlow()
 	}
 	return reply{}, transportError(err, r, c.now())
 }

@@ -116,8 +116,9 @@ func (p Proxy) refusal(status int) *Error {
 }
 
 // unreachable returns the error for a failed connection to or through the proxy.
-func (p Proxy) unreachable(err error) *Error {
-	e := &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the proxy cannot be reached"}
+// within says how long that took, if it matters.
+func (p Proxy) unreachable(within string, err error) *Error {
+	e := &Error{Kind: Unavailable, cause: CauseProxy, Detail: "the proxy cannot be reached" + within}
 	var certErr *tls.CertificateVerificationError
 	switch {
 	case !p.set():

@@ -52,6 +52,7 @@ type sender struct {
 	client    *Client
 	last      *attempt
 	attempts  int
+	resolving atomic.Bool    // whether the last attempt waits for name servers
 	connected atomic.Bool    // whether the last attempt came to have a connection
 	answer    *http.Response // the last answer; nil without one. The caller of send reads its body.
 }
@@ -149,11 +150,16 @@ func (s *sender) once(ctx context.Context) (*http.Response, error) {
 	return s.answer, err
 }
 
-// tracing notes in s.connected whether there is a connection: a timeout alone does
-// not tell a provider that is slow from one that cannot be reached.
+// tracing notes how far an attempt comes, because a timeout alone does not tell what is
+// slow: the provider, the way to it, or the name servers.
 func (s *sender) tracing(ctx context.Context) context.Context {
 	s.connected.Store(false)
+	s.resolving.Store(false)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) { s.resolving.Store(true) },
+		DNSDone: func(done httptrace.DNSDoneInfo) {
+			s.resolving.Store(done.Err != nil) // which may be that there is no time left
+		},
 		ConnectDone: func(_, _ string, err error) {
 			if err == nil {
 				s.connected.Store(true)
@@ -161,6 +167,23 @@ func (s *sender) tracing(ctx context.Context) context.Context {
 		},
 		GotConn: func(httptrace.GotConnInfo) { s.connected.Store(true) },
 	})
+}
+
+// tooSlow returns the error for a request that request_timeout ended.
+func (s *sender) tooSlow() *Error {
+	within := fmt.Sprintf(" within %s (request_timeout)", InWords(s.request.Timeout))
+	e := &Error{Detail: "no answer" + within, Remedy: slowRemedy}
+	switch {
+	case s.connected.Load(): // the provider is slow
+	case s.request.Proxy.set():
+		e = s.request.Proxy.unreachable(within, nil)
+	case s.resolving.Load():
+		e = unresolved(within)
+	default:
+		e = unreached(within)
+	}
+	e.Kind = TooSlow
+	return e
 }
 
 // retryableError reports whether another attempt may help. It is true for a
@@ -189,9 +212,6 @@ func transportError(err error, r Request, now time.Time) error {
 	var own *Error
 	if errors.As(err, &own) {
 		return own
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &Error{Kind: TooSlow, Detail: fmt.Sprintf("no answer within %s (request_timeout)", InWords(r.Timeout)), Remedy: slowRemedy}
 	}
 	if e := connectError(err, r.Proxy); e != nil {
 		return e
@@ -232,13 +252,12 @@ func connectError(err error, p Proxy) *Error {
 	e := &Error{Kind: Unavailable, cause: CauseConnection}
 	switch {
 	case isOp && (op.Op == opProxy || op.Op == opSOCKS):
-		return p.unreachable(err)
+		return p.unreachable("", err)
 	case errors.As(err, &dns) && dns.IsNotFound:
 		e.cause, e.Detail = CauseName, "its host name cannot be resolved: DNS knows no such name"
 		e.Remedy = "check token_url, and the name servers of Vault's host"
 	case errors.As(err, &dns):
-		e.cause, e.Detail = CauseName, "its host name cannot be resolved: the name servers gave no answer"
-		e.Remedy = "check the name servers and the network of Vault's host"
+		return unresolved("")
 	case !isOp || op.Op != opDial:
 		return nil
 	case op.Timeout():
@@ -253,12 +272,20 @@ func connectError(err error, p Proxy) *Error {
 	return e
 }
 
-// unreached returns the error for a connection that nobody accepts or refuses.
-// within says for how long.
+// unreached returns the error for a connection that nobody accepts or refuses. within
+// says for how long.
 func unreached(within string) *Error {
 	return &Error{
 		Kind: TooSlow, cause: CauseConnection, Detail: "no connection" + within + ": nothing answers there",
 		Remedy: "check token_url's host and port, and firewalls, which may drop what they do not allow",
+	}
+}
+
+// unresolved returns the error for name servers that do not answer.
+func unresolved(within string) *Error {
+	return &Error{
+		Kind: Unavailable, cause: CauseName, Detail: "its host name cannot be resolved" + within + ": the name servers gave no answer",
+		Remedy: "check the name servers and the network of Vault's host",
 	}
 }
 

@@ -153,24 +153,44 @@ func TestNoAnswerInTimeIsTooSlow(t *testing.T) {
 	}
 }
 
-// If a firewall drops packets, nobody answers the connection, as here.
-func TestAConnectionThatNobodyAnswersIsToldFromASlowAnswer(t *testing.T) {
+// A timeout alone does not tell whether the provider is slow, or whether packets are
+// dropped on the way to it, to a proxy or to the name servers.
+func TestWhatDoesNotAnswerIsNamed(t *testing.T) {
 	t.Parallel()
-	transport := defaultTransport()
-	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+	dropped := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	c := NewClient(Options{Now: clock, Transport: transport})
-	defer c.Close()
-	for _, url := range []string{"http://login.example/token", "https://login.example/token"} {
-		r := standardRequest(url)
-		r.Timeout = 50 * time.Millisecond
-		_, err := c.Mint(t.Context(), r)
-		var e *Error
-		if !errors.As(err, &e) || e.Kind != TooSlow || e.Cause() != CauseConnection || !strings.HasPrefix(e.Error(), "no connection within 50ms (request_timeout): nothing answers there; check token_url's host and port, and firewalls") {
-			t.Errorf("got %v", err)
-		}
+	resolving := (&net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: dropped}}).DialContext
+	impatient := (&net.Dialer{Timeout: time.Nanosecond}).DialContext
+	const nothing = "nothing answers there; check token_url's host and port, and firewalls"
+	for name, test := range map[string]struct {
+		url   string
+		dial  func(ctx context.Context, network, address string) (net.Conn, error)
+		proxy string
+		cause Cause
+		want  string // the error begins with it
+	}{
+		"the provider":                       {"http://login.example/token", dropped, "", CauseConnection, "no connection within 1s (request_timeout): " + nothing},
+		"the provider, by TLS":               {"https://login.example/token", dropped, "", CauseConnection, "no connection within 1s (request_timeout): " + nothing},
+		"the provider, while there was time": {"http://192.0.2.1/token", impatient, "", CauseConnection, "no connection: " + nothing},
+		"the proxy":                          {"https://login.example/token", dropped, "http://proxy.example", CauseProxy, "the proxy cannot be reached within 1s (request_timeout); check proxy_url"},
+		"the name servers":                   {"https://login.example/token", resolving, "", CauseName, "its host name cannot be resolved within 1s (request_timeout): the name servers gave no answer; check the name servers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			transport := defaultTransport()
+			transport.DialContext = test.dial
+			c := NewClient(Options{Now: clock, Transport: transport})
+			defer c.Close()
+			r := standardRequest(test.url)
+			r.Timeout, r.Proxy.URL = time.Second, test.proxy
+			_, err := c.Mint(t.Context(), r)
+			var e *Error
+			if !errors.As(err, &e) || e.Kind != TooSlow || e.Cause() != test.cause || !strings.HasPrefix(e.Error(), test.want) {
+				t.Errorf("got %v\nwant %s", err, test.want)
+			}
+		})
 	}
 }
 
