@@ -327,7 +327,7 @@ func (c *Client) send(ctx context.Context, r Request) (reply, error) {
 }
 
 // errRequestTimeout is the cause of a context that ends because of request_timeout.
-var errRequestTimeout = errors.New("request_timeout is over")
+var errRequestTimeout = fmt.Errorf("request_timeout is over: %w", context.DeadlineExceeded)
 
 // WithTimeout limits several requests together to request_timeout. When that is over,
 // the error says so, and whether there was a connection, as for a single request.

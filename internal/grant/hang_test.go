@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/pem"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +123,67 @@ func TestTheDeadlineThatWasFirstIsNamed(t *testing.T) {
 				var e *Error
 				if !errors.As(err, &e) || e.Kind != TooSlow || e.Detail != test.detail {
 					t.Errorf("got %v, want %q", err, test.detail)
+				}
+			})
+		})
+	}
+}
+
+// A request may get the connection of one that ends before it knows its answer. It is
+// sent again then, unless it spends something.
+func TestARequestOutlivesTheEndOfAnother(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		timeout time.Duration // of the first request; 0 if it is cancelled
+		spends  bool
+		want    string // the error; "" for a token
+	}{
+		"that is cancelled":                               {0, false, ""},
+		"that takes too long":                             {time.Second, false, ""},
+		"that takes too long, except a grant that spends": {time.Second, true, "the connection broke before the answer was complete"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			overAWire(t, func(t *testing.T, w *providertest.Wire) {
+				s := providertest.StartFuncOver(t, w, "/", func(w http.ResponseWriter, _ *http.Request, body []byte) {
+					if strings.Contains(string(body), "token=") {
+						return // 200 without a body
+					}
+					w.Header().Set("Content-Type", "application/json")
+					_, _ = w.Write([]byte(`{"access_token":"granted","expires_in":60}`))
+				})
+				c := NewClient(Options{Now: clock, Transport: &http.Transport{DialContext: w.DialContext}})
+				defer c.Close()
+
+				first, cancel := context.WithTimeout(t.Context(), cmp.Or(test.timeout, time.Hour))
+				defer cancel()
+				revoked, minted, sent := make(chan error, 1), make(chan error, 1), make(chan struct{}, 2)
+				mint := func() {
+					r := standardRequest(s.TokenURL())
+					r.Timeout, r.Spends = time.Minute, test.spends
+					ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+						WroteRequest: func(httptrace.WroteRequestInfo) { sent <- struct{}{} },
+					})
+					_, err := c.Mint(ctx, r)
+					minted <- err
+				}
+				first = httptrace.WithClientTrace(first, &httptrace.ClientTrace{PutIdleConn: func(error) {
+					go mint()
+					<-sent
+					if test.timeout == 0 {
+						cancel()
+					}
+					if err := <-revoked; err == nil {
+						t.Error("revoked, although the time was over")
+					}
+				}})
+				r := standardRequest(s.TokenURL())
+				r.GrantType, r.Parameters = "", map[string]any{"token": "a-token-to-revoke"}
+				revoked <- c.Revoke(first, r)
+				err := <-minted
+				var e *Error
+				if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &e) || e.Detail != test.want) {
+					t.Errorf("got %v, want %q", err, test.want)
 				}
 			})
 		})

@@ -193,7 +193,7 @@ func (s *sender) tooSlow() *Error {
 func retryableError(err error, spends bool) bool {
 	var op *net.OpError
 	if !errors.As(err, &op) {
-		return !spends && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
+		return !spends && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || endOfAnother(err))
 	}
 	switch {
 	case op.Timeout(), op.Op == opAlert, op.Op == opAlertOfOurs:
@@ -203,6 +203,15 @@ func retryableError(err error, spends bool) bool {
 	default:
 		return !spends
 	}
+}
+
+// endOfAnother reports whether err is the end of another request's context, if the
+// request that got err still had time. net/http gives the connection of an answer
+// without a body to the next request before the first one has its answer. If the first
+// request ends just then, the connection is closed, and the next request gets the error
+// of the first (golang.org/issue/70834).
+func endOfAnother(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // transportError classifies an error that left the request without an answer,
@@ -219,10 +228,10 @@ func transportError(err error, r Request, now time.Time) error {
 	if what, remedy := tlsError(err, r.Connection, now); what != "" {
 		return &Error{Kind: Unavailable, cause: CauseTLS, Detail: what, Remedy: remedy}
 	}
-	var netErr net.Error
+	var op *net.OpError
 	e := &Error{Kind: Unavailable, Remedy: "check token_url's scheme and port"}
 	switch {
-	case errors.As(err, &netErr) && netErr.Timeout():
+	case errors.As(err, &op) && op.Timeout():
 		e.Kind, e.Detail = TooSlow, "it accepts connections and then keeps silent"
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		e.Detail = "what it answers is not HTTP"
