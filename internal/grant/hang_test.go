@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
-	"strings"
 	"testing"
 	"time"
 
@@ -117,7 +116,7 @@ func TestTheDeadlineThatWasFirstIsNamed(t *testing.T) {
 				stall := func(httptrace.GotConnInfo) { time.Sleep(2 * time.Second) }
 				r := standardRequest(s.TokenURL())
 				r.Timeout = time.Second
-				c := NewClient(Options{Now: clock, Transport: &http.Transport{DialContext: w.DialContext}})
+				c := NewClient(optionsOver(w.DialContext))
 				defer c.Close()
 				_, err := c.Mint(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: stall}), r)
 				var e *Error
@@ -145,14 +144,9 @@ func TestARequestOutlivesTheEndOfAnother(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			overAWire(t, func(t *testing.T, w *providertest.Wire) {
-				s := providertest.StartFuncOver(t, w, "/", func(w http.ResponseWriter, _ *http.Request, body []byte) {
-					if strings.Contains(string(body), "token=") {
-						return // 200 without a body
-					}
-					w.Header().Set("Content-Type", "application/json")
-					_, _ = w.Write([]byte(`{"access_token":"granted","expires_in":60}`))
-				})
-				c := NewClient(Options{Now: clock, Transport: &http.Transport{DialContext: w.DialContext}})
+				s := grantingOver(t, w)
+				s.Behave(providertest.Behavior{Status: http.StatusOK}) // without a body, to the first request
+				c := NewClient(optionsOver(w.DialContext))
 				defer c.Close()
 
 				first, cancel := context.WithTimeout(t.Context(), cmp.Or(test.timeout, time.Hour))

@@ -6,8 +6,10 @@ package grant
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -70,6 +72,11 @@ func overAWire(t *testing.T, f func(t *testing.T, w *providertest.Wire)) {
 	synctest.Test(t, func(t *testing.T) { f(t, &providertest.Wire{}) })
 }
 
+// optionsOver makes a client's connections with dial.
+func optionsOver(dial func(ctx context.Context, network, address string) (net.Conn, error)) Options {
+	return Options{Now: clock, Transport: &http.Transport{DialContext: dial}}
+}
+
 func mint(t *testing.T, r Request) (*Token, error) {
 	t.Helper()
 	return mintBy(t, Options{Now: clock}, r)
@@ -90,7 +97,7 @@ func refusal(t *testing.T, r Request) *Error {
 
 func refusalOver(t *testing.T, w *providertest.Wire, r Request) *Error {
 	t.Helper()
-	return refusalBy(t, Options{Now: clock, Transport: &http.Transport{DialContext: w.DialContext}}, r)
+	return refusalBy(t, optionsOver(w.DialContext), r)
 }
 
 func refusalBy(t *testing.T, o Options, r Request) *Error {

@@ -160,7 +160,7 @@ func TestWhatCannotBeFoundIsExplained(t *testing.T) {
 			overAWire(t, func(t *testing.T, w *providertest.Wire) {
 				s := providertest.Start(t, providertest.RFC6749, providertest.Options{Wire: w})
 				test.prepare(s)
-				c := NewClient(Options{Now: clock, Transport: &http.Transport{DialContext: w.DialContext}})
+				c := NewClient(optionsOver(w.DialContext))
 				defer c.Close()
 				got, err := c.ServerMetadata(t.Context(), s.URL(), MetadataRequest{Field: "issuer", Timeout: time.Second})
 				var failed *Error
@@ -224,7 +224,7 @@ func TestMetadataThatTakesTooLongSaysSo(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(test.callers, time.Hour))
 				defer cancel()
-				c := NewClient(Options{Now: clock, Transport: &http.Transport{DialContext: dial}})
+				c := NewClient(optionsOver(dial))
 				defer c.Close()
 				err := test.ask(ctx, c, s.URL(), MetadataRequest{Field: "issuer", Timeout: time.Second})
 				var failed *Error

@@ -225,7 +225,7 @@ func TestTheCallersEndIsTheCallersError(t *testing.T) {
 				s.Behave(b)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				c := NewClient(Options{Now: clock, Transport: &http.Transport{DialContext: w.DialContext}})
+				c := NewClient(optionsOver(w.DialContext))
 				defer c.Close()
 				ended := make(chan error, 1)
 				go func() {
